@@ -1,0 +1,124 @@
+//! What a bounded context brings to the shard that runs it.
+
+use cartwright_events::{Context, Event, Message, Stream, Timestamp};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::rejection::Rejection;
+
+/// A message to another shard, sent in the same transaction as the events beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Partition of the message's target context.
+    pub partition: u32,
+    /// What to tell.
+    pub message: Message,
+}
+
+/// What an accepted command is answered with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The aggregate's id.
+    pub aggregate_id: String,
+    /// The aggregate's version after the command (or after what a repeat repeats).
+    pub version: u64,
+    /// More for the caller, by field name (an order id, a status, a line number).
+    pub data: serde_json::Map<String, serde_json::Value>,
+    /// For a repeat: the seqs of the events that were written then. Empty when the command wrote
+    /// events of its own; the shard knows their seqs.
+    pub earlier: Vec<(Stream, u64)>,
+}
+
+/// What a command, a message or a timer decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Facts, in the order in which they happened. Versions are set.
+    pub events: Vec<Event>,
+    /// Messages to other shards.
+    pub messages: Vec<Outgoing>,
+}
+
+/// An event does not fit the state that it should change: the log and the code disagree.
+/// The shard stops; nothing may be decided on a state that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{event_type} of {aggregate_id} does not fit its state: {problem}")]
+pub struct EvolveError {
+    /// The event's type.
+    pub event_type: &'static str,
+    /// The aggregate.
+    pub aggregate_id: String,
+    /// What does not fit.
+    pub problem: String,
+}
+
+/// A bounded context as pure functions over the state of one shard.
+///
+/// Nothing here reads a clock, does I/O or waits. `now` is the shard's time: the later of the wall
+/// clock and of the last record.
+pub trait BoundedContext: Send + Sync + 'static {
+    /// Which context.
+    const CONTEXT: Context;
+    /// The aggregates of one shard.
+    type State: Default + Send + 'static;
+    /// What callers can ask for.
+    type Command: Serialize + DeserializeOwned + Send + 'static;
+
+    /// The key whose shard decides the command.
+    fn key(command: &Self::Command) -> &str;
+
+    /// Decides a command.
+    ///
+    /// # Errors
+    /// A [`Rejection`]: a named reason, and no effect.
+    fn decide(
+        &self,
+        state: &Self::State,
+        command: &Self::Command,
+        now: Timestamp,
+    ) -> Result<(Decision, Accepted), Rejection>;
+
+    /// Decides what a message from another shard does. A message cannot be refused; one that makes
+    /// no sense here decides nothing.
+    fn receive(&self, state: &Self::State, message: &Message, now: Timestamp) -> Decision;
+
+    /// What to answer to a message whose decision failed (a panic), so that its sender does not wait
+    /// for ever.
+    fn give_up(&self, message: &Message, reason: &str) -> Vec<Outgoing>;
+
+    /// Applies a fact, written with `seq` in its topic-partition.
+    ///
+    /// # Errors
+    /// [`EvolveError`] when it does not fit: the shard stops.
+    fn evolve(&self, state: &mut Self::State, event: &Event, seq: u64) -> Result<(), EvolveError>;
+
+    /// The earliest time at which a timer of this shard is due.
+    fn next_due(&self, state: &Self::State) -> Option<Timestamp>;
+
+    /// Decides the timers that are due at `now`, `most` aggregates at a time.
+    fn on_time(&self, state: &Self::State, now: Timestamp, most: usize) -> Vec<Decision>;
+
+    /// What became of an aggregate whose caller waits for an outcome; `None` while it is open.
+    fn outcome(&self, state: &Self::State, aggregate_id: &str) -> Option<Accepted>;
+}
+
+/// The price of a product as the process knows it from the catalog's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PricedProduct {
+    /// The product's name.
+    pub name: String,
+    /// Price of one unit, in minor units.
+    pub price_minor: i64,
+    /// Its currency.
+    pub currency: cartwright_events::Currency,
+    /// Seq of the catalog event that set the price.
+    pub catalog_seq: u64,
+    /// Whether it is no longer sold.
+    pub retired: bool,
+}
+
+/// Where server-side prices come from: one table per process.
+pub trait Prices: Send + Sync + 'static {
+    /// The product, or `None` when the catalog does not know the SKU.
+    fn product(&self, sku: &cartwright_events::Sku) -> Option<PricedProduct>;
+}

@@ -1,0 +1,24 @@
+//! The public contract of Cartwright: event types, their envelope and their Avro form.
+//!
+//! The schemas themselves are in `schemas/avro`; this crate holds the types that go with them, a
+//! codec written to them, the registry's client and the position token.
+
+pub mod cart;
+pub mod catalog;
+pub mod envelope;
+pub mod event;
+pub mod inventory;
+pub mod journal;
+pub mod messages;
+pub mod order;
+pub mod position;
+pub mod streams;
+pub mod types;
+pub mod wire;
+
+pub use envelope::Envelope;
+pub use event::{Event, EventBody};
+pub use messages::Message;
+pub use position::PositionToken;
+pub use streams::{Context, Stream};
+pub use types::{CartId, Country, Currency, CustomerId, OrderId, Reference, Sku, Timestamp};
