@@ -1,0 +1,26 @@
+//! The seam to the log: what a shard and a projector need of Kafka, and no more.
+//!
+//! Everything here is bytes: keys, values, headers, offsets. The API blocks,
+//! because a shard owns one thread and librdkafka's transactional calls block
+//! anyway.
+//!
+//! Two implementations keep the same contract, and one suite
+//! (`contract`, behind the feature of that name) holds both to it:
+//!
+//! * [`kafka::KafkaLog`]: Kafka through librdkafka.
+//! * [`memory::MemoryLog`]: a deterministic model of what Kafka does, with
+//!   scripted faults.
+
+mod error;
+mod log;
+mod murmur2;
+mod read_to;
+mod record;
+
+pub use error::{CommitError, LogError};
+pub use log::{
+    EventLog, GroupEvent, GroupReader, LogReader, LogWriter, ReaderPurpose, Receipt,
+};
+pub use murmur2::{murmur2, partition_for_key};
+pub use read_to::read_to;
+pub use record::{NewRecord, Record, Start, TopicPartition};
