@@ -1,6 +1,6 @@
 //! Reading up to known ends.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{LogError, LogReader, Record, TopicPartition};
 
@@ -8,7 +8,7 @@ use crate::{LogError, LogReader, Record, TopicPartition};
 const BATCH: usize = 4_096;
 /// How long one poll waits. Short: the position may move by control records
 /// alone, which a poll doesn't return for.
-const POLL: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(5);
 
 /// Reads until the position of every target partition has reached its end
 /// offset, and gives each record to `on_record`.
@@ -21,9 +21,10 @@ const POLL: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 ///
-/// [`LogError::Stalled`] when no position moved and no record came for `stall`:
-/// a lost wake-up, or a transaction that is still open. Otherwise the first
-/// error of the reader or of `on_record`.
+/// [`LogError::Stalled`] when no position moved and no record came for `stall`,
+/// counted in empty polls (so that a reader that never waits stalls at once): a
+/// lost wake-up, or a transaction that is still open. Otherwise the first error
+/// of the reader or of `on_record`.
 pub fn read_to<R, E>(
     reader: &mut R,
     targets: &[(TopicPartition, u64)],
@@ -34,8 +35,9 @@ where
     R: LogReader,
     E: From<LogError>,
 {
+    let idle_limit = (stall.as_millis() / POLL.as_millis()).max(1);
+    let mut idle_polls = 0;
     let mut positions = positions(reader, targets)?;
-    let mut moved = Instant::now();
     loop {
         let behind = targets
             .iter()
@@ -44,13 +46,12 @@ where
         let Some(((at, end), position)) = behind else {
             return Ok(());
         };
-        let waited = moved.elapsed();
-        if waited >= stall {
+        if idle_polls >= idle_limit {
             return Err(E::from(LogError::Stalled {
                 at: at.clone(),
                 position: *position,
                 end: *end,
-                waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+                waited_ms: u64::try_from(stall.as_millis()).unwrap_or(u64::MAX),
             }));
         }
         let records = reader.poll(BATCH, POLL)?;
@@ -59,9 +60,8 @@ where
             on_record(record)?;
         }
         let now = self::positions(reader, targets)?;
-        if delivered || now != positions {
-            moved = Instant::now();
-        }
+        let moved = delivered || now != positions;
+        idle_polls = if moved { 0 } else { idle_polls + 1 };
         positions = now;
     }
 }
