@@ -81,16 +81,21 @@ impl Event {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
-        self.aggregate_id.encode(&mut out);
-        self.version.encode(&mut out);
-        self.occurred_at.encode(&mut out);
-        match &self.body {
-            EventBody::Product(event) => event.encode(&mut out),
-            EventBody::Stock(event) => event.encode(&mut out),
-            EventBody::Cart(event) => event.encode(&mut out),
-            EventBody::Order(event) => event.encode(&mut out),
-        }
+        self.encode_into(&mut out);
         out
+    }
+
+    /// Appends what [`Event::encode`] gives.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        self.aggregate_id.encode(out);
+        self.version.encode(out);
+        self.occurred_at.encode(out);
+        match &self.body {
+            EventBody::Product(event) => event.encode(out),
+            EventBody::Stock(event) => event.encode(out),
+            EventBody::Cart(event) => event.encode(out),
+            EventBody::Order(event) => event.encode(out),
+        }
     }
 
     /// Reads the Avro body of `stream`'s flat record, written with the current schema.

@@ -5,20 +5,26 @@
 
 pub mod cart;
 pub mod catalog;
+pub mod codec;
 pub mod envelope;
 pub mod event;
+pub mod framing;
 pub mod inventory;
 pub mod journal;
 pub mod messages;
 pub mod order;
 pub mod position;
+pub mod registry;
+pub mod schema_book;
 pub mod streams;
 pub mod types;
 pub mod wire;
 
+pub use codec::{Codec, CodecError};
 pub use envelope::Envelope;
 pub use event::{Event, EventBody};
 pub use messages::Message;
 pub use position::PositionToken;
+pub use schema_book::SchemaTopic;
 pub use streams::{Context, Stream};
 pub use types::{CartId, Country, Currency, CustomerId, OrderId, Reference, Sku, Timestamp};

@@ -35,6 +35,14 @@ pub enum DecodeError {
         /// The rule.
         rule: String,
     },
+    /// A word outside a closed set: the record is from a newer writer that knows more words.
+    #[error("{type_name}: unknown word {word:?}")]
+    UnknownWord {
+        /// The set of words.
+        type_name: &'static str,
+        /// The word.
+        word: String,
+    },
     /// No event branch is set: the record is from a newer writer, and must never be skipped.
     #[error("no known event type is set: the record is from a newer writer")]
     NoBranch,
@@ -269,9 +277,9 @@ macro_rules! wire_words {
                 let text = <String as $crate::wire::Wire>::decode(input)?;
                 match text.as_str() {
                     $($text => Ok(Self::$word),)*
-                    _ => Err($crate::wire::DecodeError::Invalid {
+                    _ => Err($crate::wire::DecodeError::UnknownWord {
                         type_name: stringify!($name),
-                        rule: format!("unknown word {text:?}"),
+                        word: text,
                     }),
                 }
             }
