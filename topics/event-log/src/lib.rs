@@ -12,6 +12,7 @@
 //!   scripted faults.
 
 mod error;
+pub mod kafka;
 mod limits;
 mod log;
 pub mod memory;

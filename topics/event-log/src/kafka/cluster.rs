@@ -1,0 +1,105 @@
+//! Metadata and watermarks, through one client that all readers share.
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::context::ConsumerCallbacks;
+use super::failure::{configuration, unavailable};
+use super::options::KafkaOptions;
+use crate::{LogError, Start, TopicPartition};
+
+pub(super) struct Cluster {
+    client: BaseConsumer<ConsumerCallbacks>,
+    timeout: std::time::Duration,
+}
+
+impl Cluster {
+    pub(super) fn new(options: &KafkaOptions) -> Result<Self, LogError> {
+        let client = options
+            .cluster()
+            .create_with_context(ConsumerCallbacks::default())
+            .map_err(|error| configuration(&error))?;
+        Ok(Self {
+            client,
+            timeout: options.request_timeout,
+        })
+    }
+
+    pub(super) fn partition_count(&self, topic: &str) -> Result<u32, LogError> {
+        self.serve_events();
+        let unknown = || LogError::UnknownTopic {
+            topic: topic.to_owned(),
+        };
+        let metadata = self
+            .client
+            .fetch_metadata(Some(topic), self.timeout)
+            .map_err(|error| unavailable(&error))?;
+        let found = metadata
+            .topics()
+            .iter()
+            .find(|candidate| candidate.name() == topic)
+            .ok_or_else(unknown)?;
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)),
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::InvalidTopic,
+            ) => Err(unknown()),
+            Some(code) => Err(LogError::Unavailable {
+                reason: format!("metadata of {topic}: {code}"),
+            }),
+        }
+    }
+
+    pub(super) fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
+        self.serve_events();
+        let (low, high) = self
+            .client
+            .fetch_watermarks(&at.topic, number(at), self.timeout)
+            .map_err(|error| self.about(at, &error))?;
+        let offset = |value: i64| u64::try_from(value).unwrap_or(0);
+        Ok((offset(low), offset(high)))
+    }
+
+    /// The offset that `start` means, checked against the watermarks.
+    pub(super) fn resolve(&self, at: &TopicPartition, start: Start) -> Result<u64, LogError> {
+        let (low, high) = self.watermarks(at)?;
+        match start {
+            Start::Beginning => Ok(low),
+            Start::Offset(offset) if (low..=high).contains(&offset) => Ok(offset),
+            Start::Offset(offset) => Err(LogError::OutOfRange {
+                at: at.clone(),
+                reason: format!("{offset} is not in {low}..={high}"),
+            }),
+        }
+    }
+
+    fn about(&self, at: &TopicPartition, error: &KafkaError) -> LogError {
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic,
+            ) => match self.partition_count(&at.topic) {
+                Ok(_) => LogError::UnknownPartition(at.clone()),
+                Err(error) => error,
+            },
+            _ => unavailable(error),
+        }
+    }
+
+    /// Hands the client's log lines on; nothing else ever waits in its queue.
+    fn serve_events(&self) {
+        for _ in 0..16 {
+            if self.client.poll(std::time::Duration::ZERO).is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// The partition number as librdkafka wants it.
+pub(super) fn number(at: &TopicPartition) -> i32 {
+    i32::try_from(at.partition).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,123 @@
+//! Members of consumer groups.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+
+use super::cluster::Cluster;
+use super::context::Change;
+use super::options::KafkaOptions;
+use super::reader::Fetcher;
+use crate::{GroupEvent, GroupReader, LogError, Start, TopicPartition};
+
+/// See [`GroupReader`].
+///
+/// The eager protocol: a rebalance takes everything from everybody first. The
+/// group goes on only when the client has been told to assign or unassign, and
+/// that is done when the caller has answered the event: by `seek_all` after
+/// `Assigned`, by the next poll after `Revoked`.
+pub struct KafkaGroupReader {
+    fetcher: Fetcher,
+    request_timeout: Duration,
+    owned: Vec<TopicPartition>,
+    /// Assigned, but without a start yet.
+    awaits_start: bool,
+    /// Revoked, and the caller was told.
+    awaits_consent: bool,
+}
+
+impl KafkaGroupReader {
+    pub(super) fn join(
+        options: &KafkaOptions,
+        cluster: &Arc<Cluster>,
+        group: &str,
+        topics: &[&str],
+    ) -> Result<Self, LogError> {
+        for topic in topics {
+            cluster.partition_count(topic)?;
+        }
+        let fetcher = Fetcher::new(&options.group_reader(group), cluster)?;
+        fetcher
+            .consumer()?
+            .subscribe(topics)
+            .map_err(|error| LogError::Configuration {
+                reason: error.to_string(),
+            })?;
+        Ok(Self {
+            fetcher,
+            request_timeout: options.request_timeout,
+            owned: Vec::new(),
+            awaits_start: false,
+            awaits_consent: false,
+        })
+    }
+
+    fn change(&mut self) -> Result<Option<GroupEvent>, LogError> {
+        let event = match self.fetcher.consumer()?.context().next_change() {
+            None => return Ok(None),
+            Some(Change::Revoke(lost)) => {
+                self.owned.clear();
+                self.awaits_start = false;
+                self.awaits_consent = true;
+                GroupEvent::Revoked(lost)
+            }
+            Some(Change::Assign(owned)) => {
+                self.owned.clone_from(&owned);
+                self.awaits_start = !owned.is_empty();
+                if owned.is_empty() {
+                    self.fetcher.assign(&[])?;
+                }
+                GroupEvent::Assigned(owned)
+            }
+        };
+        Ok(Some(event))
+    }
+}
+
+impl GroupReader for KafkaGroupReader {
+    fn poll(&mut self, max: usize, timeout: Duration) -> Result<GroupEvent, LogError> {
+        if self.awaits_consent {
+            self.awaits_consent = false;
+            self.fetcher.unassign()?;
+        }
+        if let Some(event) = self.change()? {
+            return Ok(event);
+        }
+        let records = self.fetcher.poll(max, timeout)?;
+        if records.is_empty()
+            && let Some(event) = self.change()?
+        {
+            return Ok(event);
+        }
+        Ok(GroupEvent::Records(records))
+    }
+
+    fn seek_all(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), LogError> {
+        if let Some((at, _)) = starts.iter().find(|(at, _)| !self.owned.contains(at)) {
+            return Err(LogError::NotAssigned(at.clone()));
+        }
+        if self.awaits_start {
+            self.fetcher.assign(starts)?;
+            self.awaits_start = false;
+            return Ok(());
+        }
+        self.fetcher.seek(starts, self.request_timeout)
+    }
+
+    fn position(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        self.fetcher.position(at)
+    }
+
+    fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
+        self.fetcher.watermarks(at)
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.fetcher.set_paused(partitions, true)
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.fetcher.set_paused(partitions, false)
+    }
+}

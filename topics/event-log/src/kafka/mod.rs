@@ -1,0 +1,71 @@
+//! Kafka through librdkafka.
+
+mod cluster;
+mod commit;
+mod context;
+mod deliveries;
+mod failure;
+mod group;
+mod options;
+mod reader;
+mod writer;
+
+use std::sync::Arc;
+
+use crate::{EventLog, LogError, ReaderPurpose};
+
+use cluster::Cluster;
+pub use group::KafkaGroupReader;
+pub use options::KafkaOptions;
+pub use reader::KafkaReader;
+pub use writer::KafkaWriter;
+
+/// A handle to a Kafka cluster; clones share one client for metadata.
+#[derive(Clone)]
+pub struct KafkaLog {
+    options: Arc<KafkaOptions>,
+    cluster: Arc<Cluster>,
+}
+
+impl KafkaLog {
+    /// Makes the client. Connects in the background: a broker that is down shows
+    /// in the first call that needs it.
+    pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
+        let cluster = Arc::new(Cluster::new(&options)?);
+        Ok(Self {
+            options: Arc::new(options),
+            cluster,
+        })
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &KafkaOptions {
+        &self.options
+    }
+}
+
+impl EventLog for KafkaLog {
+    type Writer = KafkaWriter;
+    type Reader = KafkaReader;
+    type GroupReader = KafkaGroupReader;
+
+    fn writer(&self, transactional_id: &str) -> Result<KafkaWriter, LogError> {
+        KafkaWriter::new(Arc::clone(&self.options), transactional_id)
+    }
+
+    fn reader(&self, purpose: ReaderPurpose) -> Result<KafkaReader, LogError> {
+        Ok(KafkaReader::new(
+            Arc::clone(&self.options),
+            Arc::clone(&self.cluster),
+            purpose,
+        ))
+    }
+
+    fn group_reader(&self, group: &str, topics: &[&str]) -> Result<KafkaGroupReader, LogError> {
+        KafkaGroupReader::join(&self.options, &self.cluster, group, topics)
+    }
+
+    fn partition_count(&self, topic: &str) -> Result<u32, LogError> {
+        self.cluster.partition_count(topic)
+    }
+}
