@@ -19,6 +19,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
+use crate::extract::field_path;
+
 pub use crate::settings::{Cassandra, Http, Kafka, Log, LogFormat, Postgres, Registry};
 
 /// The prefix of every environment variable that sets a key.
@@ -128,7 +130,7 @@ fn resolve<T: DeserializeOwned>(
         };
         let path = error.path().to_string();
         let reason = error.into_inner().message().trim().to_owned();
-        let key = key_of(&path, &reason);
+        let key = field_path(&path, &reason);
         // An element's error (`nodes[0]`) belongs to the variable that set the whole array.
         let setting = key.split('[').next().unwrap_or_default().to_owned();
         let over = overrides.get(&setting);
@@ -241,14 +243,6 @@ fn set(table: &mut Table, over: &Override, value: Value) -> Result<(), ConfigErr
     }
     current.insert(last.clone(), value);
     Ok(())
-}
-
-/// The key an error is about: its path, with the field that serde names only in the message.
-fn key_of(path: &str, reason: &str) -> String {
-    let named = ["unknown field `", "missing field `", "duplicate field `"]
-        .iter()
-        .find_map(|prefix| reason.strip_prefix(prefix)?.split('`').next());
-    crate::extract::join_path(path, named)
 }
 
 /// A setting that must not be seen: neither `Debug` nor `Display` prints it, and it has no

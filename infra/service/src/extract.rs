@@ -184,43 +184,51 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 }
 
 /// Turns serde's error into the field and the rule. serde tells the kind of error in its message
-/// only, in words that are part of its public interface (`serde::de::Error`'s provided methods).
+/// only: in the words of `serde::de::Error`'s provided methods, and for a query's numbers and
+/// booleans in those of the standard library's `FromStr`.
 fn broken_rule(path: &str, message: &str, whole: &str) -> Problem {
-    const RULES: [(&str, &str); 7] = [
-        ("missing field `", "required"),
-        ("unknown field `", "unknown"),
-        ("duplicate field `", "unique"),
-        ("unknown variant `", "one_of"),
+    const RULES: [(&str, &str); 10] = [
+        ("missing field ", "required"),
+        ("unknown field ", "unknown"),
+        ("duplicate field ", "unique"),
+        ("unknown variant ", "one_of"),
         ("invalid type: ", "type"),
+        ("invalid digit ", "type"),
+        ("provided string was not ", "type"),
         ("invalid value: ", "value"),
+        ("number too ", "value"),
         ("invalid length ", "length"),
     ];
-    let (rule, named) = RULES
+    let rule = RULES
         .iter()
-        .find_map(|(prefix, rule)| Some((*rule, message.strip_prefix(prefix)?)))
-        .map_or(("format", None), |(rule, rest)| {
-            let named = matches!(rule, "required" | "unknown" | "unique");
-            (rule, named.then(|| rest.split('`').next()).flatten())
-        });
-    let field = join_path(path, named);
-    let field = if field.is_empty() {
-        whole.to_owned()
-    } else {
-        field
-    };
+        .find(|(prefix, _)| message.starts_with(prefix))
+        .map_or("format", |(_, rule)| rule);
+    let mut field = field_path(path, message);
+    if field.is_empty() {
+        whole.clone_into(&mut field);
+    }
     // serde_json ends its messages with where it stood, which is no help beside the field's name.
     let detail = message.split(" at line ").next().unwrap_or(message);
     Problem::invalid_field(field, rule, detail)
 }
 
-/// The path of the field `named` below `path`, both as serde reports them (`.` and `?` stand for
-/// the root); a path that ends in the field already is left alone.
-pub(crate) fn join_path(path: &str, named: Option<&str>) -> String {
+/// The dotted path of the field that serde's error is about; empty for the whole document.
+///
+/// serde raises a missing or doubled field at its parent and names it in the message only. For an
+/// unknown one the path has the name already, unless the type buffers its input first, as
+/// internally tagged enums do.
+pub(crate) fn field_path(path: &str, message: &str) -> String {
     let path = path.trim_end_matches('?').trim_end_matches('.');
-    match named {
-        None => path.to_owned(),
-        Some(name) if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
-        Some(name) if path.is_empty() => name.to_owned(),
-        Some(name) => format!("{path}.{name}"),
+    let named = |prefix| message.strip_prefix(prefix)?.split('`').next();
+    let below = |name: &str| match path {
+        "" => name.to_owned(),
+        _ => format!("{path}.{name}"),
+    };
+    if let Some(name) = named("missing field `").or_else(|| named("duplicate field `")) {
+        return below(name);
+    }
+    match named("unknown field `") {
+        Some(name) if path != name && !path.ends_with(&format!(".{name}")) => below(name),
+        _ => path.to_owned(),
     }
 }
