@@ -1,0 +1,6 @@
+//! An order.
+
+pub mod cancel;
+pub mod pay;
+pub mod return_goods;
+pub mod ship;

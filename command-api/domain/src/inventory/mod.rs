@@ -1,0 +1,5 @@
+//! The inventory: what lies in the warehouse and what orders hold of it.
+
+pub mod adjust;
+pub mod command;
+pub mod receive;
