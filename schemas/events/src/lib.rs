@@ -13,6 +13,7 @@ pub mod inventory;
 pub mod journal;
 pub mod messages;
 pub mod order;
+pub mod partition;
 pub mod position;
 pub mod registry;
 pub mod schema_book;

@@ -148,6 +148,13 @@ impl From<OrderId> for CartId {
     }
 }
 
+impl From<OrderId> for Reference {
+    /// Every order id keeps the rule of a reference.
+    fn from(order: OrderId) -> Reference {
+        Reference(order.0)
+    }
+}
+
 /// A moment in microseconds since 1970-01-01T00:00:00Z; RFC 3339 in JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
