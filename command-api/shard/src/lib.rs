@@ -1,1 +1,36 @@
-//! To be written.
+//! The single writer: one shard is one partition of one bounded context, and the only writer of
+//! that partition of the context's topics.
+//!
+//! A shard takes what waits in its bounded mailbox, decides it in memory, commits all of it in one
+//! Kafka transaction with a journal record, and only then replies. After any doubt it forgets its
+//! state and reads it back from its own log: there is one recovery path, and a crash uses it too.
+//!
+//! ```text
+//! mailbox ─┐                         ┌─► events        (public topics)
+//! inbox   ─┼─► decide ─► group ─► commit ─► messages   (other shards' inboxes)
+//! timers  ─┘      ▲                  └─► journal       (seqs, results, inbox position, epoch)
+//!                 └──── recovery ◄─── read back
+//! ```
+
+mod clock;
+mod group;
+mod inbox;
+mod mailbox;
+mod options;
+mod outcome;
+mod ownership;
+mod recovery;
+mod results;
+mod runner;
+mod shard;
+mod state;
+mod waiters;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use mailbox::{Mailbox, MailboxFull, Reply, Submission};
+pub use options::ShardOptions;
+pub use outcome::{Answer, Outcome};
+pub use ownership::Ownership;
+pub use results::IdempotencyKey;
+pub use runner::{ShardThread, spawn};
+pub use shard::{Inputs, Shard, Step};

@@ -1,0 +1,238 @@
+//! A group: everything that goes into one transaction, and the replies that wait for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cartwright_domain::{BoundedContext, Decision, EvolveError, Outgoing};
+use cartwright_event_log::NewRecord;
+use cartwright_events::codec::Codec;
+use cartwright_events::envelope::header;
+use cartwright_events::journal::{DecidedCommand, FailedMessage, JournalRecord, SeqRange};
+use cartwright_events::{Event, PositionToken, Stream, Timestamp};
+
+use crate::mailbox::{Reply, Submission};
+use crate::state::ShardState;
+
+/// What caused an event: copied into its headers and those of the messages beside it.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause {
+    pub(crate) command_id: String,
+    pub(crate) correlation_id: String,
+    pub(crate) traceparent: Option<String>,
+}
+
+impl Cause {
+    /// A timer of the shard itself.
+    pub(crate) fn timer(aggregate_id: &str) -> Self {
+        let id = format!("timer:{aggregate_id}");
+        Self {
+            command_id: id.clone(),
+            correlation_id: id,
+            traceparent: None,
+        }
+    }
+
+    pub(crate) fn of<C>(submission: &Submission<C>) -> Self {
+        Self {
+            command_id: submission.command_id.clone(),
+            correlation_id: submission.correlation_id.clone(),
+            traceparent: submission.traceparent.clone(),
+        }
+    }
+}
+
+/// A submission whose reply waits for the commit.
+pub(crate) struct Pending<C> {
+    pub(crate) submission: Submission<C>,
+    pub(crate) reply: Reply,
+}
+
+/// Where records go and what they are written with.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) partition: u32,
+    pub(crate) codec: Codec,
+    pub(crate) log_generation: u32,
+}
+
+/// One transaction in the making.
+pub(crate) struct Group<C> {
+    pub(crate) records: Vec<NewRecord>,
+    pub(crate) pending: Vec<Pending<C>>,
+    pub(crate) decided: Vec<DecidedCommand>,
+    pub(crate) failed: Vec<FailedMessage>,
+    /// Aggregates with new events.
+    pub(crate) touched: BTreeSet<String>,
+    /// Whether the inbox position moved.
+    pub(crate) read_inbox: bool,
+    ranges: BTreeMap<Stream, (u64, u64)>,
+    messages: u64,
+    now: Timestamp,
+}
+
+impl<C> Group<C> {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self {
+            records: Vec::new(),
+            pending: Vec::new(),
+            decided: Vec::new(),
+            failed: Vec::new(),
+            touched: BTreeSet::new(),
+            read_inbox: false,
+            ranges: BTreeMap::new(),
+            messages: 0,
+            now,
+        }
+    }
+
+    /// Shard time of everything in the group.
+    pub(crate) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Whether there is anything to make durable. Repeats alone are not: they were durable before.
+    pub(crate) fn must_commit(&self) -> bool {
+        !self.records.is_empty() || !self.decided.is_empty() || self.read_inbox
+    }
+
+    /// Applies a decision to the state and takes its records. Returns where its events stand.
+    pub(crate) fn take<B: BoundedContext>(
+        &mut self,
+        context: &B,
+        state: &mut ShardState<B>,
+        place: &Place,
+        decision: &Decision,
+        cause: &Cause,
+    ) -> Result<PositionToken, EvolveError> {
+        let mut position = PositionToken::new(place.log_generation);
+        for event in &decision.events {
+            let stream = event.body.stream();
+            let seq = state.next_seq(stream);
+            context.evolve(&mut state.aggregates, event, seq)?;
+            position.raise(stream, place.partition, seq);
+            let range = self.ranges.entry(stream).or_insert((seq, seq));
+            range.1 = seq;
+            self.records
+                .push(event_record(place, event, seq, state.epoch, cause));
+            self.touched.insert(event.aggregate_id.clone());
+        }
+        self.send::<B>(state, place, &decision.messages, cause);
+        Ok(position)
+    }
+
+    /// Takes messages to other shards.
+    pub(crate) fn send<B: BoundedContext>(
+        &mut self,
+        state: &ShardState<B>,
+        place: &Place,
+        messages: &[Outgoing],
+        cause: &Cause,
+    ) {
+        for outgoing in messages {
+            self.messages += 1;
+            let id = format!(
+                "{}/{}/{}/{}",
+                B::CONTEXT.name(),
+                place.partition,
+                state.transaction + 1,
+                self.messages
+            );
+            let target = outgoing.message.target();
+            let mut headers =
+                cloud_event_headers(id, outgoing.message.type_name(), self.now, cause);
+            headers.push((header::CE_SOURCE, source::<B>(place.partition)));
+            headers.push((header::WRITER_EPOCH, state.epoch.to_string().into_bytes()));
+            self.records.push(NewRecord {
+                topic: Arc::from(target.inbox_topic()),
+                partition: outgoing.partition,
+                key: outgoing.message.order_id().as_str().as_bytes().to_vec(),
+                value: Some(place.codec.encode_message(target, &outgoing.message)),
+                headers,
+            });
+        }
+    }
+
+    /// Closes the group with its journal record, which every transaction has.
+    pub(crate) fn close<B: BoundedContext>(&mut self, state: &mut ShardState<B>, place: &Place) {
+        state.transaction += 1;
+        state.last_time = self.now;
+        let journal = JournalRecord {
+            writer_epoch: state.epoch,
+            transaction: state.transaction,
+            decided_at: self.now,
+            ranges: self
+                .ranges
+                .iter()
+                .map(|(stream, &(first, last))| SeqRange {
+                    topic: stream.topic().to_owned(),
+                    first,
+                    last,
+                })
+                .collect(),
+            inbox_position: state.inbox_position,
+            decided: std::mem::take(&mut self.decided),
+            failed: std::mem::take(&mut self.failed),
+        };
+        self.records.push(NewRecord {
+            topic: Arc::from(B::CONTEXT.journal_topic()),
+            partition: place.partition,
+            key: Vec::new(),
+            value: Some(place.codec.encode_journal(B::CONTEXT, &journal)),
+            headers: vec![
+                (header::SEQ, state.transaction.to_string().into_bytes()),
+                (header::WRITER_EPOCH, state.epoch.to_string().into_bytes()),
+            ],
+        });
+    }
+}
+
+fn source<B: BoundedContext>(partition: u32) -> Vec<u8> {
+    format!("/cartwright/{}/{partition}", B::CONTEXT.name()).into_bytes()
+}
+
+fn cloud_event_headers(
+    id: String,
+    type_name: &'static str,
+    time: Timestamp,
+    cause: &Cause,
+) -> Vec<(&'static str, Vec<u8>)> {
+    let mut headers = vec![
+        (header::CE_ID, id.into_bytes()),
+        (header::CE_TYPE, type_name.as_bytes().to_vec()),
+        (header::CE_TIME, time.to_string().into_bytes()),
+        (header::CE_SPECVERSION, b"1.0".to_vec()),
+        (header::COMMAND_ID, cause.command_id.clone().into_bytes()),
+        (
+            header::CORRELATION_ID,
+            cause.correlation_id.clone().into_bytes(),
+        ),
+    ];
+    if let Some(traceparent) = &cause.traceparent {
+        headers.push((header::TRACEPARENT, traceparent.clone().into_bytes()));
+    }
+    headers
+}
+
+fn event_record(place: &Place, event: &Event, seq: u64, epoch: u64, cause: &Cause) -> NewRecord {
+    let stream = event.body.stream();
+    let id = format!("{}/{}/{seq}", stream.topic(), place.partition);
+    let mut headers = cloud_event_headers(id, event.body.type_name(), event.occurred_at, cause);
+    headers.push((
+        header::CE_SOURCE,
+        format!(
+            "/cartwright/{}/{}",
+            stream.context().name(),
+            place.partition
+        )
+        .into_bytes(),
+    ));
+    headers.push((header::SEQ, seq.to_string().into_bytes()));
+    headers.push((header::WRITER_EPOCH, epoch.to_string().into_bytes()));
+    NewRecord {
+        topic: Arc::from(stream.topic()),
+        partition: place.partition,
+        key: event.aggregate_id.as_bytes().to_vec(),
+        value: Some(place.codec.encode_event(event)),
+        headers,
+    }
+}

@@ -1,0 +1,171 @@
+//! Reading the inbox: a consumer on a thread of its own that hands batches to the shard.
+
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use cartwright_event_log::{
+    EventLog, LogError, LogReader, ReaderPurpose, Record, Start, TopicPartition,
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// Batches that may wait between the reader and the shard.
+const WAITING_BATCHES: usize = 2;
+const POLL: Duration = Duration::from_millis(250);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Records of the inbox, or why there are none.
+pub(crate) struct InboxBatch {
+    /// Which start of the pump they belong to; those of an earlier one are stale.
+    pub(crate) start: u64,
+    pub(crate) records: Result<Vec<Record>, LogError>,
+}
+
+struct StartAt {
+    start: u64,
+    position: u64,
+}
+
+/// The inbox reader's thread.
+pub(crate) struct InboxPump {
+    control: Sender<StartAt>,
+    pub(crate) batches: Receiver<InboxBatch>,
+    starts: u64,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl InboxPump {
+    pub(crate) fn spawn<L: EventLog>(
+        log: L,
+        inbox: TopicPartition,
+        batch: usize,
+    ) -> std::io::Result<Self> {
+        let (control, controls) = bounded(4);
+        let (sender, batches) = bounded(WAITING_BATCHES);
+        let thread = thread::Builder::new()
+            .name(format!("inbox-{}", inbox.partition))
+            .spawn(move || pump(&log, &inbox, batch, &controls, &sender))?;
+        Ok(Self {
+            control,
+            batches,
+            starts: 0,
+            thread: Some(thread),
+        })
+    }
+
+    /// Reads from `position` on; batches of earlier starts are stale from now on.
+    pub(crate) fn start_at(&mut self, position: u64) {
+        self.starts += 1;
+        // The pump takes controls between polls; if it is gone, batches end and say so.
+        let _ = self.control.send_timeout(
+            StartAt {
+                start: self.starts,
+                position,
+            },
+            POLL * 8,
+        );
+    }
+
+    pub(crate) fn is_current(&self, batch: &InboxBatch) -> bool {
+        batch.start == self.starts
+    }
+
+    /// Ends the thread.
+    pub(crate) fn stop(self) {
+        let Self {
+            control,
+            batches,
+            thread,
+            ..
+        } = self;
+        drop(control);
+        drop(batches);
+        if let Some(thread) = thread {
+            // It ends within one poll; a panic in it has been reported by its hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn pump<L: EventLog>(
+    log: &L,
+    inbox: &TopicPartition,
+    batch: usize,
+    controls: &Receiver<StartAt>,
+    sender: &Sender<InboxBatch>,
+) {
+    let mut next = controls.recv().ok();
+    while let Some(StartAt { start, position }) = next.take() {
+        next = match follow(log, inbox, batch, start, position, controls, sender) {
+            Followed::Restart(at) => Some(at),
+            Followed::Failed { position, error } => {
+                let report = InboxBatch {
+                    start,
+                    records: Err(error),
+                };
+                if sender.send(report).is_err() {
+                    return;
+                }
+                match controls.recv_timeout(RETRY_PAUSE) {
+                    Ok(at) => Some(at),
+                    Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+                        Some(StartAt { start, position })
+                    }
+                    Err(crossbeam_channel::RecvTimeoutError::Disconnected) => None,
+                }
+            }
+            Followed::Ended => None,
+        };
+    }
+}
+
+enum Followed {
+    Restart(StartAt),
+    Failed { position: u64, error: LogError },
+    Ended,
+}
+
+fn follow<L: EventLog>(
+    log: &L,
+    inbox: &TopicPartition,
+    batch: usize,
+    start: u64,
+    mut position: u64,
+    controls: &Receiver<StartAt>,
+    sender: &Sender<InboxBatch>,
+) -> Followed {
+    let at = match position {
+        0 => Start::Beginning,
+        offset => Start::Offset(offset),
+    };
+    let opened = log.reader(ReaderPurpose::Tailing).and_then(|mut reader| {
+        reader.assign(&[(inbox.clone(), at)])?;
+        Ok(reader)
+    });
+    let mut reader = match opened {
+        Ok(reader) => reader,
+        Err(error) => return Followed::Failed { position, error },
+    };
+    loop {
+        match controls.try_recv() {
+            Ok(at) => return Followed::Restart(at),
+            Err(crossbeam_channel::TryRecvError::Disconnected) => return Followed::Ended,
+            Err(crossbeam_channel::TryRecvError::Empty) => {}
+        }
+        match reader.poll(batch, POLL) {
+            Ok(records) => {
+                let Some(last) = records.last() else { continue };
+                position = last.offset + 1;
+                if sender
+                    .send(InboxBatch {
+                        start,
+                        records: Ok(records),
+                    })
+                    .is_err()
+                {
+                    return Followed::Ended;
+                }
+            }
+            Err(error) => return Followed::Failed { position, error },
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The bounded mailbox, and what goes in and comes back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cartwright_events::Timestamp;
+use crossbeam_channel::{Sender, TrySendError};
+use tokio::sync::{oneshot, watch};
+
+use crate::outcome::{Answer, Outcome};
+use crate::ownership::Ownership;
+use crate::results::IdempotencyKey;
+
+/// A command on its way to the shard, and where its reply goes.
+#[derive(Debug)]
+pub struct Submission<C> {
+    /// What to decide.
+    pub command: C,
+    /// Id of this command; made at the edge, the same however often it is forwarded.
+    pub command_id: String,
+    /// Id of the request that it goes back to.
+    pub correlation_id: String,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+    /// The caller's key, if it gave one.
+    pub idempotency: Option<IdempotencyKey>,
+    /// Not decided after this time (the caller has gone).
+    pub deadline: Timestamp,
+    /// Where the reply goes. A caller that does not wait any more is no error.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// What comes back for a submission.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// Decided and durable.
+    Decided(Outcome),
+    /// The idempotency key was used with another request. Nothing was done.
+    KeyReused,
+    /// The deadline passed before its turn came. Nothing was done.
+    DeadlinePassed,
+    /// Deciding it failed inside (a panic). Nothing was done.
+    Failed {
+        /// What the panic said.
+        reason: String,
+    },
+    /// The shard stopped with the command in its hands: it may have taken effect or not. A retry
+    /// under the same key is safe.
+    Unknown {
+        /// Why it stopped.
+        reason: String,
+    },
+}
+
+/// The mailbox is full: here is the value back, and when to try again.
+#[derive(Debug)]
+pub struct MailboxFull<T> {
+    /// What was not taken.
+    pub value: T,
+    /// After how long there should be room, in milliseconds, from what the shard decides a second.
+    pub retry_after_ms: u64,
+}
+
+/// What a caller can put in the mailbox.
+#[derive(Debug)]
+pub(crate) enum Letter<C> {
+    Command(Submission<C>),
+    /// Tell me what becomes of this aggregate.
+    Watch {
+        aggregate_id: String,
+        reply: oneshot::Sender<Answer>,
+    },
+}
+
+/// The handle by which callers reach a shard. Cheap to clone.
+#[derive(Debug)]
+pub struct Mailbox<C> {
+    pub(crate) letters: Sender<Letter<C>>,
+    pub(crate) ownership: watch::Receiver<Ownership>,
+    pub(crate) micros_per_command: Arc<AtomicU64>,
+}
+
+impl<C> Clone for Mailbox<C> {
+    fn clone(&self) -> Self {
+        Self {
+            letters: self.letters.clone(),
+            ownership: self.ownership.clone(),
+            micros_per_command: Arc::clone(&self.micros_per_command),
+        }
+    }
+}
+
+impl<C> Mailbox<C> {
+    /// Puts a command in.
+    ///
+    /// # Errors
+    /// [`MailboxFull`] gives the submission back, also when the shard has stopped for good (ask
+    /// [`Mailbox::ownership`] which).
+    pub fn submit(&self, submission: Submission<C>) -> Result<(), Box<MailboxFull<Submission<C>>>> {
+        match self.letters.try_send(Letter::Command(submission)) {
+            Ok(()) => Ok(()),
+            Err(
+                TrySendError::Full(Letter::Command(value))
+                | TrySendError::Disconnected(Letter::Command(value)),
+            ) => Err(Box::new(MailboxFull {
+                value,
+                retry_after_ms: self.retry_after_ms(),
+            })),
+            // The letter that comes back is the one that was sent.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Asks to be told once the aggregate's outcome is decided and durable. The receiver ends
+    /// without a value when too many wait, or the shard stops.
+    #[must_use]
+    pub fn watch(&self, aggregate_id: String) -> oneshot::Receiver<Answer> {
+        let (reply, receiver) = oneshot::channel();
+        // When the mailbox is full the sender is dropped, and the receiver says so.
+        let _ = self.letters.try_send(Letter::Watch {
+            aggregate_id,
+            reply,
+        });
+        receiver
+    }
+
+    /// What the shard's claim on its partition is now.
+    #[must_use]
+    pub fn ownership(&self) -> Ownership {
+        self.ownership.borrow().clone()
+    }
+
+    /// To wait for a change of ownership.
+    #[must_use]
+    pub fn ownership_changes(&self) -> watch::Receiver<Ownership> {
+        self.ownership.clone()
+    }
+
+    fn retry_after_ms(&self) -> u64 {
+        let waiting = self.letters.len() as u64;
+        let per_command = self.micros_per_command.load(Ordering::Relaxed).max(1);
+        (waiting * per_command / 1000).clamp(50, 30_000)
+    }
+}

@@ -1,0 +1,68 @@
+//! Settings of a shard.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Limits and times of a shard. Every default is meant for production.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShardOptions {
+    /// Commands that may wait; one more is refused with a time to retry.
+    pub mailbox_capacity: usize,
+    /// Records after which a group takes no more commands. A limit for memory and for the broker's
+    /// request size, not for speed: larger groups are cheaper.
+    pub group_records: usize,
+    /// Inbox messages that may wait in memory.
+    pub inbox_batch: usize,
+    /// Results remembered by idempotency key; the oldest goes first.
+    pub results_kept: usize,
+    /// How long a result is remembered, in milliseconds.
+    pub results_ttl_ms: i64,
+    /// Callers that may wait for an outcome at a time.
+    pub waiters: usize,
+    /// Timers decided in one group.
+    pub timers_per_group: usize,
+    /// An idle shard writes after so long, in milliseconds: a transactional id that is not used
+    /// expires after seven days.
+    pub keep_alive_ms: i64,
+    /// Pause between two transactions, in milliseconds. Zero is right unless a trace says otherwise.
+    pub commit_gap_ms: u64,
+    /// How long a recovery may stand still before it is given up and begun again, in milliseconds.
+    pub recovery_stall_ms: u64,
+    /// First pause before a failed take-over is tried again, in milliseconds; doubles each time.
+    pub take_over_backoff_ms: u64,
+    /// Longest such pause, in milliseconds.
+    pub take_over_backoff_max_ms: u64,
+    /// How far the node's clock may be behind the log's, in milliseconds, before it does not serve.
+    pub max_clock_skew_ms: i64,
+    /// Generation of the log in position tokens; raised when a log is restored or made anew.
+    pub log_generation: u32,
+}
+
+impl Default for ShardOptions {
+    fn default() -> Self {
+        Self {
+            mailbox_capacity: 8_192,
+            group_records: 20_000,
+            inbox_batch: 2_000,
+            results_kept: 200_000,
+            results_ttl_ms: 24 * 3_600_000,
+            waiters: 20_000,
+            timers_per_group: 500,
+            keep_alive_ms: 24 * 3_600_000,
+            commit_gap_ms: 0,
+            recovery_stall_ms: 30_000,
+            take_over_backoff_ms: 100,
+            take_over_backoff_max_ms: 5_000,
+            max_clock_skew_ms: 5_000,
+            log_generation: 1,
+        }
+    }
+}
+
+impl ShardOptions {
+    pub(crate) fn recovery_stall(&self) -> Duration {
+        Duration::from_millis(self.recovery_stall_ms)
+    }
+}

@@ -1,0 +1,284 @@
+//! A shard on a thread of its own: librdkafka's transactional calls block.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use cartwright_domain::BoundedContext;
+use cartwright_event_log::{EventLog, LogError, Record, TopicPartition};
+use cartwright_events::codec::Codec;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use crate::clock::Clock;
+use crate::inbox::{InboxBatch, InboxPump};
+use crate::mailbox::{Letter, Mailbox};
+use crate::options::ShardOptions;
+use crate::ownership::Ownership;
+use crate::shard::{Inputs, Shard, Step};
+
+/// The longest wait without a look at the clock: bounds how late a timer can be after a clock jump.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// A running shard.
+#[derive(Debug)]
+pub struct ShardThread<C> {
+    /// The way to reach it.
+    pub mailbox: Mailbox<C>,
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl<C> ShardThread<C> {
+    /// Asks the shard to decide what waits, commit it and end. Returns whether it did within
+    /// `limit`.
+    #[must_use]
+    pub fn stop(self, limit: Duration) -> bool {
+        let Self { stop, thread, .. } = self;
+        // Full means asked already.
+        let _ = stop.try_send(());
+        let asked = Instant::now();
+        while !thread.is_finished() {
+            if asked.elapsed() > limit {
+                return false;
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        thread.join().is_ok()
+    }
+}
+
+/// Starts a shard of `partition` on its own thread. It takes over at once.
+///
+/// # Errors
+/// When the machine gives no thread.
+pub fn spawn<B: BoundedContext, L: EventLog>(
+    context: B,
+    partition: u32,
+    log: L,
+    codec: Codec,
+    options: ShardOptions,
+    clock: Arc<dyn Clock>,
+) -> std::io::Result<ShardThread<B::Command>> {
+    let (sender, letters) = bounded(options.mailbox_capacity);
+    let (stop, stopped) = bounded(1);
+    let inbox = TopicPartition::new(B::CONTEXT.inbox_topic(), partition);
+    let pump = InboxPump::spawn(log.clone(), inbox, options.inbox_batch)?;
+    let shard = Shard::new(
+        context,
+        partition,
+        log,
+        codec,
+        options.clone(),
+        Arc::clone(&clock),
+    );
+    let micros_per_command = Arc::new(AtomicU64::new(50));
+    let mailbox = Mailbox {
+        letters: sender,
+        ownership: shard.ownership(),
+        micros_per_command: Arc::clone(&micros_per_command),
+    };
+    let runner = Runner {
+        shard,
+        letters,
+        pump,
+        stopped,
+        options,
+        clock,
+        micros_per_command,
+    };
+    let thread = thread::Builder::new()
+        .name(format!("{}-{partition}", B::CONTEXT.name()))
+        .spawn(move || runner.run())?;
+    Ok(ShardThread {
+        mailbox,
+        stop,
+        thread,
+    })
+}
+
+struct Runner<B: BoundedContext, L: EventLog> {
+    shard: Shard<B, L>,
+    letters: Receiver<Letter<B::Command>>,
+    pump: InboxPump,
+    stopped: Receiver<()>,
+    options: ShardOptions,
+    clock: Arc<dyn Clock>,
+    micros_per_command: Arc<AtomicU64>,
+}
+
+/// What woke the runner.
+enum Woken<C> {
+    Letter(Letter<C>),
+    Inbox(InboxBatch),
+    Timer,
+    Stop,
+}
+
+impl<B: BoundedContext, L: EventLog> Runner<B, L> {
+    fn run(mut self) {
+        if self.take_over() {
+            self.serve();
+        }
+        self.pump.stop();
+        // Dropping the mailbox's receiving end ends every reply that still waits in it.
+    }
+
+    /// Serves until stopped or ended.
+    fn serve(&mut self) {
+        loop {
+            let mut inputs = Inputs::default();
+            let woken = if self.shard.has_backlog() {
+                Woken::Timer
+            } else {
+                self.wait()
+            };
+            let stop = match woken {
+                Woken::Letter(letter) => {
+                    put(&mut inputs, letter);
+                    false
+                }
+                Woken::Inbox(batch) => {
+                    if !self.put_inbox(&mut inputs, batch) {
+                        return;
+                    }
+                    false
+                }
+                Woken::Timer => self.stopped.try_recv().is_ok(),
+                Woken::Stop => true,
+            };
+            if !self.drain(&mut inputs) {
+                return;
+            }
+            if !self.step(inputs) {
+                return;
+            }
+            if stop {
+                self.finish();
+                return;
+            }
+        }
+    }
+
+    /// One step and what has to follow it. Returns whether the shard goes on.
+    fn step(&mut self, inputs: Inputs<B::Command>) -> bool {
+        let commands = inputs.commands.len() as u64;
+        let begun = Instant::now();
+        let step = self.shard.step(inputs);
+        if commands > 0 {
+            let each = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX) / commands;
+            let before = self.micros_per_command.load(Ordering::Relaxed);
+            self.micros_per_command
+                .store((before * 7 + each) / 8, Ordering::Relaxed);
+        }
+        match step {
+            Step::Idle => true,
+            Step::Committed => {
+                if self.options.commit_gap_ms > 0 {
+                    thread::park_timeout(Duration::from_millis(self.options.commit_gap_ms));
+                }
+                true
+            }
+            Step::TakeOver => self.take_over(),
+            Step::Ended => false,
+        }
+    }
+
+    /// Decides what is left in the mailbox, then lets go of the partition.
+    fn finish(&mut self) {
+        loop {
+            let mut inputs = Inputs::default();
+            while let Ok(letter) = self.letters.try_recv() {
+                put(&mut inputs, letter);
+            }
+            if inputs.commands.is_empty() && !self.shard.has_backlog() {
+                break;
+            }
+            if !self.step(inputs) {
+                return;
+            }
+        }
+        self.shard.end(Ownership::Stopped);
+    }
+
+    fn wait(&self) -> Woken<B::Command> {
+        let due = self.shard.next_due().map_or(LONGEST_WAIT, |due| {
+            let micros = due.as_micros().saturating_sub(self.clock.now().as_micros());
+            Duration::from_micros(u64::try_from(micros).unwrap_or(0)).min(LONGEST_WAIT)
+        });
+        select! {
+            recv(self.stopped) -> _ => Woken::Stop,
+            recv(self.letters) -> letter => letter.map_or(Woken::Stop, Woken::Letter),
+            recv(self.pump.batches) -> batch => batch.map_or(Woken::Timer, Woken::Inbox),
+            default(due) => Woken::Timer,
+        }
+    }
+
+    /// Takes what else has arrived: larger groups are cheaper. Returns whether the shard goes on.
+    fn drain(&mut self, inputs: &mut Inputs<B::Command>) -> bool {
+        while inputs.commands.len() < self.options.mailbox_capacity {
+            let Ok(letter) = self.letters.try_recv() else {
+                break;
+            };
+            put(inputs, letter);
+        }
+        while inputs.inbox.len() < self.options.inbox_batch {
+            let Ok(batch) = self.pump.batches.try_recv() else {
+                break;
+            };
+            if !self.put_inbox(inputs, batch) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn put_inbox(&mut self, inputs: &mut Inputs<B::Command>, batch: InboxBatch) -> bool {
+        if !self.pump.is_current(&batch) {
+            return true;
+        }
+        match batch.records {
+            Ok(records) => inputs.inbox.extend(records as Vec<Record>),
+            Err(error @ LogError::OutOfRange { .. }) => {
+                // Messages that were deleted before they were applied: somebody's orders hang.
+                let reason = format!("the inbox has lost messages: {error}");
+                self.shard.end(Ownership::Refused { reason });
+                return false;
+            }
+            Err(error) => tracing::warn!(%error, "the inbox can't be read; trying again"),
+        }
+        true
+    }
+
+    /// Takes over until it serves. Returns whether it does.
+    fn take_over(&mut self) -> bool {
+        let mut pause = Duration::from_millis(self.options.take_over_backoff_ms);
+        let longest = Duration::from_millis(self.options.take_over_backoff_max_ms);
+        loop {
+            match self.shard.take_over() {
+                Ok(Step::Ended) => return false,
+                Ok(_) => {
+                    self.pump
+                        .start_at(self.shard.inbox_position().unwrap_or_default());
+                    return true;
+                }
+                Err(reason) => tracing::warn!(reason, "the take-over failed; trying again"),
+            }
+            if self.stopped.recv_timeout(pause).is_ok() {
+                self.shard.end(Ownership::Stopped);
+                return false;
+            }
+            pause = (pause * 2).min(longest);
+        }
+    }
+}
+
+fn put<C>(inputs: &mut Inputs<C>, letter: Letter<C>) {
+    match letter {
+        Letter::Command(submission) => inputs.commands.push(submission),
+        Letter::Watch {
+            aggregate_id,
+            reply,
+        } => inputs.watches.push((aggregate_id, reply)),
+    }
+}
