@@ -27,8 +27,8 @@ const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// (504) and body size (413); the request id, the span and the request metrics.
 ///
 /// A request counts as in flight, and its time runs, until its response begins; a response that
-/// streams is not cut off. At the time limit the handler is dropped: whatever must not be left
-/// half done belongs into a task of its own.
+/// streams is not cut off. At the time limit, and when the client goes away, the handler is
+/// dropped: whatever must not be left half done belongs into a task of its own.
 pub fn assemble(routes: Router, http: &Http, readiness: &Readiness, metrics: &Metrics) -> Router {
     let limits = Limits {
         in_flight: Arc::new(Semaphore::new(

@@ -15,7 +15,7 @@
 
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection};
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -61,18 +61,40 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "The content type is not JSON",
-            )
-            .detail("Send the body as Content-Type: application/json"));
+            return Err(not_json());
         }
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(unreadable)?;
         Self::from_bytes(&bytes)
     }
+}
+
+/// `Option<Json<T>>`, for commands whose body may be left out: `None` when it is empty, whatever
+/// the content type; otherwise as [`Json`].
+impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        let is_json = is_json(request.headers());
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(unreadable)?;
+        match (bytes.is_empty(), is_json) {
+            (true, _) => Ok(None),
+            (false, true) => Self::from_bytes(&bytes).map(Some),
+            (false, false) => Err(not_json()),
+        }
+    }
+}
+
+fn not_json() -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "The content type is not JSON",
+    )
+    .detail("Send the body as Content-Type: application/json")
 }
 
 fn unreadable(rejection: BytesRejection) -> Problem {

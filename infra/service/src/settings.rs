@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -27,10 +28,10 @@ pub struct Http {
     pub request_timeout_ms: u64,
     /// Requests being answered at a time; beyond it the answer is 503 with Retry-After.
     /// Default 4,096.
-    #[serde(default = "default::max_in_flight")]
+    #[serde(default = "default::max_in_flight", deserialize_with = "positive")]
     pub max_in_flight: usize,
     /// Open connections at a time; further ones wait in the system's backlog. Default 8,192.
-    #[serde(default = "default::max_connections")]
+    #[serde(default = "default::max_connections", deserialize_with = "positive")]
     pub max_connections: usize,
     /// How long a connection may take until the head of its next request is complete; then it is
     /// closed. Longer than clients keep idle connections, so that they close first.
@@ -109,7 +110,10 @@ pub struct Postgres {
     /// Required.
     pub url: Secret,
     /// Connections in the pool. Default 8.
-    #[serde(default = "default::postgres_max_connections")]
+    #[serde(
+        default = "default::postgres_max_connections",
+        deserialize_with = "positive"
+    )]
     pub max_connections: usize,
     /// How long to wait for a connection, a new one or a pooled one. Default 5,000.
     #[serde(default = "default::connect_timeout_ms")]
@@ -189,6 +193,11 @@ fn non_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<St
         return Err(serde::de::Error::custom("must name at least one"));
     }
     Ok(values)
+}
+
+/// A limit of 0 would let nothing through.
+fn positive<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    NonZeroUsize::deserialize(deserializer).map(NonZeroUsize::get)
 }
 
 mod default {

@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::io::IsTerminal;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::response::Response;
 use http::HeaderName;
 use http::request::Parts;
-use tracing::{Span, field};
+use tracing::{Span, Subscriber, field};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{Log, LogFormat};
 use crate::request_id::RequestId;
@@ -38,6 +40,19 @@ pub enum TelemetryError {
 ///
 /// A level that does not parse, or a second call.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
+    let colours = std::io::stdout().is_terminal();
+    tracing::subscriber::set_global_default(subscriber(log, colours, std::io::stdout)?)
+        .map_err(|_| TelemetryError::AlreadySet)
+}
+
+fn subscriber<W>(
+    log: &Log,
+    colours: bool,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter =
         EnvFilter::builder()
             .parse(&log.level)
@@ -45,18 +60,21 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
                 level: log.level.clone(),
                 source,
             })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    let result = match log.format {
-        LogFormat::Human => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    result.map_err(|_| TelemetryError::AlreadySet)
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(writer);
+    Ok(match log.format {
+        LogFormat::Human => Box::new(builder.finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+    })
 }
 
 /// Opens the span that every log line of a request is in.
 pub(crate) fn request_span(request: &Request, id: &RequestId, traceparent: &Traceparent) -> Span {
     let route = request.extensions().get::<MatchedPath>();
-    tracing::info_span!(
+    // At the level of errors, so that no setting of `log.level` takes the ids from them.
+    tracing::error_span!(
         "request",
         request_id = %id,
         command_id = field::Empty,
@@ -178,5 +196,89 @@ impl<S: Sync> FromRequestParts<S> for Traceparent {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let known = parts.extensions.get::<Self>().copied();
         Ok(known.unwrap_or_else(Self::generate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::problem::Problem;
+    use crate::request_id;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The JSON line that one failing request with a command leaves at `level`.
+    async fn logged_at(level: &str) -> Value {
+        let log = Log {
+            format: LogFormat::Json,
+            level: level.to_owned(),
+        };
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber(&log, false, move || writer.clone()).unwrap();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let handler = async || {
+            record_command_id("c-1");
+            Problem::internal("disk full")
+        };
+        let app: Router = Router::new()
+            .route("/carts/{id}", get(handler))
+            .layer(from_fn(request_id::middleware));
+        let request = Request::get("/carts/7").header("x-request-id", "r-1");
+        let response = app.oneshot(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.unwrap().status(), 500);
+        let bytes = lines.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        serde_json::from_str(text.lines().next().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_line_carries_the_ids_of_its_request_at_every_level() {
+        for level in ["error", "info"] {
+            let line = logged_at(level).await;
+            let expected = ("request failed", "disk full");
+            assert_eq!(
+                (&line["message"], &line["error"]),
+                (&expected.0.into(), &expected.1.into())
+            );
+            let span = &line["span"];
+            assert_eq!(
+                (&span["request_id"], &span["command_id"]),
+                (&"r-1".into(), &"c-1".into())
+            );
+            assert_eq!(span["route"], "/carts/{id}");
+            assert!(Traceparent::parse(span["traceparent"].as_str().unwrap()).is_some());
+        }
+    }
+
+    #[test]
+    fn a_level_that_does_not_parse_names_its_key() {
+        let log = Log {
+            level: "cartwright=loud".to_owned(),
+            ..Log::default()
+        };
+        let error = subscriber(&log, false, std::io::sink).err().unwrap();
+        assert!(error.to_string().contains("`log.level`: `cartwright=loud`"));
     }
 }

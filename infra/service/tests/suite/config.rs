@@ -138,6 +138,19 @@ fn a_value_of_the_wrong_type_names_key_and_variable() {
 }
 
 #[test]
+fn a_limit_of_zero_is_refused() {
+    for name in [
+        "HTTP__MAX_IN_FLIGHT",
+        "HTTP__MAX_CONNECTIONS",
+        "POSTGRES__MAX_CONNECTIONS",
+    ] {
+        let variable = format!("CARTWRIGHT__{name}");
+        let refused = refusal(FILE, &[(&variable, "0")]);
+        assert!(refused.contains(&variable), "{refused}");
+    }
+}
+
+#[test]
 fn a_variable_that_contradicts_or_names_nothing_is_refused() {
     let refused = refusal(FILE, &[("CARTWRIGHT__HTTP____LISTEN", "x")]);
     assert!(refused.contains("CARTWRIGHT__HTTP____LISTEN"), "{refused}");

@@ -50,6 +50,10 @@ fn routes() -> Router {
             post(|Json(cart): Json<Cart>| async { Json(cart) }),
         )
         .route(
+            "/checkout",
+            post(|body: Option<Json<Page>>| async move { body.is_some().to_string() }),
+        )
+        .route(
             "/carts/{id}/items/{line}",
             get(|Path(Line { id, line }): Path<Line>| async move { format!("{id}/{line}") }),
         )
@@ -180,6 +184,20 @@ async fn a_json_subtype_and_a_charset_are_json_too() {
         let body = Body::from(r#"{"currency":"GBP"}"#);
         assert_eq!(send(&shop(), request.body(body).unwrap()).await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn a_body_that_may_be_left_out_is_checked_when_it_is_there() {
+    let nothing = Request::post("/checkout").body(Body::empty()).unwrap();
+    assert_eq!(send(&shop(), nothing).await.text(), "false");
+    let empty = post_json(&shop(), "/checkout", "").await;
+    assert_eq!(empty.text(), "false");
+    let right = post_json(&shop(), "/checkout", r#"{"limit":1}"#).await;
+    assert_eq!(right.text(), "true");
+    let wrong = post_json(&shop(), "/checkout", r#"{"limit":1,"x":2}"#).await;
+    assert_eq!(field_and_rule(&wrong), pair("x", "unknown"));
+    let untyped = Request::post("/checkout").body(Body::from("{}")).unwrap();
+    assert_eq!(send(&shop(), untyped).await.status, 415);
 }
 
 #[tokio::test]

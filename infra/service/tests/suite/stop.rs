@@ -125,9 +125,12 @@ async fn during_the_drain_delay_requests_are_still_answered_but_readiness_is_wit
     };
     let running = start(http).await;
     running.shutdown.trigger();
-    while running.readiness.is_ready() {
-        tokio::task::yield_now().await;
-    }
+    let withdrawn = async {
+        while running.readiness.is_ready() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, withdrawn).await.unwrap();
     let mut stream = request(running.address, "/readyz").await;
     let mut start = [0; 12];
     stream.read_exact(&mut start).await.unwrap();
@@ -146,6 +149,7 @@ async fn connections_beyond_the_limit_wait_for_one_to_end() {
     running.entered.notified().await;
     let mut second = request(running.address, "/fast").await;
     let mut start = [0; 12];
+    // Nothing can announce that an answer will not come; without the limit it comes far sooner.
     let waited = Duration::from_millis(50);
     let early = tokio::time::timeout(waited, second.read_exact(&mut start)).await;
     assert!(early.is_err(), "answered beyond the limit");
@@ -182,6 +186,19 @@ async fn a_port_in_use_is_named_with_what_to_do() {
         "{error}"
     );
     assert!(error.contains("http.listen"), "{error}");
+}
+
+#[tokio::test]
+async fn a_sigterm_asks_everyone_to_stop() {
+    let shutdown = Shutdown::on_signals().unwrap();
+    assert!(!shutdown.is_requested());
+    let kill = std::process::Command::new("kill")
+        .args(["-TERM", &std::process::id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    tokio::time::timeout(PATIENCE, shutdown.requested())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
