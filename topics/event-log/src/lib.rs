@@ -4,13 +4,14 @@
 //! because a shard owns one thread and librdkafka's transactional calls block
 //! anyway.
 //!
-//! Two implementations keep the same contract, and one suite
-//! (`contract`, behind the feature of that name) holds both to it:
+//! Two implementations keep the same contract, and one suite ([`contract`])
+//! holds both to it:
 //!
 //! * [`kafka::KafkaLog`]: Kafka through librdkafka.
 //! * [`memory::MemoryLog`]: a deterministic model of what Kafka does, with
 //!   scripted faults.
 
+pub mod contract;
 mod error;
 pub mod kafka;
 mod limits;

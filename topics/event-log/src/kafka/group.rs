@@ -121,3 +121,11 @@ impl GroupReader for KafkaGroupReader {
         self.fetcher.set_paused(partitions, false)
     }
 }
+
+impl Drop for KafkaGroupReader {
+    /// Leaves the group before it returns, also when the process ends next:
+    /// otherwise the partitions would be nobody's until the session times out.
+    fn drop(&mut self) {
+        self.fetcher.close();
+    }
+}

@@ -302,11 +302,22 @@ impl Fetcher {
     }
 }
 
+impl Fetcher {
+    /// Closes the client and waits for it, at most some 100 ms more than the
+    /// broker takes to answer.
+    pub(super) fn close(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            consumer.context().close();
+            drop(consumer);
+        }
+    }
+}
+
 impl Drop for Fetcher {
     fn drop(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             consumer.context().close();
-            // Closing talks to the broker; nobody should have to wait for it.
+            // Nothing depends on when a reader without a group is gone.
             thread::spawn(move || drop(consumer));
         }
     }
