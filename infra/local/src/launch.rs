@@ -1,0 +1,432 @@
+//! How each part is prepared and started.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use crate::config::StackConfig;
+use crate::download::Library;
+use crate::error::{Result, StackError, at};
+use crate::part::Part;
+use crate::ports::Ports;
+use crate::preflight;
+use crate::process::Launch;
+
+const KAFKA_FLAGS: &str = "-Xms512m -Xmx512m -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
+    -Djava.awt.headless=true";
+
+const REGISTRY_FLAGS: &str =
+    "-Xms64m -Xmx192m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m";
+
+const CASSANDRA_FLAGS: &str = "-Xms192m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError -Xss256k \
+    -XX:-UsePerfData -Djdk.attach.allowAttachSelf=true -Djava.net.preferIPv4Stack=true \
+    -Dio.netty.tryReflectionSetAccessible=true -Dcassandra-foreground=yes \
+    -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=0 -Dcassandra.load_ring_state=false \
+    -Dcassandra.skip_schema_check=true";
+
+/// Packages Cassandra reaches into, as its own start script opens them.
+const CASSANDRA_EXPORTS: [&str; 9] = [
+    "java.base/jdk.internal.misc",
+    "java.base/java.lang.ref",
+    "java.base/jdk.internal.ref",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.rmi/sun.rmi.server",
+    "java.sql/java.sql",
+    "jdk.unsupported/sun.misc",
+    "jdk.attach/sun.tools.attach",
+];
+const CASSANDRA_OPENS: [&str; 18] = [
+    "java.base/java.lang",
+    "java.base/java.lang.module",
+    "java.base/java.lang.reflect",
+    "java.base/java.net",
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "java.base/java.io",
+    "java.base/java.nio",
+    "java.base/sun.nio.ch",
+    "java.base/jdk.internal.loader",
+    "java.base/jdk.internal.ref",
+    "java.base/jdk.internal.reflect",
+    "java.base/jdk.internal.math",
+    "java.base/jdk.internal.module",
+    "java.base/jdk.internal.util.jar",
+    "jdk.management/com.sun.management.internal",
+    "jdk.management.agent/jdk.internal.agent",
+];
+
+/// Makes what a part needs before its first start and says how to start it.
+///
+/// # Errors
+/// What could not be made, by name.
+pub async fn prepare(
+    config: &StackConfig,
+    ports: Ports,
+    library: &Library,
+    part: Part,
+) -> Result<Launch> {
+    match part {
+        Part::Kafka => kafka(config, library).await,
+        Part::Cassandra => cassandra(config, library),
+        Part::Postgres => postgres(config, library).await,
+        Part::Registry => registry(config, ports, library),
+        Part::CommandApi | Part::Projector | Part::QueryApi => service(config, part),
+    }
+}
+
+async fn kafka(config: &StackConfig, library: &Library) -> Result<Launch> {
+    let java = preflight::find_java()?;
+    let data = data_folder(config, Part::Kafka)?;
+    let settings = config.config_dir().join("kafka.properties");
+    let class_path = library.class_path(Part::Kafka);
+    let logging = format!(
+        "-Dlog4j2.configurationFile=file:{}",
+        config.config_dir().join("kafka-log4j2.xml").display()
+    );
+    if !data.join("meta.properties").exists() {
+        // What an interrupted formatting left behind would be refused.
+        at(&data, fs::remove_dir_all(&data))?;
+        at(&data, fs::create_dir_all(&data))?;
+        let mut format = Command::new(&java);
+        format
+            .args([
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-Xmx128m",
+                &logging,
+                "-cp",
+                &class_path,
+            ])
+            .args([
+                "kafka.tools.StorageTool",
+                "format",
+                "--standalone",
+                "-t",
+                &new_cluster_id()?,
+                "-c",
+            ])
+            .arg(&settings);
+        run("formatting kafka's storage", format).await?;
+    }
+    let mut command = vec![java.display().to_string()];
+    command.extend(words(KAFKA_FLAGS));
+    command.extend([
+        logging,
+        "-cp".to_owned(),
+        class_path,
+        "kafka.Kafka".to_owned(),
+    ]);
+    command.push(settings.display().to_string());
+    Ok(Launch {
+        command,
+        env: Vec::new(),
+        cwd: data,
+    })
+}
+
+/// A cluster id is 16 bytes in URL-safe base64: 22 characters, of which the last carries two bits only.
+fn new_cluster_id() -> Result<String> {
+    let source = Path::new("/proc/sys/kernel/random/uuid");
+    let uuid = at(source, fs::read_to_string(source))?;
+    let digits: String = uuid
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(21)
+        .collect();
+    Ok(digits + "A")
+}
+
+fn cassandra(config: &StackConfig, library: &Library) -> Result<Launch> {
+    let java = preflight::find_java()?;
+    let data = data_folder(config, Part::Cassandra)?;
+    let file_url = |name: &str| format!("file://{}", config.config_dir().join(name).display());
+    let mut command = vec![java.display().to_string()];
+    command.extend(words(CASSANDRA_FLAGS));
+    if preflight::wants_security_manager_flag(&java) {
+        command.push("-Djava.security.manager=allow".to_owned());
+    }
+    for package in CASSANDRA_EXPORTS {
+        command.extend(["--add-exports".to_owned(), format!("{package}=ALL-UNNAMED")]);
+    }
+    for package in CASSANDRA_OPENS {
+        command.extend(["--add-opens".to_owned(), format!("{package}=ALL-UNNAMED")]);
+    }
+    command.extend([
+        format!("-Dcassandra.config={}", file_url("cassandra.yaml")),
+        format!(
+            "-Dlogback.configurationFile={}",
+            file_url("cassandra-logback.xml")
+        ),
+        format!("-Dcassandra.storagedir={}", data.display()),
+        format!("-Dcassandra.logdir={}", data.join("logs").display()),
+        "-cp".to_owned(),
+        library.class_path(Part::Cassandra),
+        "org.apache.cassandra.service.CassandraDaemon".to_owned(),
+    ]);
+    let env = vec![("MALLOC_ARENA_MAX".to_owned(), "2".to_owned())];
+    Ok(Launch {
+        command,
+        env,
+        cwd: data,
+    })
+}
+
+async fn postgres(config: &StackConfig, library: &Library) -> Result<Launch> {
+    let data = config.data_dir(Part::Postgres);
+    let user = DatabaseUser::choose(&[&config.state_dir, &config.cache_dir])?;
+    if !data.join("PG_VERSION").exists() {
+        // Made beside its place and moved there whole: an interrupted initdb leaves nothing that looks finished.
+        let fresh = data.with_extension("new");
+        if fresh.exists() {
+            at(&fresh, fs::remove_dir_all(&fresh))?;
+        }
+        at(&fresh, fs::create_dir_all(&fresh))?;
+        at(
+            &fresh,
+            fs::set_permissions(&fresh, fs::Permissions::from_mode(0o700)),
+        )?;
+        user.own(&fresh)?;
+        let initdb = library.postgres_program("initdb").display().to_string();
+        let arguments = "-U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync";
+        let mut command = user.command(initdb);
+        command.extend(words(arguments));
+        command.extend(["-D".to_owned(), fresh.display().to_string()]);
+        let mut initdb = Command::new(&command[0]);
+        initdb.args(&command[1..]).current_dir(&fresh);
+        run("initdb for postgres", initdb).await?;
+        at(&data, fs::rename(&fresh, &data))?;
+    }
+    let mut command = user.command(library.postgres_program("postgres").display().to_string());
+    let settings = config.config_dir().join("postgresql.conf");
+    command.extend(["-D".to_owned(), data.display().to_string()]);
+    command.extend([
+        "-c".to_owned(),
+        format!("config_file={}", settings.display()),
+    ]);
+    Ok(Launch {
+        command,
+        env: Vec::new(),
+        cwd: data,
+    })
+}
+
+/// Who PostgreSQL runs as: it refuses root.
+enum DatabaseUser {
+    /// Whoever runs this.
+    Own,
+    /// A system user without rights of its own.
+    System {
+        uid: u32,
+        gid: u32,
+        may_pass_closed_folders: bool,
+    },
+}
+
+impl DatabaseUser {
+    fn choose(folders: &[&Path]) -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Self::Own);
+        }
+        let passwd = at(Path::new("/etc/passwd"), fs::read_to_string("/etc/passwd"))?;
+        let (uid, gid) = user_ids(&passwd, "nobody").ok_or_else(|| StackError::Missing {
+            what: "the system user `nobody`, as whom PostgreSQL runs when this runs as root,"
+                .to_owned(),
+            remedy: "make it with: useradd --system nobody, or run as another user than root"
+                .to_owned(),
+        })?;
+        let closed = folders
+            .iter()
+            .any(|folder| folder.ancestors().any(is_closed_to_others));
+        Ok(Self::System {
+            uid,
+            gid,
+            may_pass_closed_folders: closed,
+        })
+    }
+
+    fn own(&self, folder: &Path) -> Result<()> {
+        match self {
+            Self::Own => Ok(()),
+            Self::System { uid, gid, .. } => at(folder, chown(folder, Some(*uid), Some(*gid))),
+        }
+    }
+
+    fn command(&self, program: String) -> Vec<String> {
+        let Self::System {
+            uid,
+            gid,
+            may_pass_closed_folders,
+        } = self
+        else {
+            return vec![program];
+        };
+        let mut command = vec![
+            "setpriv".to_owned(),
+            format!("--reuid={uid}"),
+            format!("--regid={gid}"),
+            "--clear-groups".to_owned(),
+        ];
+        if *may_pass_closed_folders {
+            // A checkout below a closed folder, such as root's home: the one right to reach it stays.
+            command.extend(words(
+                "--inh-caps=+dac_override --ambient-caps=+dac_override",
+            ));
+        }
+        command.push(program);
+        command
+    }
+}
+
+fn is_closed_to_others(folder: &Path) -> bool {
+    const ENTER_AND_READ: u32 = 0o005;
+    fs::metadata(folder).is_ok_and(|meta| meta.mode() & ENTER_AND_READ != ENTER_AND_READ)
+}
+
+fn user_ids(passwd: &str, name: &str) -> Option<(u32, u32)> {
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let ids = || Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?));
+        (fields[0] == name).then(ids).flatten()
+    })
+}
+
+fn registry(config: &StackConfig, ports: Ports, library: &Library) -> Result<Launch> {
+    let java = preflight::find_java()?;
+    let mut command = vec![java.display().to_string()];
+    command.extend(words(REGISTRY_FLAGS));
+    command.extend([
+        "-Dquarkus.http.host=127.0.0.1".to_owned(),
+        format!("-Dquarkus.http.port={}", ports.registry()),
+        "-Dquarkus.management.host=127.0.0.1".to_owned(),
+        format!("-Dquarkus.management.port={}", ports.registry_management()),
+        "-Dapicurio.storage.kind=sql".to_owned(),
+        "-Dapicurio.storage.sql.kind=postgresql".to_owned(),
+        format!(
+            "-Dapicurio.datasource.url=jdbc:postgresql://127.0.0.1:{}/{REGISTRY_DATABASE}",
+            ports.postgres()
+        ),
+        "-Dapicurio.datasource.username=postgres".to_owned(),
+        // Nothing asks for it: the database trusts loopback. The pool insists on one.
+        "-Dapicurio.datasource.password=x".to_owned(),
+        "-Dapicurio.datasource.jdbc.initial-size=1".to_owned(),
+        "-Dapicurio.datasource.jdbc.min-size=1".to_owned(),
+        "-Dapicurio.datasource.jdbc.max-size=4".to_owned(),
+        "-jar".to_owned(),
+        library.registry_jar()?.display().to_string(),
+    ]);
+    Ok(Launch {
+        command,
+        env: Vec::new(),
+        cwd: data_folder(config, Part::Registry)?,
+    })
+}
+
+/// The registry's own database.
+pub const REGISTRY_DATABASE: &str = "registry";
+
+/// The program of one of the project's own parts.
+pub fn service_program(config: &StackConfig, part: Part) -> PathBuf {
+    config.program(&format!("cartwright-{part}"))
+}
+
+fn service(config: &StackConfig, part: Part) -> Result<Launch> {
+    let program = service_program(config, part);
+    if !program.exists() {
+        return Err(StackError::Missing {
+            what: program.display().to_string(),
+            remedy: "build it with: cargo build --workspace --bins".to_owned(),
+        });
+    }
+    let file = config.service_config_file(part);
+    let command = vec![
+        program.display().to_string(),
+        "--config".to_owned(),
+        file.display().to_string(),
+    ];
+    let env = config.service_env.get(&part).cloned().unwrap_or_default();
+    Ok(Launch {
+        command,
+        env,
+        cwd: config.state_dir.clone(),
+    })
+}
+
+fn data_folder(config: &StackConfig, part: Part) -> Result<PathBuf> {
+    let folder = config.data_dir(part);
+    at(&folder, fs::create_dir_all(&folder))?;
+    Ok(folder)
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split_whitespace().map(str::to_owned)
+}
+
+/// Runs a helper program to its end.
+pub(crate) async fn run(what: &str, mut command: Command) -> Result<()> {
+    let failed = |reason: String| StackError::Tool {
+        what: what.to_owned(),
+        reason,
+    };
+    let output = command
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let last = said
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or("it said nothing");
+    Err(failed(format!("{} ({last})", output.status)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_id_is_22_characters_whose_spare_bits_are_zero() {
+        let id = new_cluster_id().unwrap();
+        assert_eq!(id.len(), 22);
+        assert!(id.ends_with('A'));
+        assert_ne!(id, new_cluster_id().unwrap());
+    }
+
+    #[test]
+    fn a_users_ids_come_from_its_own_line() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65533:nobody:/:/usr/sbin/nologin\n";
+        assert_eq!(user_ids(passwd, "nobody"), Some((65534, 65533)));
+        assert_eq!(user_ids(passwd, "body"), None);
+    }
+
+    #[test]
+    fn below_a_closed_folder_the_database_keeps_the_right_to_reach_its_files() {
+        let user = DatabaseUser::System {
+            uid: 7,
+            gid: 8,
+            may_pass_closed_folders: true,
+        };
+        let command = user.command("postgres".to_owned()).join(" ");
+        assert!(
+            command.starts_with("setpriv --reuid=7 --regid=8 --clear-groups"),
+            "{command}"
+        );
+        assert!(
+            command.contains("--ambient-caps=+dac_override"),
+            "{command}"
+        );
+        assert_eq!(
+            DatabaseUser::Own.command("postgres".to_owned()),
+            ["postgres"]
+        );
+    }
+}

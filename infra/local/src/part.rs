@@ -1,0 +1,194 @@
+//! The parts the stack is made of.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::error::StackError;
+use crate::ports::Ports;
+
+/// One process of the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// The log: one broker that is its own controller.
+    Kafka,
+    /// Views by key; stands in for ScyllaDB.
+    Cassandra,
+    /// Facts, search and reports; also holds the registry's data.
+    Postgres,
+    /// The schema registry.
+    Registry,
+    /// The service that takes commands.
+    CommandApi,
+    /// The service that builds the read model.
+    Projector,
+    /// The service that answers reads.
+    QueryApi,
+}
+
+impl Part {
+    /// Every part, in the order in which they are shown.
+    pub const ALL: [Part; 7] = [
+        Part::Kafka,
+        Part::Cassandra,
+        Part::Postgres,
+        Part::Registry,
+        Part::CommandApi,
+        Part::Projector,
+        Part::QueryApi,
+    ];
+
+    /// What the services stand on.
+    pub const INFRASTRUCTURE: [Part; 4] =
+        [Part::Kafka, Part::Cassandra, Part::Postgres, Part::Registry];
+
+    /// The project's own processes.
+    pub const SERVICES: [Part; 3] = [Part::CommandApi, Part::Projector, Part::QueryApi];
+
+    /// Its name in commands, logs and status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Kafka => "kafka",
+            Part::Cassandra => "cassandra",
+            Part::Postgres => "postgres",
+            Part::Registry => "registry",
+            Part::CommandApi => "command-api",
+            Part::Projector => "projector",
+            Part::QueryApi => "query-api",
+        }
+    }
+
+    /// Whether it is one of the project's own processes.
+    pub fn is_service(self) -> bool {
+        Self::SERVICES.contains(&self)
+    }
+
+    /// Every port it listens on; the first is the one others talk to.
+    pub fn ports(self, ports: Ports) -> Vec<u16> {
+        match self {
+            Part::Kafka => vec![ports.kafka(), ports.kafka_controller()],
+            Part::Cassandra => vec![ports.cassandra(), ports.cassandra_storage()],
+            Part::Postgres => vec![ports.postgres()],
+            Part::Registry => vec![ports.registry(), ports.registry_management()],
+            Part::CommandApi => vec![ports.command_api()],
+            Part::Projector => vec![ports.projector()],
+            Part::QueryApi => vec![ports.query_api()],
+        }
+    }
+
+    /// Where others reach it: `host:port`, or a URL where it speaks HTTP.
+    pub fn address(self, ports: Ports) -> String {
+        let port = self.ports(ports)[0];
+        match self {
+            Part::Kafka | Part::Cassandra | Part::Postgres => format!("127.0.0.1:{port}"),
+            _ => format!("http://127.0.0.1:{port}"),
+        }
+    }
+
+    /// Memory it takes under load, in MiB; all parts together take 3 GiB.
+    pub fn memory_mib(self) -> u64 {
+        match self {
+            Part::Kafka => 800,
+            Part::Cassandra => 950,
+            Part::Postgres => 400,
+            Part::Registry => 322,
+            Part::CommandApi | Part::Projector | Part::QueryApi => 200,
+        }
+    }
+
+    /// How long a start may take on a busy machine before it counts as failed.
+    pub fn start_limit(self) -> Duration {
+        Duration::from_secs(match self {
+            Part::Kafka | Part::Registry => 120,
+            Part::Cassandra => 180,
+            _ => 60,
+        })
+    }
+
+    /// How long it may take to end by itself before it is killed.
+    pub fn stop_limit(self) -> Duration {
+        Duration::from_secs(match self {
+            Part::Kafka | Part::Cassandra => 20,
+            Part::Postgres => 15,
+            _ => 10,
+        })
+    }
+
+    /// The signal that asks it to end. PostgreSQL's SIGTERM would wait for every client to leave.
+    pub fn stop_signal(self) -> Signal {
+        match self {
+            Part::Postgres => Signal::INT,
+            _ => Signal::TERM,
+        }
+    }
+}
+
+/// All names, for messages.
+pub fn all_names() -> String {
+    names(&Part::ALL)
+}
+
+/// The names of some parts, for messages.
+pub fn names(parts: &[Part]) -> String {
+    let names: Vec<_> = parts.iter().map(|part| part.name()).collect();
+    names.join(", ")
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Part {
+    type Err = StackError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Part::ALL
+            .into_iter()
+            .find(|part| part.name() == name)
+            .ok_or_else(|| StackError::UnknownPart(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_parts_share_a_port_and_all_stay_inside_the_layout() {
+        let ports = Ports::new(7000).unwrap();
+        let all: Vec<u16> = Part::ALL
+            .iter()
+            .flat_map(|part| part.ports(ports))
+            .collect();
+        let distinct: BTreeSet<_> = all.iter().collect();
+        assert_eq!(all.len(), distinct.len());
+        assert!(
+            all.iter().all(|port| (7001..7050).contains(port)),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn every_name_leads_back_to_its_part() {
+        for part in Part::ALL {
+            assert_eq!(part.name().parse::<Part>().unwrap(), part);
+        }
+        let error = "kafak".parse::<Part>().unwrap_err().to_string();
+        assert!(
+            error.contains("kafak") && error.contains("query-api"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_whole_stack_asks_for_three_gibibytes() {
+        let total: u64 = Part::ALL.iter().map(|part| part.memory_mib()).sum();
+        assert_eq!(total, 3072);
+    }
+}

@@ -1,0 +1,304 @@
+//! Processes of the stack: started apart from the terminal, recognised for certain, ended for certain.
+//!
+//! A pid alone proves nothing, since pids are used again. A process is ours when its start time and the boot it
+//! belongs to are those we noted, or when its environment carries the mark every part is started with.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, StackError, at};
+use crate::part::Part;
+
+/// Environment variable that marks a process with the state folder it runs for.
+pub const STACK_MARK: &str = "CARTWRIGHT_STACK";
+/// Environment variable that marks a process with the part it is.
+pub const PART_MARK: &str = "CARTWRIGHT_PART";
+
+/// A log larger than this is put aside when its part starts, in bytes.
+const LOG_ROTATE_BYTES: u64 = 16 << 20;
+
+/// One process, told apart from any later one with the same pid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The process id.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub start_ticks: u64,
+    /// The boot it belongs to.
+    pub boot_id: String,
+}
+
+impl Identity {
+    /// The process that has this pid now; `None` when there is none or it only waits to be reaped.
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = ProcessStat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        (!stat.is_dead()).then(|| Self {
+            pid,
+            start_ticks: stat.start_ticks,
+            boot_id: boot_id(),
+        })
+    }
+
+    /// Whether this very process still runs.
+    pub fn is_alive(&self) -> bool {
+        Self::of(self.pid).is_some_and(|now| now == *self)
+    }
+
+    /// Sends a signal, unless the process is gone.
+    pub fn signal(&self, signal: Signal) {
+        if self.is_alive()
+            && let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
+        {
+            // It may end between the look and the signal: that is what was wanted anyway.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Asks it to end, waits at most `limit`, then kills it. Returns whether it had to be killed.
+    pub async fn stop(&self, ask: Signal, limit: Duration) -> bool {
+        self.signal(ask);
+        if self.gone_within(limit).await {
+            return false;
+        }
+        self.kill().await;
+        true
+    }
+
+    /// Kills it and waits until it is gone.
+    pub async fn kill(&self) {
+        self.signal(Signal::KILL);
+        self.gone_within(Duration::from_secs(10)).await;
+    }
+
+    async fn gone_within(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.is_alive() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        true
+    }
+
+    /// Whether the program it runs was replaced on disk since (a rebuild).
+    pub fn runs_replaced_program(&self) -> bool {
+        fs::read_link(format!("/proc/{}/exe", self.pid))
+            .is_ok_and(|exe| exe.to_string_lossy().ends_with(" (deleted)"))
+    }
+}
+
+/// What `/proc/PID/stat` says that matters here.
+#[derive(Debug, PartialEq, Eq)]
+struct ProcessStat {
+    state: char,
+    start_ticks: u64,
+}
+
+impl ProcessStat {
+    /// Reads one line of proc(5) `stat`. The program's name may hold spaces and brackets: the fields are counted
+    /// from its last closing bracket.
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line[line.rfind(')')? + 1..].split_whitespace();
+        let state = fields.next()?.chars().next()?;
+        // `starttime` is field 22, `state` field 3.
+        let start_ticks = fields.nth(18)?.parse().ok()?;
+        Some(Self { state, start_ticks })
+    }
+
+    fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// How to start one process.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Additional environment.
+    pub env: Vec<(String, String)>,
+    /// Its working folder.
+    pub cwd: PathBuf,
+}
+
+/// Starts a part in a session of its own, its output appended to `log`, and notes it in `pid_file`.
+///
+/// # Errors
+/// [`StackError::Io`] when the program, the log or the pid file cannot be used.
+pub fn spawn(
+    part: Part,
+    launch: &Launch,
+    state_dir: &Path,
+    log: &Path,
+    pid_file: &Path,
+) -> Result<Identity> {
+    let out = open_log(log)?;
+    let err = at(log, out.try_clone())?;
+    // setsid replaces itself with the program, so the pid is the program's own.
+    let child = tokio::process::Command::new("setsid")
+        .args(&launch.command)
+        .envs(launch.env.iter().map(|(key, value)| (key, value)))
+        .env(STACK_MARK, state_dir)
+        .env(PART_MARK, part.name())
+        .current_dir(&launch.cwd)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .spawn();
+    let child = at(Path::new(&launch.command[0]), child)?;
+    let identity = child
+        .id()
+        .and_then(Identity::of)
+        .ok_or_else(|| StackError::Died {
+            part,
+            reason: "its process ended at once".to_owned(),
+            log: log.to_path_buf(),
+        })?;
+    write_pid_file(pid_file, &identity)?;
+    Ok(identity)
+}
+
+fn open_log(log: &Path) -> Result<File> {
+    if fs::metadata(log).is_ok_and(|meta| meta.len() > LOG_ROTATE_BYTES) {
+        at(log, fs::rename(log, log.with_extension("log.1")))?;
+    }
+    at(log, OpenOptions::new().create(true).append(true).open(log))
+}
+
+fn write_pid_file(path: &Path, identity: &Identity) -> Result<()> {
+    let text = serde_json::to_string(identity).unwrap_or_default();
+    let fresh = path.with_extension("new");
+    at(&fresh, fs::write(&fresh, text))?;
+    at(path, fs::rename(&fresh, path))
+}
+
+/// The process a pid file names, alive or not. A file that cannot be read as one counts as absent.
+pub fn read_pid_file(path: &Path) -> Option<Identity> {
+    serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
+}
+
+/// Every living process that runs for `state_dir`, whatever the pid files say, with the part it belongs to.
+pub fn processes_of(state_dir: &Path) -> Vec<(Part, Identity)> {
+    let own = std::process::id();
+    all_pids()
+        .filter(|pid| *pid != own)
+        .filter_map(|pid| {
+            let part = marked_part(pid, state_dir).or_else(|| postgres_child(pid, state_dir))?;
+            Some((part, Identity::of(pid)?))
+        })
+        .collect()
+}
+
+/// All process ids there are.
+pub(crate) fn all_pids() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn marked_part(pid: u32, state_dir: &Path) -> Option<Part> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let (stack, part) = marks(&environ)?;
+    (Path::new(&stack) == state_dir).then_some(())?;
+    part.parse().ok()
+}
+
+/// The two marks in a process environment as `/proc/PID/environ` gives it.
+pub(crate) fn marks(environ: &[u8]) -> Option<(String, String)> {
+    let value_of = |name: &str| {
+        environ.split(|byte| *byte == 0).find_map(|entry| {
+            let (key, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
+            (key == name).then(|| value.to_owned())
+        })
+    };
+    Some((value_of(STACK_MARK)?, value_of(PART_MARK)?))
+}
+
+/// PostgreSQL's children write their title over their environment; they stay in the data folder.
+fn postgres_child(pid: u32, state_dir: &Path) -> Option<Part> {
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let cwd = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    let is_child = exe.file_name()?.to_str()?.starts_with("postgres") && cwd.starts_with(state_dir);
+    is_child.then_some(Part::Postgres)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_name_with_brackets_and_spaces_does_not_shift_the_fields() {
+        let line = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1";
+        let stat = ProcessStat::parse(line).unwrap();
+        assert_eq!(
+            stat,
+            ProcessStat {
+                state: 'S',
+                start_ticks: 987_654
+            }
+        );
+        assert_eq!(ProcessStat::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn a_pid_used_again_is_not_taken_for_our_process() {
+        let own = Identity::of(std::process::id()).unwrap();
+        assert!(own.is_alive());
+        let earlier = Identity {
+            start_ticks: own.start_ticks - 1,
+            ..own.clone()
+        };
+        assert!(!earlier.is_alive());
+        let other_boot = Identity {
+            boot_id: "another".to_owned(),
+            ..own
+        };
+        assert!(!other_boot.is_alive());
+    }
+
+    #[test]
+    fn the_marks_are_found_in_an_environment() {
+        let environ = b"PATH=/bin\0CARTWRIGHT_STACK=/a b/.cartwright\0CARTWRIGHT_PART=kafka\0";
+        let found = marks(environ).unwrap();
+        assert_eq!(found, ("/a b/.cartwright".to_owned(), "kafka".to_owned()));
+        assert_eq!(marks(b"PATH=/bin\0"), None);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ignores_the_request_is_killed() {
+        let mut child = tokio::process::Command::new("sh")
+            .args([
+                "-c",
+                "trap '' TERM; echo ready; while :; do sleep 0.1; done",
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        let mut stdout = child.stdout.take().unwrap();
+        tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut ready)
+            .await
+            .unwrap();
+        let identity = Identity::of(child.id().unwrap()).unwrap();
+        assert!(
+            identity
+                .stop(Signal::TERM, Duration::from_millis(100))
+                .await
+        );
+        assert!(!identity.is_alive());
+    }
+}

@@ -1,0 +1,160 @@
+//! Configuration files of the parts, from the templates beside this crate.
+
+use std::fs;
+
+use crate::config::StackConfig;
+use crate::error::{Result, at};
+use crate::part::Part;
+use crate::ports::Ports;
+
+const KAFKA: &str = include_str!("../templates/kafka.properties");
+const KAFKA_LOGGING: &str = include_str!("../templates/kafka-log4j2.xml");
+const CASSANDRA: &str = include_str!("../templates/cassandra.yaml");
+const CASSANDRA_LOGGING: &str = include_str!("../templates/cassandra-logback.xml");
+const POSTGRES: &str = include_str!("../templates/postgresql.conf");
+
+/// The database and keyspace of the read model.
+pub const READ_MODEL_NAME: &str = "cartwright";
+
+/// Writes every generated file into the state folder.
+///
+/// # Errors
+/// [`crate::StackError::Io`] when a file cannot be written.
+pub fn write_all(config: &StackConfig, ports: Ports) -> Result<()> {
+    for (name, text) in files(config, ports) {
+        let path = config.config_dir().join(name);
+        at(&path, fs::write(&path, text))?;
+    }
+    Ok(())
+}
+
+fn files(config: &StackConfig, ports: Ports) -> Vec<(String, String)> {
+    let mut files = vec![
+        ("kafka.properties".to_owned(), kafka(config, ports)),
+        ("kafka-log4j2.xml".to_owned(), KAFKA_LOGGING.to_owned()),
+        ("cassandra.yaml".to_owned(), cassandra(config, ports)),
+        (
+            "cassandra-logback.xml".to_owned(),
+            CASSANDRA_LOGGING.to_owned(),
+        ),
+        ("postgresql.conf".to_owned(), postgres(ports)),
+    ];
+    for service in Part::SERVICES {
+        files.push((
+            format!("{service}.toml"),
+            service_toml(config, ports, service),
+        ));
+    }
+    files
+}
+
+fn kafka(config: &StackConfig, ports: Ports) -> String {
+    let data_dir = config.data_dir(Part::Kafka).display().to_string();
+    fill(
+        KAFKA,
+        &[
+            ("kafka_port", &ports.kafka().to_string()),
+            ("controller_port", &ports.kafka_controller().to_string()),
+            ("data_dir", &data_dir),
+        ],
+    )
+}
+
+fn cassandra(config: &StackConfig, ports: Ports) -> String {
+    let data_dir = config.data_dir(Part::Cassandra).display().to_string();
+    fill(
+        CASSANDRA,
+        &[
+            ("cql_port", &ports.cassandra().to_string()),
+            ("storage_port", &ports.cassandra_storage().to_string()),
+            ("data_dir", &data_dir),
+        ],
+    )
+}
+
+fn postgres(ports: Ports) -> String {
+    fill(
+        POSTGRES,
+        &[("postgres_port", &ports.postgres().to_string())],
+    )
+}
+
+/// What a service is told about its surroundings; everything else has its own default.
+fn service_toml(config: &StackConfig, ports: Ports, part: Part) -> String {
+    let listen = part.ports(ports)[0];
+    let format = if config.json_logs { "json" } else { "human" };
+    let kafka = format!("\n[kafka]\nbootstrap = \"127.0.0.1:{}\"\n", ports.kafka());
+    let registry = format!(
+        "\n[registry]\nurl = \"http://127.0.0.1:{}\"\n",
+        ports.registry()
+    );
+    let stores = format!(
+        "\n[postgres]\nurl = \"postgres://postgres@127.0.0.1:{}/{READ_MODEL_NAME}\"\n\
+         \n[cassandra]\nnodes = [\"127.0.0.1:{}\"]\nkeyspace = \"{READ_MODEL_NAME}\"\n",
+        ports.postgres(),
+        ports.cassandra(),
+    );
+    // An import brings prices and times of its own; only the local stack believes them.
+    let command = "\n[command]\nallow_quoted_prices = true\nallow_occurred_at = true\n";
+    let body = match part {
+        Part::CommandApi => format!("{kafka}{registry}{command}"),
+        Part::Projector => format!("{kafka}{registry}{stores}"),
+        _ => stores,
+    };
+    format!("[http]\nlisten = \"127.0.0.1:{listen}\"\n\n[log]\nformat = \"{format}\"\n{body}")
+}
+
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    values
+        .iter()
+        .fold(template.to_owned(), |text, (name, value)| {
+            text.replace(&format!("{{{{{name}}}}}"), value)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> StackConfig {
+        StackConfig::new(7100, std::path::Path::new("/state")).unwrap()
+    }
+
+    #[test]
+    fn no_blank_of_a_template_stays_open() {
+        let ports = Ports::new(7100).unwrap();
+        for (name, text) in files(&config(), ports) {
+            assert!(
+                !text.contains("{{") && !text.contains("}}"),
+                "{name}:\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_ports_of_the_layout_reach_the_files() {
+        let ports = Ports::new(7100).unwrap();
+        let kafka = kafka(&config(), ports);
+        assert!(
+            kafka.contains("PLAINTEXT://127.0.0.1:7110,CONTROLLER://127.0.0.1:7111"),
+            "{kafka}"
+        );
+        assert!(kafka.contains("log.dirs=/state/data/kafka"), "{kafka}");
+        assert!(cassandra(&config(), ports).contains("native_transport_port: 7120"));
+        assert!(postgres(ports).contains("port = 7130"));
+    }
+
+    #[test]
+    fn a_service_is_told_only_what_it_uses() {
+        let ports = Ports::new(7100).unwrap();
+        let query = service_toml(&config(), ports, Part::QueryApi);
+        assert!(
+            query.contains("7130/cartwright") && query.contains("127.0.0.1:7120"),
+            "{query}"
+        );
+        assert!(!query.contains("[kafka]"), "{query}");
+        let command = service_toml(&config(), ports, Part::CommandApi);
+        assert!(command.contains("allow_quoted_prices = true"), "{command}");
+        assert!(!command.contains("[postgres]"), "{command}");
+    }
+}

@@ -1,0 +1,427 @@
+//! One stack: up, down, and what is to be seen of it.
+
+use std::fs::{self, File};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use serde::Serialize;
+
+use crate::boot::{log_length, wait_until_ready};
+use crate::config::StackConfig;
+use crate::download::{self, Library};
+use crate::error::{Result, StackError, at};
+use crate::launch::{self, REGISTRY_DATABASE};
+use crate::part::Part;
+use crate::ports::Ports;
+use crate::preflight;
+use crate::process::{self, Identity};
+use crate::progress::Progress;
+use crate::render::{self, READ_MODEL_NAME};
+use crate::{health, topics};
+
+/// How a part stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartState {
+    /// Its process runs and answers.
+    Running,
+    /// Its process runs and does not answer (yet).
+    NotAnswering,
+    /// Its process is gone though nobody stopped it.
+    Killed,
+    /// It was not started, or it was stopped.
+    Stopped,
+}
+
+impl PartState {
+    /// Its name, as `status --json` gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            PartState::Running => "running",
+            PartState::NotAnswering => "not-answering",
+            PartState::Killed => "killed",
+            PartState::Stopped => "stopped",
+        }
+    }
+}
+
+/// One line of `status`.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartStatus {
+    /// The part's name.
+    pub name: &'static str,
+    /// How it stands.
+    pub state: PartState,
+    /// Where it listens, or would.
+    pub address: String,
+    /// Its process, while there is one; for a killed part, the process that is gone.
+    pub pid: Option<u32>,
+    /// Why it does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    #[serde(skip)]
+    part: Part,
+}
+
+impl PartStatus {
+    /// The part this is about.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+}
+
+/// What `up` did.
+#[derive(Debug, Default, Clone)]
+pub struct UpReport {
+    /// Parts that were started.
+    pub started: Vec<Part>,
+    /// Parts that ran already.
+    pub found_running: Vec<Part>,
+    /// Parts that had been killed, with the process that was gone; they were started again.
+    pub found_killed: Vec<(Part, u32)>,
+}
+
+/// A stack on one base port with one state folder.
+#[derive(Debug)]
+pub struct Stack {
+    config: StackConfig,
+    ports: Ports,
+    progress: Progress,
+}
+
+impl Stack {
+    /// Takes hold of a stack and makes its folders; starts nothing.
+    ///
+    /// # Errors
+    /// [`StackError::BasePort`], or [`StackError::Io`] when a folder cannot be made.
+    pub fn new(config: StackConfig) -> Result<Self> {
+        Self::with_progress(config, Progress::Silent)
+    }
+
+    /// The same, showing what happens.
+    ///
+    /// # Errors
+    /// As [`Stack::new`].
+    pub fn with_progress(mut config: StackConfig, progress: Progress) -> Result<Self> {
+        let ports = Ports::new(config.base_port)?;
+        config.make_folders()?;
+        Ok(Self {
+            config,
+            ports,
+            progress,
+        })
+    }
+
+    /// What this stack is.
+    pub fn config(&self) -> &StackConfig {
+        &self.config
+    }
+
+    /// Where everything listens.
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// `host:port` of Kafka.
+    pub fn bootstrap(&self) -> String {
+        Part::Kafka.address(self.ports)
+    }
+
+    /// URL of the schema registry; the Confluent-compatible API is below `/apis/ccompat/v7`.
+    pub fn registry_url(&self) -> String {
+        Part::Registry.address(self.ports)
+    }
+
+    /// URL of the read model's database.
+    pub fn postgres_url(&self) -> String {
+        format!(
+            "postgres://postgres@{}/{READ_MODEL_NAME}",
+            Part::Postgres.address(self.ports)
+        )
+    }
+
+    /// `host:port` of Cassandra's CQL; the keyspace is [`READ_MODEL_NAME`].
+    pub fn cassandra_node(&self) -> String {
+        Part::Cassandra.address(self.ports)
+    }
+
+    /// URL of command-api.
+    pub fn command_url(&self) -> String {
+        Part::CommandApi.address(self.ports)
+    }
+
+    /// URL of query-api.
+    pub fn query_url(&self) -> String {
+        Part::QueryApi.address(self.ports)
+    }
+
+    /// Starts what does not run, and waits until everything answers. What runs already is left alone, unless its
+    /// program was rebuilt since it started.
+    ///
+    /// # Errors
+    /// The first thing that stands in the way, by name; what was started before stays up.
+    pub async fn up(&self) -> Result<UpReport> {
+        let _lock = self.lock().await?;
+        let parts: &[Part] = if self.config.with_services {
+            &Part::ALL
+        } else {
+            &Part::INFRASTRUCTURE
+        };
+        let report = self.survey(parts).await;
+        preflight::check(&self.config, self.ports, &report.started)?;
+        render::write_all(&self.config, self.ports)?;
+        let library = download::fetch(&self.config.cache_dir, &self.progress).await?;
+        let starts = |part: Part| report.started.contains(&part);
+
+        let stores = async {
+            let database = async {
+                self.ensure(&library, Part::Postgres, starts(Part::Postgres))
+                    .await?;
+                self.ensure(&library, Part::Registry, starts(Part::Registry))
+                    .await
+            };
+            // All are waited for: one failure must not leave another half watched.
+            let (kafka, cassandra, database) = tokio::join!(
+                self.ensure(&library, Part::Kafka, starts(Part::Kafka)),
+                self.ensure(&library, Part::Cassandra, starts(Part::Cassandra)),
+                database,
+            );
+            kafka.and(cassandra).and(database)
+        };
+        stores.await?;
+        topics::apply(self, &self.progress).await?;
+        if self.config.with_services {
+            let services = Part::SERVICES.map(|part| self.ensure(&library, part, starts(part)));
+            join_all(services)
+                .await
+                .into_iter()
+                .collect::<Result<Vec<()>>>()?;
+        }
+        Ok(report)
+    }
+
+    /// Finds out what has to be started, and stops services whose program was rebuilt.
+    async fn survey(&self, parts: &[Part]) -> UpReport {
+        let mut report = UpReport::default();
+        for part in parts.iter().copied() {
+            let known = process::read_pid_file(&self.config.pid_file(part));
+            match known {
+                Some(identity) if identity.is_alive() => {
+                    if part.is_service() && identity.runs_replaced_program() {
+                        self.progress
+                            .step(part.name(), "rebuilt since it started: starting it again");
+                        identity.stop(part.stop_signal(), part.stop_limit()).await;
+                        report.started.push(part);
+                    } else {
+                        report.found_running.push(part);
+                    }
+                }
+                Some(identity) => {
+                    self.progress.note(&format!(
+                        "{part} had been killed: its process {} is gone; starting it again",
+                        identity.pid
+                    ));
+                    report.found_killed.push((part, identity.pid));
+                    report.started.push(part);
+                }
+                None => report.started.push(part),
+            }
+        }
+        // Whatever still runs for a part that is to be started would hold its ports and its data.
+        for (part, identity) in process::processes_of(&self.config.state_dir) {
+            if report.started.contains(&part) {
+                identity.stop(part.stop_signal(), part.stop_limit()).await;
+            }
+        }
+        report
+    }
+
+    /// Brings one part to where it answers.
+    async fn ensure(&self, library: &Library, part: Part, must_start: bool) -> Result<()> {
+        let outcome = self.ensure_quietly(library, part, must_start).await;
+        if outcome.is_err() {
+            self.progress.failed(part.name());
+        }
+        outcome
+    }
+
+    async fn ensure_quietly(&self, library: &Library, part: Part, must_start: bool) -> Result<()> {
+        let began = Instant::now();
+        let log = self.config.log_file(part);
+        let known = process::read_pid_file(&self.config.pid_file(part)).filter(|_| !must_start);
+        let log_start = log_length(&log);
+        let identity = match known {
+            Some(identity) => identity,
+            None => {
+                self.progress.step(part.name(), "starting");
+                let launch = launch::prepare(&self.config, self.ports, library, part).await?;
+                let pid_file = self.config.pid_file(part);
+                process::spawn(part, &launch, &self.config.state_dir, &log, &pid_file)?
+            }
+        };
+        wait_until_ready(&self.config, self.ports, part, &identity, log_start).await?;
+        self.make_what_others_need(part).await?;
+        let address = part.address(self.ports);
+        if must_start {
+            let seconds = began.elapsed().as_secs_f64();
+            self.progress.done(
+                part.name(),
+                &format!("ready after {seconds:.1} s on {address}"),
+            );
+        } else {
+            self.progress
+                .done(part.name(), &format!("runs already on {address}"));
+        }
+        Ok(())
+    }
+
+    /// Databases and keyspace, where they are missing.
+    async fn make_what_others_need(&self, part: Part) -> Result<()> {
+        let outcome = match part {
+            Part::Postgres => {
+                let port = self.ports.postgres();
+                match health::create_database(port, REGISTRY_DATABASE).await {
+                    Ok(()) => health::create_database(port, READ_MODEL_NAME).await,
+                    failed => failed,
+                }
+            }
+            Part::Cassandra => {
+                health::create_keyspace(&self.cassandra_node(), READ_MODEL_NAME).await
+            }
+            _ => Ok(()),
+        };
+        outcome.map_err(|reason| StackError::Tool {
+            what: format!("making the database for the read model in {part}"),
+            reason,
+        })
+    }
+
+    /// Starts one part that does not run, and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`Stack::up`].
+    pub async fn start(&self, part: Part) -> Result<()> {
+        let _lock = self.lock().await?;
+        let report = self.survey(&[part]).await;
+        preflight::check(&self.config, self.ports, &report.started)?;
+        render::write_all(&self.config, self.ports)?;
+        let library = download::fetch(&self.config.cache_dir, &self.progress).await?;
+        self.ensure(&library, part, report.started.contains(&part))
+            .await
+    }
+
+    /// Stops one part the way `down` does.
+    ///
+    /// # Errors
+    /// [`StackError::Io`] when its pid file cannot be removed.
+    pub async fn stop(&self, part: Part) -> Result<()> {
+        let _lock = self.lock().await?;
+        self.stop_parts(&[part]).await
+    }
+
+    /// Kills one part at once (SIGKILL), as a crash would; its pid file stays. `false` when it did not run.
+    pub async fn kill(&self, part: Part) -> bool {
+        let running = self.pid(part);
+        if let Some(identity) = &running {
+            identity.kill().await;
+        }
+        running.is_some()
+    }
+
+    /// Stops everything and leaves no process, also none that no pid file knows.
+    ///
+    /// # Errors
+    /// [`StackError::Io`] when a pid file cannot be removed.
+    pub async fn down(&self) -> Result<()> {
+        let _lock = self.lock().await?;
+        self.stop_parts(&Part::SERVICES).await?;
+        self.stop_parts(&[Part::Registry]).await?;
+        self.stop_parts(&[Part::Kafka, Part::Cassandra, Part::Postgres])
+            .await
+    }
+
+    async fn stop_parts(&self, parts: &[Part]) -> Result<()> {
+        join_all(parts.iter().map(|part| self.stop_one(*part)))
+            .await
+            .into_iter()
+            .collect()
+    }
+
+    async fn stop_one(&self, part: Part) -> Result<()> {
+        let pid_file = self.config.pid_file(part);
+        if let Some(identity) = self.pid(part) {
+            self.progress.step(part.name(), "stopping");
+            let killed = identity.stop(part.stop_signal(), part.stop_limit()).await;
+            self.progress.done(
+                part.name(),
+                if killed {
+                    "did not stop by itself: killed"
+                } else {
+                    "stopped"
+                },
+            );
+        }
+        // PostgreSQL's children follow their parent a moment later; a process without a pid file is found here too.
+        for (_, stray) in process::processes_of(&self.config.state_dir)
+            .into_iter()
+            .filter(|(p, _)| *p == part)
+        {
+            stray.stop(part.stop_signal(), Duration::from_secs(5)).await;
+        }
+        match fs::remove_file(&pid_file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => at(&pid_file, Err(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The process of a part, while it runs.
+    pub fn pid(&self, part: Part) -> Option<Identity> {
+        process::read_pid_file(&self.config.pid_file(part)).filter(Identity::is_alive)
+    }
+
+    /// How every part stands, asked now.
+    pub async fn status(&self) -> Vec<PartStatus> {
+        join_all(Part::ALL.map(|part| self.status_of(part))).await
+    }
+
+    /// How one part stands, asked now.
+    pub async fn status_of(&self, part: Part) -> PartStatus {
+        let known = process::read_pid_file(&self.config.pid_file(part));
+        let (state, detail) = match &known {
+            None => (PartState::Stopped, None),
+            Some(identity) if !identity.is_alive() => (PartState::Killed, None),
+            Some(_) => match health::check(part, self.ports).await {
+                Ok(()) => (PartState::Running, None),
+                Err(reason) => (PartState::NotAnswering, Some(reason)),
+            },
+        };
+        PartStatus {
+            name: part.name(),
+            state,
+            address: part.address(self.ports),
+            pid: known.map(|identity| identity.pid),
+            detail,
+            part,
+        }
+    }
+
+    /// Stops everything and removes data, logs and generated configuration; downloads stay.
+    ///
+    /// # Errors
+    /// As [`Stack::down`], and [`StackError::Io`] when something cannot be removed.
+    pub async fn reset(&self) -> Result<()> {
+        self.down().await?;
+        let _lock = self.lock().await?;
+        for name in ["data", "logs", "config"] {
+            let folder = self.config.state_dir.join(name);
+            at(&folder, fs::remove_dir_all(&folder))?;
+            at(&folder, fs::create_dir_all(&folder))?;
+        }
+        Ok(())
+    }
+
+    /// One call changes the stack at a time; others wait.
+    async fn lock(&self) -> Result<File> {
+        download::lock(&self.config.state_dir.join("run").join("lock")).await
+    }
+}
