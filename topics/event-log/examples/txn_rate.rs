@@ -1,0 +1,94 @@
+//! Transactions a second of one writer on a broker, closed loop.
+//!
+//! `txn_rate BROKERS TOPIC [SECONDS] [RECORDS] [GAP_US] [WRITERS]`
+//!
+//! The topic has to exist and have a partition for each writer.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
+use cartwright_event_log::{EventLog, LogWriter, NewRecord};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |index: usize, default: u64| {
+        args.get(index)
+            .map_or(Ok(default), |text| text.parse::<u64>())
+    };
+    let (Some(brokers), Some(topic)) = (args.first(), args.get(1)) else {
+        return Err("BROKERS and TOPIC are needed".into());
+    };
+    let duration = Duration::from_secs(number(2, 5)?);
+    let records = usize::try_from(number(3, 10)?)?;
+    let mut options = KafkaOptions::new(brokers.as_str());
+    options.transaction_gap = Duration::from_micros(number(4, 0)?);
+    let writers = u32::try_from(number(5, 1)?)?;
+    let log = KafkaLog::new(options)?;
+
+    let threads: Vec<_> = (0..writers)
+        .map(|partition| {
+            let log = log.clone();
+            let topic: Arc<str> = Arc::from(topic.as_str());
+            thread::spawn(move || run(&log, &topic, partition, records, duration))
+        })
+        .collect();
+    let mut times = Vec::new();
+    let mut doubtful = 0;
+    for thread in threads {
+        let outcome = thread.join().map_err(|_| "a writer panicked")??;
+        times.extend(outcome.0);
+        doubtful += outcome.1;
+    }
+    times.sort();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    println!(
+        "{writers} writers, {records} records: {:.0} transactions/s, p50 {:?}, p90 {:?}, p99 {:?}, max {:?}, {doubtful} doubtful",
+        times.len() as f64 / duration.as_secs_f64(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0),
+    );
+    Ok(())
+}
+
+type Outcome = Result<(Vec<Duration>, u32), String>;
+
+fn run(
+    log: &KafkaLog,
+    topic: &Arc<str>,
+    partition: u32,
+    records: usize,
+    time: Duration,
+) -> Outcome {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let id = format!("txn-rate-{topic}-{partition}");
+    let mut writer = log.writer(&id).map_err(|error| text(&error))?;
+    let started = Instant::now();
+    writer.take_over().map_err(|error| text(&error))?;
+    println!("take-over of {id}: {:?}", started.elapsed());
+    let batch: Vec<NewRecord> = (0..records)
+        .map(|index| NewRecord {
+            topic: Arc::clone(topic),
+            partition,
+            key: format!("key-{index}").into_bytes(),
+            value: Some(vec![b'x'; 250]),
+            headers: vec![("ce_id", b"0123456789".to_vec())],
+        })
+        .collect();
+    let mut times = Vec::new();
+    let mut doubtful = 0;
+    let started = Instant::now();
+    while started.elapsed() < time {
+        let begun = Instant::now();
+        let receipt = writer.commit(batch.clone()).map_err(|error| text(&error))?;
+        times.push(begun.elapsed());
+        if receipt.doubtful {
+            doubtful += 1;
+            writer.take_over().map_err(|error| text(&error))?;
+        }
+    }
+    Ok((times, doubtful))
+}
