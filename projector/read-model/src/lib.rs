@@ -1,1 +1,38 @@
-//! To be written.
+//! The read model: every table, row and query of the projections, in one place.
+//!
+//! The projector writes these tables and query-api reads them; neither knows a column that is not
+//! declared here. A [`Projection`] names what it consumes and the [`Table`]s it fills; the DDL of
+//! both stores, the writes of the sinks and the reads of query-api are made from that declaration.
+//!
+//! * [`tables`]: the declarations, one file per projection.
+//! * [`rows`]: typed rows, read from any store through [`Row`].
+//! * [`RowOp`]: what a fold asks a sink to do.
+//! * [`cassandra`]: migration and reads by key.
+//! * [`postgres`]: migration, search, lists, timelines and sales reports.
+//! * [`Position`]: how far a projection is, stored beside its rows.
+//!
+//! A projection's tables carry its version in their names (`orders_v1`), so that version n+1 can
+//! be built beside n.
+
+pub mod cassandra;
+mod clock;
+mod ddl;
+mod error;
+mod op;
+mod position;
+pub mod postgres;
+mod row;
+pub mod rows;
+mod schema;
+pub mod tables;
+mod value;
+
+pub use clock::{CellTime, ClockError};
+pub use ddl::{create_table_cql, create_table_sql};
+pub use error::ReadModelError;
+pub use op::{InvalidOp, RowOp};
+pub use position::{ParkReason, ParkedRow, Position, PositionKey};
+pub use row::{FromCell, Row, TypedRow};
+pub use schema::{Column, ColumnType, Index, Order, Projection, ROW_SEQ, Store, Table};
+pub use tables::{PROJECTIONS, projection};
+pub use value::Value;

@@ -1,0 +1,121 @@
+//! Making the tables.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use scylla::client::session::Session;
+
+use super::connect::CassandraOptions;
+use crate::ddl::{cql_type, create_table_cql};
+use crate::error::ReadModelError;
+use crate::schema::{Projection, Table};
+use crate::tables::{CONTROL_TABLES, CONTROL_VERSION};
+
+/// How often a statement that changes the schema is tried: two processes that do so at once can
+/// get in each other's way.
+const ATTEMPTS: u32 = 5;
+const BACKOFF: Duration = Duration::from_millis(300);
+
+/// Makes the keyspace, the control tables and the tables of `projections` (with the version each is
+/// to be built as) where they are not there yet, and holds those that are against their
+/// declaration. Several processes may do so at once, and again.
+///
+/// # Errors
+/// [`ReadModelError::Drift`] when a table has other columns; otherwise what the store said.
+pub async fn migrate(
+    session: &Session,
+    options: &CassandraOptions,
+    projections: &[(&'static Projection, u32)],
+) -> Result<(), ReadModelError> {
+    let keyspace = &options.keyspace;
+    if existing_columns(session, keyspace).await?.is_empty() {
+        change(
+            session,
+            &format!(
+                "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
+             {{'class': 'NetworkTopologyStrategy', '{}': {}}}",
+                options.local_datacenter, options.replication_factor
+            ),
+        )
+        .await?;
+    }
+    let declared = projections
+        .iter()
+        .flat_map(|(each, version)| each.tables.iter().map(move |table| (*table, *version)));
+    let tables: Vec<(&Table, u32)> = CONTROL_TABLES
+        .map(|table| (table, CONTROL_VERSION))
+        .into_iter()
+        .chain(declared)
+        .collect();
+    let existing = existing_columns(session, keyspace).await?;
+    for (table, version) in &tables {
+        if !existing.contains_key(&table.physical_name(*version)) {
+            change(session, &create_table_cql(keyspace, table, *version)).await?;
+        }
+    }
+    let existing = existing_columns(session, keyspace).await?;
+    for (table, version) in &tables {
+        check_drift(table, *version, &existing)?;
+    }
+    Ok(())
+}
+
+async fn change(session: &Session, statement: &str) -> Result<(), ReadModelError> {
+    let mut attempt = 1;
+    loop {
+        let result = session.query_unpaged(statement, ()).await;
+        match result {
+            Ok(_) => break,
+            Err(error) if attempt >= ATTEMPTS => return Err(ReadModelError::cassandra(error)),
+            Err(_) => {
+                attempt += 1;
+                tokio::time::sleep(BACKOFF).await;
+            }
+        }
+    }
+    session
+        .await_schema_agreement()
+        .await
+        .map(|_| ())
+        .map_err(ReadModelError::cassandra)
+}
+
+type Columns = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Type by column, by table.
+async fn existing_columns(session: &Session, keyspace: &str) -> Result<Columns, ReadModelError> {
+    let result = session
+        .query_unpaged(
+            "SELECT table_name, column_name, type FROM system_schema.columns \
+             WHERE keyspace_name = ?",
+            (keyspace,),
+        )
+        .await
+        .map_err(ReadModelError::cassandra)?
+        .into_rows_result()
+        .map_err(ReadModelError::cassandra)?;
+    let mut columns = Columns::new();
+    let rows = result
+        .rows::<(String, String, String)>()
+        .map_err(ReadModelError::cassandra)?;
+    for row in rows {
+        let (table, column, kind) = row.map_err(ReadModelError::cassandra)?;
+        columns.entry(table).or_default().insert(column, kind);
+    }
+    Ok(columns)
+}
+
+fn check_drift(table: &Table, version: u32, existing: &Columns) -> Result<(), ReadModelError> {
+    let name = table.physical_name(version);
+    let declared: BTreeMap<String, String> = table
+        .columns()
+        .map(|column| (column.name.to_owned(), cql_type(column.kind).to_owned()))
+        .collect();
+    match existing.get(&name) {
+        Some(found) if *found == declared => Ok(()),
+        found => Err(ReadModelError::Drift {
+            table: name,
+            problem: format!("has columns {found:?}, not {declared:?}"),
+        }),
+    }
+}

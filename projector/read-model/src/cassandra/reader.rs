@@ -1,0 +1,74 @@
+//! One prepared SELECT over a table, by the first columns of its key.
+
+use scylla::client::session::Session;
+use scylla::statement::prepared::PreparedStatement;
+
+use super::from_cql;
+use crate::ddl::names;
+use crate::error::ReadModelError;
+use crate::row::Row;
+use crate::schema::Table;
+use crate::value::Value;
+
+pub(crate) struct Reader {
+    table: &'static Table,
+    statement: PreparedStatement,
+}
+
+impl Reader {
+    /// Selects by the partition key and what `rest` says (`AND …`, `LIMIT ?`).
+    pub(crate) async fn prepare(
+        session: &Session,
+        keyspace: &str,
+        table: &'static Table,
+        version: u32,
+        rest: &str,
+    ) -> Result<Self, ReadModelError> {
+        let partition: Vec<String> = table
+            .partition
+            .iter()
+            .map(|column| format!("{} = ?", column.name))
+            .collect();
+        let cql = format!(
+            "SELECT {} FROM {keyspace}.{} WHERE {} {rest}",
+            names(table.columns()),
+            table.physical_name(version),
+            partition.join(" AND "),
+        );
+        let mut statement = session
+            .prepare(cql)
+            .await
+            .map_err(ReadModelError::cassandra)?;
+        statement.set_is_idempotent(true);
+        Ok(Self { table, statement })
+    }
+
+    /// All rows that match, in clustering order. Meant for partitions of bounded size.
+    pub(crate) async fn rows(
+        &self,
+        session: &Session,
+        values: &[Value],
+    ) -> Result<Vec<Row>, ReadModelError> {
+        let result = session
+            .execute_unpaged(&self.statement, values)
+            .await
+            .map_err(ReadModelError::cassandra)?
+            .into_rows_result()
+            .map_err(ReadModelError::cassandra)?;
+        let rows = result
+            .rows::<scylla::value::Row>()
+            .map_err(ReadModelError::cassandra)?;
+        rows.map(|row| {
+            let row = row.map_err(ReadModelError::cassandra)?;
+            let cells = self.table.columns().zip(row.columns);
+            let values = cells
+                .map(|(column, value)| from_cql(self.table, column, value))
+                .collect::<Result<_, _>>()?;
+            Ok(Row {
+                table: self.table,
+                values,
+            })
+        })
+        .collect()
+    }
+}

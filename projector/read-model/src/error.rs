@@ -1,0 +1,59 @@
+//! What can go wrong with the read model.
+
+use thiserror::Error;
+
+/// A migration or a read failed.
+#[derive(Debug, Error)]
+pub enum ReadModelError {
+    /// PostgreSQL did not answer, or refused. Retry later, unless it names a mistake.
+    #[error("postgres: {0}")]
+    Postgres(#[from] tokio_postgres::Error),
+    /// No connection to PostgreSQL could be had in time. Retry later.
+    #[error("postgres: {reason}")]
+    Pool {
+        /// What the pool said.
+        reason: String,
+    },
+    /// Cassandra did not answer, or refused. Retry later, unless it names a mistake.
+    #[error("cassandra: {reason}")]
+    Cassandra {
+        /// What the driver said.
+        reason: String,
+    },
+    /// A table exists with other columns than this code declares. Needs a new version of the
+    /// projection, or the table has to go.
+    #[error("table {table}: {problem}")]
+    Drift {
+        /// The table's name in the store.
+        table: String,
+        /// What differs.
+        problem: String,
+    },
+    /// A stored value is not of its column's type.
+    #[error("table {table}, column {column}: a value of another type is stored")]
+    Type {
+        /// The table's name.
+        table: &'static str,
+        /// The column's name.
+        column: &'static str,
+    },
+}
+
+impl From<deadpool_postgres::PoolError> for ReadModelError {
+    fn from(error: deadpool_postgres::PoolError) -> Self {
+        match error {
+            deadpool_postgres::PoolError::Backend(error) => Self::Postgres(error),
+            other => Self::Pool {
+                reason: other.to_string(),
+            },
+        }
+    }
+}
+
+impl ReadModelError {
+    pub(crate) fn cassandra(error: impl std::fmt::Display) -> Self {
+        Self::Cassandra {
+            reason: error.to_string(),
+        }
+    }
+}

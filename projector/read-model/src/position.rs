@@ -1,0 +1,160 @@
+//! How far a projection is, and what it has put aside.
+
+use cartwright_events::{Stream, Timestamp};
+use serde::Serialize;
+
+use crate::row::{FromCell, Row};
+use crate::schema::Projection;
+use crate::tables::parked_state;
+use crate::value::Value;
+
+/// Whose position: one partition of one topic, as one version of one projection has applied it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PositionKey {
+    /// The projection's name.
+    pub projection: &'static str,
+    /// Its version.
+    pub version: u32,
+    /// The stream.
+    pub stream: Stream,
+    /// The partition.
+    pub partition: u32,
+}
+
+/// What has been applied of a partition: everything before `next_offset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Position {
+    /// The generation of the log that offset and seq belong to.
+    pub generation: u32,
+    /// The next offset to read.
+    pub next_offset: u64,
+    /// Seq of the last event applied; 0 before the first.
+    pub seq: u64,
+    /// The log's time of the last record applied: the rows show what was true then.
+    pub recorded_at: Timestamp,
+}
+
+/// Why a record is parked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum ParkReason {
+    /// It cannot be folded.
+    Rejected(String),
+    /// An earlier record of its key is parked.
+    Behind,
+}
+
+impl ParkReason {
+    /// The reason in words.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            ParkReason::Rejected(reason) => reason,
+            ParkReason::Behind => BEHIND,
+        }
+    }
+}
+
+/// A pointer to a record that was put aside; the record itself stays in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParkedRow {
+    /// The record's key; what of it is no UTF-8 is replaced.
+    pub key: String,
+    /// Where the record is.
+    pub offset: u64,
+    /// Its seq; 0 when its headers hold none.
+    pub seq: u64,
+    /// Why it is parked.
+    pub reason: ParkReason,
+}
+
+const BEHIND: &str = "behind";
+
+impl Position {
+    /// From a row of [`POSITIONS`](crate::tables::POSITIONS).
+    #[must_use]
+    pub fn from_row(row: &Row) -> Option<Self> {
+        Some(Self {
+            generation: FromCell::from_cell(row.value("generation"))?,
+            next_offset: FromCell::from_cell(row.value("next_offset"))?,
+            seq: FromCell::from_cell(row.value("seq"))?,
+            recorded_at: FromCell::from_cell(row.value("recorded_at"))?,
+        })
+    }
+
+    /// With its key, from a row of `projection`'s positions.
+    pub(crate) fn keyed(
+        row: &Row,
+        projection: &'static Projection,
+        version: u32,
+    ) -> Option<(PositionKey, Self)> {
+        let topic = String::from_cell(row.value("topic"))?;
+        let key = PositionKey {
+            projection: projection.name,
+            version,
+            stream: Stream::of_topic(&topic)?,
+            partition: FromCell::from_cell(row.value("log_partition"))?,
+        };
+        Some((key, Self::from_row(row)?))
+    }
+
+    /// The cells of a row of [`POSITIONS`](crate::tables::POSITIONS), written at `now`.
+    #[must_use]
+    pub fn cells(&self, now: Timestamp) -> [(&'static str, Value); 5] {
+        [
+            ("generation", self.generation.into()),
+            ("next_offset", self.next_offset.into()),
+            ("seq", self.seq.into()),
+            ("recorded_at", self.recorded_at.into()),
+            ("updated_at", now.into()),
+        ]
+    }
+}
+
+impl PositionKey {
+    /// The key of a row of [`POSITIONS`](crate::tables::POSITIONS), and the first part of the key
+    /// of [`PARKED`](crate::tables::PARKED).
+    #[must_use]
+    pub fn values(&self) -> [Value; 4] {
+        [
+            self.projection.into(),
+            self.version.into(),
+            self.stream.topic().into(),
+            self.partition.into(),
+        ]
+    }
+}
+
+impl ParkedRow {
+    /// From a row of [`PARKED`](crate::tables::PARKED), if it still waits and belongs to this
+    /// generation of the log.
+    #[must_use]
+    pub fn waiting(row: &Row, generation: u32) -> Option<Self> {
+        let state = String::from_cell(row.value("state"))?;
+        let of = u32::from_cell(row.value("generation"))?;
+        if state != parked_state::PARKED || of != generation {
+            return None;
+        }
+        let reason = String::from_cell(row.value("reason"))?;
+        Some(Self {
+            key: FromCell::from_cell(row.value("record_key"))?,
+            offset: FromCell::from_cell(row.value("record_offset"))?,
+            seq: FromCell::from_cell(row.value("seq"))?,
+            reason: match reason.as_str() {
+                BEHIND => ParkReason::Behind,
+                _ => ParkReason::Rejected(reason),
+            },
+        })
+    }
+
+    /// The cells of a row of [`PARKED`](crate::tables::PARKED), written at `now`.
+    #[must_use]
+    pub fn cells(&self, generation: u32, now: Timestamp) -> [(&'static str, Value); 5] {
+        [
+            ("generation", generation.into()),
+            ("seq", self.seq.into()),
+            ("reason", self.reason.text().into()),
+            ("state", parked_state::PARKED.into()),
+            ("parked_at", now.into()),
+        ]
+    }
+}

@@ -1,0 +1,47 @@
+//! The read model in PostgreSQL: connecting, migrating, search, lists, timelines and reports.
+
+mod catalog;
+mod connect;
+mod control;
+mod migrate;
+mod sales;
+mod sql_value;
+mod timeline;
+
+pub use catalog::{SearchCursor, SearchHit, list_products, search_products};
+pub use connect::{PostgresOptions, pool};
+pub use control::{load_parked, load_position, load_positions};
+pub use migrate::migrate;
+pub use sales::{ReportBy, SalesQuery, SalesRow, currencies, sales_report};
+pub use sql_value::Micros;
+pub use timeline::timeline;
+
+use tokio_postgres::Row as SqlRow;
+
+use crate::error::ReadModelError;
+use crate::row::Row;
+use crate::schema::{ColumnType, Table};
+use crate::value::Value;
+
+/// Reads a row that was selected with the table's columns in their order, first.
+pub(crate) fn from_sql(table: &'static Table, row: &SqlRow) -> Result<Row, ReadModelError> {
+    let values = table
+        .columns()
+        .enumerate()
+        .map(|(index, column)| {
+            Ok(match column.kind {
+                ColumnType::Text => row.try_get::<_, Option<String>>(index)?.into(),
+                ColumnType::Int => row.try_get::<_, Option<i64>>(index)?.into(),
+                ColumnType::Bool => row.try_get::<_, Option<bool>>(index)?.into(),
+                ColumnType::Time => {
+                    let time = row.try_get::<_, Option<Micros>>(index)?;
+                    time.map(|micros| micros.0).into()
+                }
+                ColumnType::Json => row
+                    .try_get::<_, Option<serde_json::Value>>(index)?
+                    .map_or(Value::Unset, Value::Json),
+            })
+        })
+        .collect::<Result<_, tokio_postgres::Error>>()?;
+    Ok(Row { table, values })
+}

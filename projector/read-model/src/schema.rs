@@ -1,0 +1,183 @@
+//! How projections, tables and columns are declared.
+
+use cartwright_events::Stream;
+
+/// The cell that every row has besides its own: the seq of the event that last wrote to it.
+pub const ROW_SEQ: Column = Column::int("row_seq");
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// Text.
+    Text,
+    /// A 64-bit integer.
+    Int,
+    /// Yes or no.
+    Bool,
+    /// A moment to the microsecond. `timestamptz` in PostgreSQL; in Cassandra, whose own type keeps
+    /// milliseconds only, a `bigint` of microseconds since 1970.
+    Time,
+    /// Structured data: `jsonb` in PostgreSQL, `text` in Cassandra.
+    Json,
+}
+
+/// A column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, the same in every store.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: ColumnType,
+}
+
+impl Column {
+    /// A column of text.
+    #[must_use]
+    pub const fn text(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: ColumnType::Text,
+        }
+    }
+
+    /// A column of 64-bit integers.
+    #[must_use]
+    pub const fn int(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: ColumnType::Int,
+        }
+    }
+
+    /// A column of flags.
+    #[must_use]
+    pub const fn flag(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: ColumnType::Bool,
+        }
+    }
+
+    /// A column of moments.
+    #[must_use]
+    pub const fn time(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: ColumnType::Time,
+        }
+    }
+
+    /// A column of structured data.
+    #[must_use]
+    pub const fn json(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: ColumnType::Json,
+        }
+    }
+}
+
+/// Which way a clustering column is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Smallest first.
+    Ascending,
+    /// Largest first.
+    Descending,
+}
+
+/// An index of a PostgreSQL table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Index {
+    /// What is appended to the table's name for the index's name.
+    pub suffix: &'static str,
+    /// What follows `ON <table>`, for example `USING btree (currency)`.
+    pub definition: &'static str,
+}
+
+/// A table. Its key is the partition columns and then the clustering columns, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name without the version.
+    pub name: &'static str,
+    /// The partition key in Cassandra, the first part of the primary key in PostgreSQL.
+    pub partition: &'static [Column],
+    /// The rest of the key.
+    pub clustering: &'static [(Column, Order)],
+    /// Every other column, [`ROW_SEQ`] excepted.
+    pub cells: &'static [Column],
+    /// Indexes, in PostgreSQL.
+    pub indexes: &'static [Index],
+}
+
+impl Table {
+    /// The name in the store, with the projection's version.
+    #[must_use]
+    pub fn physical_name(&self, version: u32) -> String {
+        format!("{}_v{version}", self.name)
+    }
+
+    /// The key's columns, in order.
+    pub fn key(&self) -> impl Iterator<Item = Column> + '_ {
+        let clustering = self.clustering.iter().map(|(column, _)| *column);
+        self.partition.iter().copied().chain(clustering)
+    }
+
+    /// Number of columns in the key.
+    #[must_use]
+    pub const fn key_len(&self) -> usize {
+        self.partition.len() + self.clustering.len()
+    }
+
+    /// Every column: the key, the cells, [`ROW_SEQ`].
+    pub fn columns(&self) -> impl Iterator<Item = Column> + '_ {
+        self.key()
+            .chain(self.cells.iter().copied())
+            .chain([ROW_SEQ])
+    }
+
+    /// The cell column called `name`; not for key columns.
+    #[must_use]
+    pub fn cell(&self, name: &str) -> Option<Column> {
+        self.cells.iter().copied().find(|cell| cell.name == name)
+    }
+}
+
+/// Where a projection lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Store {
+    /// ScyllaDB, or Cassandra in its place: views by key.
+    Cassandra,
+    /// PostgreSQL: search, lists, facts.
+    Postgres,
+}
+
+impl Store {
+    /// Every store.
+    pub const ALL: [Store; 2] = [Store::Cassandra, Store::Postgres];
+
+    /// The store's name in logs, metrics and health.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Store::Cassandra => "cassandra",
+            Store::Postgres => "postgres",
+        }
+    }
+}
+
+/// A projection: the streams it folds and the tables it fills.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// Its name in consumer groups, positions, metrics and configuration.
+    pub name: &'static str,
+    /// The version that this code builds, from 1. Raised whenever its fold or its tables change in
+    /// a way that rows written before would not show.
+    pub version: u32,
+    /// Where its tables are.
+    pub store: Store,
+    /// The streams it folds. Rows of different streams share no cell.
+    pub streams: &'static [Stream],
+    /// What it fills.
+    pub tables: &'static [&'static Table],
+}
