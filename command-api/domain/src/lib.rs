@@ -5,10 +5,14 @@
 //! rules and their tests.
 
 pub mod catalog;
+mod checks;
 pub mod checkout;
 pub mod context;
+mod facts;
 pub mod inventory;
+mod memory;
 pub mod price;
+pub mod reason;
 pub mod rejection;
 pub mod settings;
 
@@ -16,6 +20,8 @@ pub use catalog::change_price::ChangePrice;
 pub use catalog::command::CatalogCommand;
 pub use catalog::create_product::CreateProduct;
 pub use catalog::retire_product::RetireProduct;
+pub use catalog::{Catalog, CatalogState};
+pub use checks::MAX_AHEAD_MS;
 pub use checkout::cart::add_item::{AddItem, NewItem};
 pub use checkout::cart::change_item::ChangeItem;
 pub use checkout::cart::check_out::CheckOut;
@@ -33,5 +39,6 @@ pub use inventory::adjust::AdjustStock;
 pub use inventory::command::InventoryCommand;
 pub use inventory::receive::ReceiveStock;
 pub use price::Price;
+pub use reason::Reason;
 pub use rejection::{Rejection, RejectionKind};
 pub use settings::{CatalogSettings, CheckoutSettings, InventorySettings};

@@ -1,6 +1,9 @@
 //! Named reasons for which a command is refused.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::reason::Reason;
 
 /// What a caller can do about a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,4 +32,42 @@ pub struct Rejection {
     pub field: Option<String>,
     /// More for programs, by field name (both prices, what is left, …).
     pub data: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Rejection {
+    /// A refusal for `reason`, in words.
+    #[must_use]
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason: reason.code().to_owned(),
+            kind: reason.kind(),
+            detail: detail.into(),
+            field: None,
+            data: serde_json::Map::new(),
+        }
+    }
+
+    /// Names the field of the command that is at fault.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Puts the field under a parent, such as `items[3]`.
+    #[must_use]
+    pub fn under(mut self, parent: &str) -> Self {
+        self.field = Some(match self.field {
+            Some(field) => format!("{parent}.{field}"),
+            None => parent.to_owned(),
+        });
+        self
+    }
+
+    /// Adds something for programs.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.data.insert(name.to_owned(), value.into());
+        self
+    }
 }

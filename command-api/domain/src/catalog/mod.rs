@@ -3,4 +3,94 @@
 pub mod change_price;
 pub mod command;
 pub mod create_product;
+pub mod product;
 pub mod retire_product;
+
+use std::collections::HashMap;
+
+use cartwright_events::{Context, Event, EventBody, Message, Sku, Timestamp};
+
+use crate::context::{Accepted, BoundedContext, Decision, EvolveError, Outgoing};
+use crate::facts::{Decided, misfit, nothing};
+use crate::reason::Reason;
+use crate::rejection::Rejection;
+use crate::settings::CatalogSettings;
+use command::CatalogCommand;
+use product::Product;
+
+/// The catalog context.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Its settings.
+    pub settings: CatalogSettings,
+}
+
+/// The products of one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CatalogState {
+    products: HashMap<String, Product>,
+}
+
+impl BoundedContext for Catalog {
+    const CONTEXT: Context = Context::Catalog;
+    type State = CatalogState;
+    type Command = CatalogCommand;
+
+    fn key(command: &CatalogCommand) -> &str {
+        command.sku().as_str()
+    }
+
+    fn decide(&self, state: &CatalogState, command: &CatalogCommand, now: Timestamp) -> Decided {
+        let product = state.products.get(command.sku().as_str());
+        match command {
+            CatalogCommand::CreateProduct(command) => create_product::decide(product, command, now),
+            CatalogCommand::ChangePrice(command) => change_price::decide(product, command, now),
+            CatalogCommand::RetireProduct(command) => retire_product::decide(product, command, now),
+        }
+    }
+
+    /// No message is for the catalog.
+    fn receive(&self, _: &CatalogState, _: &Message, _: Timestamp) -> Decision {
+        nothing()
+    }
+
+    fn give_up(&self, _: &Message, _: &str) -> Vec<Outgoing> {
+        Vec::new()
+    }
+
+    fn evolve(&self, state: &mut CatalogState, event: &Event, seq: u64) -> Result<(), EvolveError> {
+        let EventBody::Product(body) = &event.body else {
+            return Err(misfit(event, "it is no event of a product"));
+        };
+        let before = state.products.get(&event.aggregate_id).cloned();
+        let after = product::evolve(before, event, body, seq)?;
+        state.products.insert(event.aggregate_id.clone(), after);
+        Ok(())
+    }
+
+    fn next_due(&self, _: &CatalogState) -> Option<Timestamp> {
+        None
+    }
+
+    fn on_time(&self, _: &CatalogState, _: Timestamp, _: usize) -> Vec<Decision> {
+        Vec::new()
+    }
+
+    fn outcome(&self, _: &CatalogState, _: &str) -> Option<Accepted> {
+        None
+    }
+}
+
+/// The catalog does not know the SKU.
+pub(crate) fn unknown(sku: &Sku) -> Rejection {
+    Rejection::new(Reason::UnknownProduct, format!("the catalog does not know {sku}"))
+        .field("sku")
+        .with("sku", sku.as_str())
+}
+
+/// The product is no longer sold.
+pub(crate) fn retired(sku: &Sku) -> Rejection {
+    Rejection::new(Reason::ProductRetired, format!("{sku} is no longer sold"))
+        .field("sku")
+        .with("sku", sku.as_str())
+}
