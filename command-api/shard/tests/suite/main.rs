@@ -1,0 +1,8 @@
+//! The shard on the in-memory log: what it promises under every fault that the log can show.
+
+mod faults;
+mod idempotency;
+mod recovery;
+mod rig;
+mod thread;
+mod toy;

@@ -1,0 +1,270 @@
+//! A shard of the toy context on one thread, with its log, its clock and its callers in hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cartwright_domain::BoundedContext;
+use cartwright_event_log::memory::{Fault, MemoryLog};
+use cartwright_event_log::{
+    EventLog, LogReader, LogWriter, NewRecord, ReaderPurpose, Record, Start, TopicPartition,
+};
+use cartwright_events::codec::Codec;
+use cartwright_events::journal::JournalRecord;
+use cartwright_events::messages::{Message, ReserveStock, StockQuantity};
+use cartwright_events::{Context, Event, OrderId, Sku, Stream, Timestamp};
+use cartwright_shard::{
+    IdempotencyKey, Inputs, ManualClock, Ownership, Reply, Shard, ShardOptions, Step, Submission,
+};
+use tokio::sync::oneshot;
+
+use crate::toy::{Command, Counter, Toy};
+
+pub(crate) const TOPICS: [&str; 3] = [
+    "inventory.stock.events.v1",
+    "inventory.inbox.v1",
+    "inventory.journal.v1",
+];
+
+/// A caller that waits for its reply.
+pub(crate) struct Caller(oneshot::Receiver<Reply>);
+
+impl Caller {
+    /// The reply, if it has come.
+    pub(crate) fn reply(&mut self) -> Option<Reply> {
+        self.0.try_recv().ok()
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) log: MemoryLog,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) codec: Codec,
+    pub(crate) shard: Shard<Toy, MemoryLog>,
+    pub(crate) options: ShardOptions,
+    commands: u64,
+}
+
+impl Rig {
+    /// A shard that serves, on an empty log.
+    pub(crate) fn new() -> Self {
+        let mut rig = Self::idle();
+        assert_eq!(rig.shard.take_over(), Ok(Step::Idle));
+        rig
+    }
+
+    /// A shard that has not taken over yet, on an empty log.
+    pub(crate) fn idle() -> Self {
+        let log = MemoryLog::new();
+        for topic in TOPICS.iter().chain(&["checkout.inbox.v1"]) {
+            log.create_topic(topic, 1);
+        }
+        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(log.now_us())));
+        let options = ShardOptions {
+            recovery_stall_ms: 200,
+            ..ShardOptions::default()
+        };
+        let shard = shard(&log, &clock, &options);
+        Self {
+            log,
+            clock,
+            codec: Codec::fixed(),
+            shard,
+            options,
+            commands: 0,
+        }
+    }
+
+    /// The process dies and another one starts on the same log.
+    pub(crate) fn restart(&mut self) -> Result<Step, String> {
+        self.shard = shard(&self.log, &self.clock, &self.options);
+        self.shard.take_over()
+    }
+
+    /// A second process with a claim to the same partition.
+    pub(crate) fn rival(&self) -> Shard<Toy, MemoryLog> {
+        shard(&self.log, &self.clock, &self.options)
+    }
+
+    pub(crate) fn submission(
+        &mut self,
+        command: Command,
+        key: Option<&str>,
+    ) -> (Submission<Command>, Caller) {
+        self.commands += 1;
+        let (reply, receiver) = oneshot::channel();
+        let idempotency = key.map(|key| IdempotencyKey {
+            key: key.to_owned(),
+            fingerprint: serde_json::to_string(&command).expect("a command is JSON"),
+        });
+        let submission = Submission {
+            command,
+            command_id: format!("command-{}", self.commands),
+            correlation_id: format!("request-{}", self.commands),
+            traceparent: None,
+            idempotency,
+            deadline: Timestamp::from_micros(self.log.now_us()).plus_millis(3_600_000),
+            reply,
+        };
+        (submission, Caller(receiver))
+    }
+
+    pub(crate) fn add(&mut self, sku: &str) -> (Submission<Command>, Caller) {
+        self.submission(
+            Command::Add {
+                sku: sku.to_owned(),
+            },
+            None,
+        )
+    }
+
+    /// One step with these commands.
+    pub(crate) fn step(&mut self, commands: Vec<Submission<Command>>) -> Step {
+        self.shard.step(Inputs {
+            commands,
+            ..Inputs::default()
+        })
+    }
+
+    /// One step with what the inbox holds beyond the shard's position.
+    pub(crate) fn step_inbox(&mut self) -> Step {
+        let position = self.shard.inbox_position().expect("serving");
+        let inbox = self
+            .records("inventory.inbox.v1")
+            .into_iter()
+            .filter(|record| record.offset >= position)
+            .collect();
+        self.shard.step(Inputs {
+            inbox,
+            ..Inputs::default()
+        })
+    }
+
+    /// Decides one command alone and returns its reply.
+    pub(crate) fn decide(&mut self, command: Command, key: Option<&str>) -> Option<Reply> {
+        let (submission, mut caller) = self.submission(command, key);
+        self.step(vec![submission]);
+        caller.reply()
+    }
+
+    /// Puts a reservation into the inbox, in a transaction of its own.
+    pub(crate) fn send(&self, order_id: &str, sku: &str) {
+        let message = Message::ReserveStock(ReserveStock {
+            order_id: OrderId::new(order_id).expect("an id"),
+            items: vec![StockQuantity {
+                sku: Sku::new(sku).expect("a SKU"),
+                quantity: 1,
+            }],
+        });
+        let mut sender = self.log.writer("sender").expect("a writer");
+        sender.take_over().expect("a take-over");
+        let record = NewRecord {
+            topic: Arc::from("inventory.inbox.v1"),
+            partition: 0,
+            key: order_id.as_bytes().to_vec(),
+            value: Some(self.codec.encode_message(Context::Inventory, &message)),
+            headers: vec![("command_id", b"theirs".to_vec())],
+        };
+        sender.commit(vec![record]).expect("a commit");
+    }
+
+    /// Everything in a topic that a read_committed reader sees.
+    pub(crate) fn records(&self, topic: &str) -> Vec<Record> {
+        let at = TopicPartition::new(topic, 0);
+        let mut reader = self.log.reader(ReaderPurpose::Recovery).expect("a reader");
+        reader
+            .assign(&[(at, Start::Beginning)])
+            .expect("an assignment");
+        let mut records = Vec::new();
+        loop {
+            let some = reader.poll(1000, Duration::ZERO).expect("a poll");
+            if some.is_empty() {
+                return records;
+            }
+            records.extend(some);
+        }
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.records("inventory.stock.events.v1")
+            .iter()
+            .map(|record| {
+                let value = record.value.as_deref().expect("a value");
+                self.codec
+                    .decode_event(Stream::Stock, value)
+                    .expect("an event")
+            })
+            .collect()
+    }
+
+    pub(crate) fn seqs(&self) -> Vec<u64> {
+        self.records("inventory.stock.events.v1")
+            .iter()
+            .map(|record| number(record, "seq"))
+            .collect()
+    }
+
+    pub(crate) fn journal(&self) -> Vec<JournalRecord> {
+        self.records("inventory.journal.v1")
+            .iter()
+            .map(|record| {
+                let value = record.value.as_deref().expect("a value");
+                self.codec
+                    .decode_journal(Context::Inventory, value)
+                    .expect("a journal record")
+            })
+            .collect()
+    }
+
+    pub(crate) fn answers(&self) -> Vec<Message> {
+        self.records("checkout.inbox.v1")
+            .iter()
+            .map(|record| {
+                let value = record.value.as_deref().expect("a value");
+                self.codec
+                    .decode_message(Context::Checkout, value)
+                    .expect("a message")
+            })
+            .collect()
+    }
+
+    pub(crate) fn counter(&self, sku: &str) -> Counter {
+        self.shard
+            .aggregates()
+            .and_then(|state| state.counters.get(sku))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn ownership(&self) -> Ownership {
+        self.shard.ownership().borrow().clone()
+    }
+
+    /// A fault that must have struck.
+    pub(crate) fn assert_fired(&self, fault: Fault) {
+        assert!(self.log.fired(&fault) > 0, "{fault:?} has not struck");
+    }
+}
+
+fn shard(
+    log: &MemoryLog,
+    clock: &Arc<ManualClock>,
+    options: &ShardOptions,
+) -> Shard<Toy, MemoryLog> {
+    assert_eq!(Toy::CONTEXT, Context::Inventory);
+    Shard::new(
+        Toy,
+        0,
+        log.clone(),
+        Codec::fixed(),
+        options.clone(),
+        Arc::clone(clock) as _,
+    )
+}
+
+pub(crate) fn number(record: &Record, header: &str) -> u64 {
+    let value = record.header(header).expect("the header");
+    std::str::from_utf8(value)
+        .expect("text")
+        .parse()
+        .expect("a number")
+}

@@ -1,0 +1,155 @@
+//! The shard on its own thread: mailbox, inbox pump, backpressure and a graceful stop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cartwright_event_log::memory::MemoryLog;
+use cartwright_event_log::{EventLog, LogWriter};
+use cartwright_events::codec::Codec;
+use cartwright_events::{Context, Timestamp};
+use cartwright_shard::{
+    Mailbox, Outcome, Ownership, Reply, ShardOptions, ShardThread, Submission, SystemClock, spawn,
+};
+use tokio::sync::oneshot;
+
+use crate::rig::TOPICS;
+use crate::toy::{Command, Toy};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn start(options: ShardOptions) -> (MemoryLog, ShardThread<Command>) {
+    let log = MemoryLog::waiting();
+    for topic in TOPICS.iter().chain(&["checkout.inbox.v1"]) {
+        log.create_topic(topic, 1);
+    }
+    let shard = spawn(
+        Toy,
+        0,
+        log.clone(),
+        Codec::fixed(),
+        options,
+        Arc::new(SystemClock),
+    );
+    (log, shard.expect("a thread"))
+}
+
+fn submission(sku: &str) -> (Submission<Command>, oneshot::Receiver<Reply>) {
+    let (reply, receiver) = oneshot::channel();
+    let submission = Submission {
+        command: Command::Add {
+            sku: sku.to_owned(),
+        },
+        command_id: format!("command-{sku}-{:?}", Instant::now()),
+        correlation_id: "request".to_owned(),
+        traceparent: None,
+        idempotency: None,
+        deadline: Timestamp::now().plus_millis(60_000),
+        reply,
+    };
+    (submission, receiver)
+}
+
+fn submit(mailbox: &Mailbox<Command>, sku: &str) -> oneshot::Receiver<Reply> {
+    let (submission, receiver) = submission(sku);
+    mailbox.submit(submission).expect("room");
+    receiver
+}
+
+#[test]
+fn replies_come_and_a_stop_decides_what_was_accepted() {
+    let (_log, shard) = start(ShardOptions::default());
+    let receivers: Vec<_> = (0..500).map(|_| submit(&shard.mailbox, "a")).collect();
+    let mailbox = shard.mailbox.clone();
+    assert!(shard.stop(PATIENCE));
+    let versions: Vec<u64> = receivers
+        .into_iter()
+        .map(|receiver| match receiver.blocking_recv() {
+            Ok(Reply::Decided(Outcome::Accepted(answer))) => answer.version,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(versions, (1..=500).collect::<Vec<u64>>());
+    assert_eq!(mailbox.ownership(), Ownership::Stopped);
+    let (late, _) = submission("a");
+    assert!(mailbox.submit(late).is_err(), "nobody is there to take it");
+}
+
+#[test]
+fn a_full_mailbox_gives_the_command_back_with_a_time_to_retry() {
+    let options = ShardOptions {
+        mailbox_capacity: 4,
+        ..ShardOptions::default()
+    };
+    let (log, shard) = start(options);
+    // While another process holds the id, nothing is decided and the mailbox fills.
+    let mut ownership = shard.mailbox.ownership_changes();
+    wait_until(&mut ownership, |ownership| {
+        matches!(ownership, Ownership::Serving { .. })
+    });
+    let mut kept = Vec::new();
+    let full = loop {
+        let (next, receiver) = submission("a");
+        match shard.mailbox.submit(next) {
+            Ok(()) => kept.push(receiver),
+            Err(full) => break full,
+        }
+        assert!(kept.len() < 1_000_000, "the mailbox has no limit");
+    };
+    assert_eq!(full.value.command_id.starts_with("command-a"), true);
+    assert!((50..=30_000).contains(&full.retry_after_ms));
+    drop(log);
+    assert!(shard.stop(PATIENCE));
+}
+
+#[test]
+fn messages_arrive_by_the_inbox_and_are_answered() {
+    let (log, shard) = start(ShardOptions::default());
+    let codec = Codec::fixed();
+    let message =
+        cartwright_events::Message::ReserveStock(cartwright_events::messages::ReserveStock {
+            order_id: cartwright_events::OrderId::new("order-1").expect("an id"),
+            items: Vec::new(),
+        });
+    let mut sender = log.writer("sender").expect("a writer");
+    sender.take_over().expect("a take-over");
+    let record = cartwright_event_log::NewRecord {
+        topic: Arc::from("inventory.inbox.v1"),
+        partition: 0,
+        key: Vec::new(),
+        value: Some(codec.encode_message(Context::Inventory, &message)),
+        headers: Vec::new(),
+    };
+    sender.commit(vec![record]).expect("a commit");
+    let answers = cartwright_event_log::TopicPartition::new("checkout.inbox.v1", 0);
+    let begun = Instant::now();
+    while log.committed(&answers).expect("the topic").is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "no answer");
+        std::thread::yield_now();
+    }
+    assert!(shard.stop(PATIENCE));
+}
+
+#[test]
+fn a_fenced_shard_says_so_and_ends() {
+    let (log, shard) = start(ShardOptions::default());
+    let mut ownership = shard.mailbox.ownership_changes();
+    wait_until(&mut ownership, |ownership| {
+        matches!(ownership, Ownership::Serving { .. })
+    });
+    let mut rival = log.writer("cartwright-inventory-0").expect("a writer");
+    rival.take_over().expect("a take-over");
+    let reply = submit(&shard.mailbox, "a").blocking_recv();
+    assert!(matches!(reply, Ok(Reply::Unknown { .. })), "{reply:?}");
+    wait_until(&mut ownership, |ownership| *ownership == Ownership::Fenced);
+}
+
+fn wait_until(
+    ownership: &mut tokio::sync::watch::Receiver<Ownership>,
+    wanted: impl Fn(&Ownership) -> bool,
+) {
+    let begun = Instant::now();
+    while !wanted(&ownership.borrow_and_update()) {
+        assert!(begun.elapsed() < PATIENCE, "still {}", *ownership.borrow());
+        std::thread::yield_now();
+    }
+}

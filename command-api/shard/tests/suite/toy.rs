@@ -1,0 +1,219 @@
+//! The smallest bounded context that can show what a shard promises: a counter per SKU, and a
+//! message that holds units and is answered.
+
+use std::collections::HashMap;
+
+use cartwright_domain::{
+    Accepted, BoundedContext, Decision, EvolveError, Outgoing, Rejection, RejectionKind,
+};
+use cartwright_events::inventory::{StockEvent, StockReceived, StockReserved};
+use cartwright_events::messages::ReservationAnswer;
+use cartwright_events::{Context, Event, EventBody, Message, OrderId, Stream, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// An order id whose reservation panics.
+pub(crate) const POISON: &str = "poison";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Command {
+    /// Adds one.
+    Add { sku: String },
+    /// Is refused.
+    Refuse { sku: String },
+    /// Panics.
+    Break { sku: String },
+    /// Adds one that does not fit the state.
+    Misfit { sku: String },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Counter {
+    pub(crate) version: u64,
+    pub(crate) on_hand: i64,
+    pub(crate) reserved: i64,
+    pub(crate) first_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) counters: HashMap<String, Counter>,
+}
+
+pub(crate) struct Toy;
+
+impl Toy {
+    fn event(sku: &str, version: u64, now: Timestamp, event: StockEvent) -> Event {
+        Event {
+            aggregate_id: sku.to_owned(),
+            version,
+            occurred_at: now,
+            body: event.into(),
+        }
+    }
+}
+
+impl BoundedContext for Toy {
+    const CONTEXT: Context = Context::Inventory;
+    type State = State;
+    type Command = Command;
+
+    fn key(command: &Command) -> &str {
+        match command {
+            Command::Add { sku }
+            | Command::Refuse { sku }
+            | Command::Break { sku }
+            | Command::Misfit { sku } => sku,
+        }
+    }
+
+    fn decide(
+        &self,
+        state: &State,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<(Decision, Accepted), Rejection> {
+        let sku = Self::key(command);
+        let counter = state.counters.get(sku).cloned().unwrap_or_default();
+        let version = match command {
+            Command::Add { .. } => counter.version + 1,
+            Command::Misfit { .. } => counter.version + 7,
+            Command::Break { .. } => panic!("a broken rule"),
+            Command::Refuse { .. } => {
+                return Err(Rejection {
+                    reason: "refused".to_owned(),
+                    kind: RejectionKind::Conflict,
+                    detail: format!("{sku} refuses"),
+                    field: None,
+                    data: serde_json::Map::new(),
+                });
+            }
+        };
+        let received = StockReceived {
+            quantity: 1,
+            reference: None,
+            on_hand: counter.on_hand + 1,
+            reserved: counter.reserved,
+        };
+        let events = vec![Self::event(sku, version, now, received.into())];
+        let data =
+            serde_json::Map::from_iter([("on_hand".to_owned(), (counter.on_hand + 1).into())]);
+        let accepted = Accepted {
+            aggregate_id: sku.to_owned(),
+            version,
+            data,
+            earlier: Vec::new(),
+        };
+        Ok((
+            Decision {
+                events,
+                messages: Vec::new(),
+            },
+            accepted,
+        ))
+    }
+
+    fn receive(&self, state: &State, message: &Message, now: Timestamp) -> Decision {
+        let Message::ReserveStock(reserve) = message else {
+            return Decision {
+                events: Vec::new(),
+                messages: Vec::new(),
+            };
+        };
+        assert_ne!(reserve.order_id.as_str(), POISON, "a poisoned message");
+        let mut events = Vec::new();
+        for item in &reserve.items {
+            let counter = state
+                .counters
+                .get(item.sku.as_str())
+                .cloned()
+                .unwrap_or_default();
+            let reserved = StockReserved {
+                order_id: reserve.order_id.clone(),
+                quantity: item.quantity,
+                on_hand: counter.on_hand,
+                reserved: counter.reserved + item.quantity,
+            };
+            events.push(Self::event(
+                item.sku.as_str(),
+                counter.version + 1,
+                now,
+                reserved.into(),
+            ));
+        }
+        Decision {
+            events,
+            messages: vec![answer(&reserve.order_id, None)],
+        }
+    }
+
+    fn give_up(&self, message: &Message, reason: &str) -> Vec<Outgoing> {
+        vec![answer(message.order_id(), Some(reason.to_owned()))]
+    }
+
+    fn evolve(&self, state: &mut State, event: &Event, _seq: u64) -> Result<(), EvolveError> {
+        let counter = state
+            .counters
+            .entry(event.aggregate_id.clone())
+            .or_default();
+        if event.version != counter.version + 1 {
+            return Err(EvolveError {
+                event_type: event.body.type_name(),
+                aggregate_id: event.aggregate_id.clone(),
+                problem: format!("version {} after {}", event.version, counter.version),
+            });
+        }
+        counter.version = event.version;
+        counter.first_at.get_or_insert(event.occurred_at);
+        match &event.body {
+            EventBody::Stock(StockEvent::Received(body)) => counter.on_hand = body.on_hand,
+            EventBody::Stock(StockEvent::Reserved(body)) => counter.reserved = body.reserved,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The counter of the SKU `egg` is due ten seconds after its first event, once.
+    fn next_due(&self, state: &State) -> Option<Timestamp> {
+        let egg = state.counters.get("egg").filter(|egg| egg.version == 1)?;
+        Some(egg.first_at?.plus_millis(10_000))
+    }
+
+    fn on_time(&self, state: &State, now: Timestamp, _most: usize) -> Vec<Decision> {
+        let due = self.next_due(state).is_some_and(|due| due <= now);
+        let add = Command::Add {
+            sku: "egg".to_owned(),
+        };
+        due.then(|| self.decide(state, &add, now).ok())
+            .flatten()
+            .map(|(decision, _)| decision)
+            .into_iter()
+            .collect()
+    }
+
+    /// A counter is done at three.
+    fn outcome(&self, state: &State, aggregate_id: &str) -> Option<Accepted> {
+        let counter = state
+            .counters
+            .get(aggregate_id)
+            .filter(|counter| counter.on_hand >= 3)?;
+        Some(Accepted {
+            aggregate_id: aggregate_id.to_owned(),
+            version: counter.version,
+            data: serde_json::Map::new(),
+            earlier: vec![(Stream::Stock, counter.version)],
+        })
+    }
+}
+
+fn answer(order_id: &OrderId, failure: Option<String>) -> Outgoing {
+    Outgoing {
+        partition: 0,
+        message: Message::ReservationAnswer(ReservationAnswer {
+            order_id: order_id.clone(),
+            inventory_partition: 0,
+            held: failure.is_none(),
+            shortages: Vec::new(),
+            failure,
+        }),
+    }
+}
