@@ -7,6 +7,11 @@ use thiserror::Error;
 use crate::schema::{ColumnType, Table};
 use crate::value::Value;
 
+/// The longest text in a key, in bytes: what an index entry of PostgreSQL holds several of.
+pub const MAX_KEY_BYTES: usize = 512;
+/// The longest text outside of a key, in bytes.
+pub const MAX_TEXT_BYTES: usize = 64 * 1024;
+
 /// An operation on one row. One event makes at most one per cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowOp {
@@ -57,6 +62,17 @@ pub enum InvalidOp {
         /// The column's name.
         column: &'static str,
     },
+    /// No store takes such a value: a key that is empty or longer than [`MAX_KEY_BYTES`], a text
+    /// longer than [`MAX_TEXT_BYTES`], a NUL character.
+    #[error("{table}.{column}: {problem}")]
+    Unstorable {
+        /// The table's name.
+        table: &'static str,
+        /// The column's name.
+        column: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A cell is written twice.
     #[error("{table}.{column} is written twice")]
     Twice {
@@ -70,26 +86,25 @@ pub enum InvalidOp {
 impl RowOp {
     /// An upsert; cells that are [`Value::Unset`] are left out.
     #[must_use]
-    pub fn upsert<const K: usize, const C: usize>(
+    pub fn upsert(
         table: &'static Table,
-        key: [Value; K],
-        cells: [(&'static str, Value); C],
+        key: impl Into<Vec<Value>>,
+        cells: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Self {
-        let mut cells = Vec::from(cells);
-        cells.retain(|(_, value)| *value != Value::Unset);
+        let said = |(_, value): &(&'static str, Value)| *value != Value::Unset;
         RowOp::Upsert {
             table,
-            key: Vec::from(key),
-            cells,
+            key: key.into(),
+            cells: cells.into_iter().filter(said).collect(),
         }
     }
 
     /// A delete.
     #[must_use]
-    pub fn delete<const K: usize>(table: &'static Table, key: [Value; K]) -> Self {
+    pub fn delete(table: &'static Table, key: impl Into<Vec<Value>>) -> Self {
         RowOp::Delete {
             table,
-            key: Vec::from(key),
+            key: key.into(),
         }
     }
 
@@ -124,6 +139,15 @@ impl RowOp {
         }
         for (column, value) in table.key().zip(self.key()) {
             check_type(table, column.name, column.kind, value)?;
+            if let Value::Text(text) = value
+                && !(1..=MAX_KEY_BYTES).contains(&text.len())
+            {
+                return Err(InvalidOp::Unstorable {
+                    table: table.name,
+                    column: column.name,
+                    problem: "a key is empty or too long",
+                });
+            }
         }
         let RowOp::Upsert { cells, .. } = self else {
             return Ok(());
@@ -159,13 +183,33 @@ fn check_type(
             | (ColumnType::Time, Value::Time(_))
             | (ColumnType::Json, Value::Json(_))
     );
-    if fits {
-        return Ok(());
+    if !fits {
+        return Err(InvalidOp::Type {
+            table: table.name,
+            column,
+        });
     }
-    Err(InvalidOp::Type {
+    let problem = match value {
+        Value::Text(text) if text.len() > MAX_TEXT_BYTES => "a text is too long",
+        Value::Text(text) if text.contains('\0') => "a text holds a NUL character",
+        Value::Json(json) if holds_nul(json) => "a text holds a NUL character",
+        _ => return Ok(()),
+    };
+    Err(InvalidOp::Unstorable {
         table: table.name,
         column,
+        problem,
     })
+}
+
+/// PostgreSQL takes NUL neither in text nor in `jsonb`.
+fn holds_nul(json: &serde_json::Value) -> bool {
+    match json {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(items) => items.iter().any(holds_nul),
+        serde_json::Value::Object(fields) => fields.values().any(holds_nul),
+        _ => false,
+    }
 }
 
 /// For snapshots and tools: `{"upsert": "orders", "key": {…}, "cells": {…}}`.
@@ -194,5 +238,61 @@ impl Serialize for RowOp {
             }
         }
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::{CART_LINES, PRODUCTS};
+
+    fn product(sku: &str, cells: Vec<(&'static str, Value)>) -> Result<(), InvalidOp> {
+        RowOp::upsert(&PRODUCTS, [sku.into()], cells).check()
+    }
+
+    #[test]
+    fn an_operation_that_fits_its_table_is_taken() {
+        let cells = vec![("name", "Cup".into()), ("price_minor", Value::Int(250))];
+        assert_eq!(product("cup", cells), Ok(()));
+        let delete = RowOp::delete(&CART_LINES, ["c1".into(), Value::Int(1)]);
+        assert_eq!(delete.check(), Ok(()));
+    }
+
+    #[test]
+    fn unset_cells_are_left_out() {
+        let cells = [("name", Value::Unset), ("retired", true.into())];
+        let RowOp::Upsert { cells, .. } = RowOp::upsert(&PRODUCTS, ["cup".into()], cells) else {
+            panic!("an upsert");
+        };
+        assert_eq!(cells, [("retired", Value::Bool(true))]);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_table_is_named() {
+        let short = RowOp::delete(&CART_LINES, ["c1".into()]).check();
+        assert!(matches!(short, Err(InvalidOp::KeyLength { .. })));
+        let unknown = product("cup", vec![("colour", "red".into())]);
+        assert!(matches!(unknown, Err(InvalidOp::UnknownCell { .. })));
+        let number = product("cup", vec![("name", Value::Int(1))]);
+        assert!(matches!(number, Err(InvalidOp::Type { .. })));
+        let twice = product("cup", vec![("name", "a".into()), ("name", "b".into())]);
+        assert!(matches!(twice, Err(InvalidOp::Twice { .. })));
+    }
+
+    #[test]
+    fn what_no_store_takes_is_refused() {
+        let long = "x".repeat(MAX_TEXT_BYTES + 1);
+        let refused = [
+            product("", vec![]),
+            product(&"x".repeat(MAX_KEY_BYTES + 1), vec![]),
+            product("cup", vec![("name", "a\0b".into())]),
+            product("cup", vec![("name", long.into())]),
+        ];
+        for result in refused {
+            assert!(
+                matches!(result, Err(InvalidOp::Unstorable { .. })),
+                "{result:?}"
+            );
+        }
     }
 }

@@ -124,12 +124,13 @@ pub trait TypedRow: Sized {
     fn from_row(row: &Row) -> Option<Self>;
 }
 
-/// Declares a typed row: a struct whose fields are columns of a table.
+/// Declares a typed row: a struct whose fields are columns of a table. A field with `= value` takes
+/// that value where the cell was never written.
 macro_rules! typed_row {
     (
         $(#[$meta:meta])*
         pub struct $name:ident of $table:ident {
-            $($(#[$field_meta:meta])* pub $field:ident : $type:ty),* $(,)?
+            $($(#[$field_meta:meta])* pub $field:ident : $type:ty $(= $default:expr)?),* $(,)?
         }
     ) => {
         $(#[$meta])*
@@ -141,7 +142,10 @@ macro_rules! typed_row {
             const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),*];
 
             fn from_row(row: &$crate::row::Row) -> Option<Self> {
-                Some(Self { $($field: $crate::row::FromCell::from_cell(row.value(stringify!($field)))?),* })
+                Some(Self { $($field: match row.value(stringify!($field)) {
+                    $($crate::value::Value::Unset => $default,)?
+                    value => $crate::row::FromCell::from_cell(value)?,
+                }),* })
             }
         }
     };

@@ -165,17 +165,17 @@ typed_row! {
         /// When it was paid in full.
         pub paid_at: Option<Timestamp>,
         /// Captured so far.
-        pub captured_minor: i64,
+        pub captured_minor: i64 = 0,
         /// Refunded so far.
-        pub refunded_minor: i64,
+        pub refunded_minor: i64 = 0,
         /// Owed to the customer now.
-        pub refund_due_minor: i64,
+        pub refund_due_minor: i64 = 0,
         /// Units shipped so far.
-        pub shipped_units: i64,
+        pub shipped_units: i64 = 0,
         /// Whether the whole order has left.
-        pub fully_shipped: bool,
+        pub fully_shipped: bool = false,
         /// Units returned so far.
-        pub returned_units: i64,
+        pub returned_units: i64 = 0,
         /// The aggregate's version that the row shows.
         pub version: u64,
         /// When the order was made (business time).
