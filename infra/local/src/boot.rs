@@ -81,7 +81,7 @@ fn most_telling(text: &str) -> Option<&str> {
     // The first complaint is the cause; what follows are its consequences.
     lines()
         .find(|line| SIGNS.iter().any(|sign| line.contains(sign)))
-        .or_else(|| lines().last())
+        .or_else(|| lines().next_back())
 }
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ pub async fn down() -> anyhow::Result<ExitCode> {
 /// `status`
 pub async fn status(json: bool) -> anyhow::Result<ExitCode> {
     let stack = stack(true, Progress::Silent)?;
+    stack.check_base_port()?;
     let parts = stack.status().await;
     if json {
         println!("{}", serde_json::to_string_pretty(&parts)?);
@@ -215,6 +216,7 @@ pub async fn demo(args: &[String]) -> anyhow::Result<ExitCode> {
 /// `import`
 pub async fn import(args: &[String]) -> anyhow::Result<ExitCode> {
     let stack = stack(true, Progress::Silent)?;
+    stack.check_base_port()?;
     let asks_for_help = args.iter().any(|arg| arg == "--help" || arg == "-h");
     if !asks_for_help {
         for part in [Part::CommandApi, Part::QueryApi] {
@@ -230,24 +232,35 @@ pub async fn import(args: &[String]) -> anyhow::Result<ExitCode> {
     exec(shop_command(&stack, "import", args))
 }
 
-/// The shop program, told where the services are. Its own arguments come first: a subcommand stands among them.
+/// The shop program, told where the services are. What the user gave comes first, since a subcommand stands in it.
 fn shop_command(stack: &Stack, command: &str, args: &[String]) -> Command {
     let mut shop = Command::new(stack.config().program(SHOP_PROGRAM));
     shop.arg(command).args(args);
-    shop.args([
-        "--command-url",
-        &stack.command_url(),
-        "--query-url",
-        &stack.query_url(),
-    ]);
+    add_unless_given(&mut shop, args, "--command-url", stack.command_url());
+    add_unless_given(&mut shop, args, "--query-url", stack.query_url());
     shop
+}
+
+fn add_unless_given(command: &mut Command, given: &[String], name: &str, value: String) {
+    let is_it = |arg: &String| {
+        arg == name
+            || arg
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('='))
+    };
+    if !given.iter().any(is_it) {
+        command.args([name, &value]);
+    }
 }
 
 /// `topics`
 pub async fn topics(args: &[String]) -> anyhow::Result<ExitCode> {
     let stack = stack(true, Progress::Silent)?;
     let mut topics = Command::new(stack.config().program(TOPICS_PROGRAM));
-    topics.args(args).args(topics_arguments(&stack));
+    topics.args(args);
+    for (name, value) in topics_arguments(&stack) {
+        add_unless_given(&mut topics, args, name, value);
+    }
     exec(topics)
 }
 

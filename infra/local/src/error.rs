@@ -25,6 +25,20 @@ pub enum StackError {
         max = crate::ports::MAX_BASE_PORT
     )]
     BasePort(String),
+    /// The state folder belongs to a stack that runs on other ports.
+    #[error(
+        "the stack in {state_dir} runs on base port {running}, asked for was {asked}: set CARTWRIGHT_BASE_PORT={running}, \
+         or stop it first with ./cartwright down",
+        state_dir = state_dir.display()
+    )]
+    OtherBasePort {
+        /// The state folder.
+        state_dir: PathBuf,
+        /// The base port of what runs.
+        running: u16,
+        /// The base port that was asked for.
+        asked: u16,
+    },
     /// Not enough free memory for the parts that have to be started.
     #[error(
         "too little memory: starting {parts} needs {needed_mib} MiB, {available_mib} MiB are available"

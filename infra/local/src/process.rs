@@ -34,14 +34,26 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The process that has this pid now; `None` when there is none or it only waits to be reaped.
+    /// The process that has this pid now; `None` when there is none or it has ended.
     pub fn of(pid: u32) -> Option<Self> {
+        let (identity, stat) = Self::look(pid)?;
+        (!stat.has_ended()).then_some(identity)
+    }
+
+    fn look(pid: u32) -> Option<(Self, ProcessStat)> {
         let stat = ProcessStat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
-        (!stat.is_dead()).then(|| Self {
+        let identity = Self {
             pid,
             start_ticks: stat.start_ticks,
             boot_id: boot_id(),
-        })
+        };
+        Some((identity, stat))
+    }
+
+    /// Whether nothing of it is left that could hold a port or a file. A killed process with many threads takes a
+    /// while from the one to the other.
+    fn is_gone(&self) -> bool {
+        Self::look(self.pid).is_none_or(|(now, stat)| now != *self || stat.has_released_all())
     }
 
     /// Whether this very process still runs.
@@ -75,9 +87,10 @@ impl Identity {
         self.gone_within(Duration::from_secs(10)).await;
     }
 
-    async fn gone_within(&self, limit: Duration) -> bool {
+    /// Waits until nothing of it is left, at most `limit`; whether that came to be.
+    pub async fn gone_within(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
-        while self.is_alive() {
+        while !self.is_gone() {
             if Instant::now() >= deadline {
                 return false;
             }
@@ -97,6 +110,7 @@ impl Identity {
 #[derive(Debug, PartialEq, Eq)]
 struct ProcessStat {
     state: char,
+    threads: u32,
     start_ticks: u64,
 }
 
@@ -104,15 +118,24 @@ impl ProcessStat {
     /// Reads one line of proc(5) `stat`. The program's name may hold spaces and brackets: the fields are counted
     /// from its last closing bracket.
     fn parse(line: &str) -> Option<Self> {
-        let mut fields = line[line.rfind(')')? + 1..].split_whitespace();
-        let state = fields.next()?.chars().next()?;
-        // `starttime` is field 22, `state` field 3.
-        let start_ticks = fields.nth(18)?.parse().ok()?;
-        Some(Self { state, start_ticks })
+        const FIRST_FIELD: usize = 3;
+        const NUM_THREADS: usize = 20;
+        const STARTTIME: usize = 22;
+        let fields: Vec<&str> = line[line.rfind(')')? + 1..].split_whitespace().collect();
+        Some(Self {
+            state: fields.first()?.chars().next()?,
+            threads: fields.get(NUM_THREADS - FIRST_FIELD)?.parse().ok()?,
+            start_ticks: fields.get(STARTTIME - FIRST_FIELD)?.parse().ok()?,
+        })
     }
 
-    fn is_dead(&self) -> bool {
+    /// It only waits to be reaped, or to let go of its last threads.
+    fn has_ended(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    fn has_released_all(&self) -> bool {
+        self.has_ended() && self.threads <= 1
     }
 }
 
@@ -242,16 +265,26 @@ mod tests {
 
     #[test]
     fn a_program_name_with_brackets_and_spaces_does_not_shift_the_fields() {
-        let line = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1";
+        let line = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 5 0 987654 1 1";
         let stat = ProcessStat::parse(line).unwrap();
-        assert_eq!(
-            stat,
-            ProcessStat {
-                state: 'S',
-                start_ticks: 987_654
-            }
-        );
+        let wanted = ProcessStat {
+            state: 'S',
+            threads: 5,
+            start_ticks: 987_654,
+        };
+        assert_eq!(stat, wanted);
         assert_eq!(ProcessStat::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn an_ended_process_holds_its_ports_until_its_last_thread_is_gone() {
+        let ended = |threads| ProcessStat {
+            state: 'Z',
+            threads,
+            start_ticks: 1,
+        };
+        assert!(ended(7).has_ended() && !ended(7).has_released_all());
+        assert!(ended(1).has_released_all());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! One stack: up, down, and what is to be seen of it.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use serde::Serialize;
 
 use crate::boot::{log_length, wait_until_ready};
 use crate::config::StackConfig;
@@ -19,57 +19,6 @@ use crate::progress::Progress;
 use crate::render::{self, READ_MODEL_NAME};
 use crate::{health, topics};
 
-/// How a part stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PartState {
-    /// Its process runs and answers.
-    Running,
-    /// Its process runs and does not answer (yet).
-    NotAnswering,
-    /// Its process is gone though nobody stopped it.
-    Killed,
-    /// It was not started, or it was stopped.
-    Stopped,
-}
-
-impl PartState {
-    /// Its name, as `status --json` gives it.
-    pub fn name(self) -> &'static str {
-        match self {
-            PartState::Running => "running",
-            PartState::NotAnswering => "not-answering",
-            PartState::Killed => "killed",
-            PartState::Stopped => "stopped",
-        }
-    }
-}
-
-/// One line of `status`.
-#[derive(Debug, Clone, Serialize)]
-pub struct PartStatus {
-    /// The part's name.
-    pub name: &'static str,
-    /// How it stands.
-    pub state: PartState,
-    /// Where it listens, or would.
-    pub address: String,
-    /// Its process, while there is one; for a killed part, the process that is gone.
-    pub pid: Option<u32>,
-    /// Why it does not answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-    #[serde(skip)]
-    part: Part,
-}
-
-impl PartStatus {
-    /// The part this is about.
-    pub fn part(&self) -> Part {
-        self.part
-    }
-}
-
 /// What `up` did.
 #[derive(Debug, Default, Clone)]
 pub struct UpReport {
@@ -79,6 +28,10 @@ pub struct UpReport {
     pub found_running: Vec<Part>,
     /// Parts that had been killed, with the process that was gone; they were started again.
     pub found_killed: Vec<(Part, u32)>,
+}
+
+fn killed_line(part: Part, pid: u32) -> String {
+    format!("{part} had been killed: its process {pid} is gone; starting it again")
 }
 
 /// A stack on one base port with one state folder.
@@ -167,6 +120,7 @@ impl Stack {
         } else {
             &Part::INFRASTRUCTURE
         };
+        self.keep_base_port()?;
         let report = self.survey(parts).await;
         preflight::check(&self.config, self.ports, &report.started)?;
         render::write_all(&self.config, self.ports)?;
@@ -200,6 +154,39 @@ impl Stack {
         Ok(report)
     }
 
+    /// Notes the base port in the state folder, unless what runs there has another.
+    fn keep_base_port(&self) -> Result<()> {
+        self.check_base_port()?;
+        let path = self.base_port_file();
+        at(&path, fs::write(&path, self.config.base_port.to_string()))
+    }
+
+    /// Makes sure that what runs from this state folder listens where this stack looks.
+    ///
+    /// # Errors
+    /// [`StackError::OtherBasePort`] when it was started with another base port and still runs.
+    pub fn check_base_port(&self) -> Result<()> {
+        let noted = fs::read_to_string(self.base_port_file()).ok();
+        let noted: Option<u16> = noted.and_then(|text| text.trim().parse().ok());
+        match noted {
+            Some(running)
+                if running != self.config.base_port
+                    && Part::ALL.iter().any(|part| self.pid(*part).is_some()) =>
+            {
+                Err(StackError::OtherBasePort {
+                    state_dir: self.config.state_dir.clone(),
+                    running,
+                    asked: self.config.base_port,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn base_port_file(&self) -> PathBuf {
+        self.config.state_dir.join("run").join("base-port")
+    }
+
     /// Finds out what has to be started, and stops services whose program was rebuilt.
     async fn survey(&self, parts: &[Part]) -> UpReport {
         let mut report = UpReport::default();
@@ -217,10 +204,8 @@ impl Stack {
                     }
                 }
                 Some(identity) => {
-                    self.progress.note(&format!(
-                        "{part} had been killed: its process {} is gone; starting it again",
-                        identity.pid
-                    ));
+                    self.progress.note(&killed_line(part, identity.pid));
+                    identity.gone_within(part.stop_limit()).await;
                     report.found_killed.push((part, identity.pid));
                     report.started.push(part);
                 }
@@ -247,32 +232,47 @@ impl Stack {
 
     async fn ensure_quietly(&self, library: &Library, part: Part, must_start: bool) -> Result<()> {
         let began = Instant::now();
-        let log = self.config.log_file(part);
-        let known = process::read_pid_file(&self.config.pid_file(part)).filter(|_| !must_start);
-        let log_start = log_length(&log);
-        let identity = match known {
-            Some(identity) => identity,
-            None => {
-                self.progress.step(part.name(), "starting");
-                let launch = launch::prepare(&self.config, self.ports, library, part).await?;
-                let pid_file = self.config.pid_file(part);
-                process::spawn(part, &launch, &self.config.state_dir, &log, &pid_file)?
-            }
-        };
-        wait_until_ready(&self.config, self.ports, part, &identity, log_start).await?;
-        self.make_what_others_need(part).await?;
         let address = part.address(self.ports);
-        if must_start {
-            let seconds = began.elapsed().as_secs_f64();
-            self.progress.done(
-                part.name(),
-                &format!("ready after {seconds:.1} s on {address}"),
-            );
-        } else {
-            self.progress
-                .done(part.name(), &format!("runs already on {address}"));
+        let known = process::read_pid_file(&self.config.pid_file(part)).filter(|_| !must_start);
+        if let Some(identity) = known {
+            let log_start = log_length(&self.config.log_file(part));
+            match self.wait_and_make(part, &identity, log_start).await {
+                Ok(()) => {
+                    self.progress
+                        .done(part.name(), &format!("runs already on {address}"));
+                    return Ok(());
+                }
+                // Its end was on the way when it was looked at.
+                Err(StackError::Died { .. }) => {
+                    self.progress.note(&killed_line(part, identity.pid));
+                    identity.gone_within(part.stop_limit()).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
+        self.progress.step(part.name(), "starting");
+        let log = self.config.log_file(part);
+        let log_start = log_length(&log);
+        let launch = launch::prepare(&self.config, self.ports, library, part).await?;
+        let pid_file = self.config.pid_file(part);
+        let identity = process::spawn(part, &launch, &self.config.state_dir, &log, &pid_file)?;
+        let ready = self.wait_and_make(part, &identity, log_start).await;
+        if let Err(StackError::Died { .. }) = &ready {
+            // It ended by itself: nobody is to be told later that it was killed.
+            self.forget(part)?;
+        }
+        ready?;
+        let seconds = began.elapsed().as_secs_f64();
+        self.progress.done(
+            part.name(),
+            &format!("ready after {seconds:.1} s on {address}"),
+        );
         Ok(())
+    }
+
+    async fn wait_and_make(&self, part: Part, identity: &Identity, log_start: u64) -> Result<()> {
+        wait_until_ready(&self.config, self.ports, part, identity, log_start).await?;
+        self.make_what_others_need(part).await
     }
 
     /// Databases and keyspace, where they are missing.
@@ -302,6 +302,7 @@ impl Stack {
     /// As [`Stack::up`].
     pub async fn start(&self, part: Part) -> Result<()> {
         let _lock = self.lock().await?;
+        self.keep_base_port()?;
         let report = self.survey(&[part]).await;
         preflight::check(&self.config, self.ports, &report.started)?;
         render::write_all(&self.config, self.ports)?;
@@ -348,7 +349,6 @@ impl Stack {
     }
 
     async fn stop_one(&self, part: Part) -> Result<()> {
-        let pid_file = self.config.pid_file(part);
         if let Some(identity) = self.pid(part) {
             self.progress.step(part.name(), "stopping");
             let killed = identity.stop(part.stop_signal(), part.stop_limit()).await;
@@ -368,40 +368,15 @@ impl Stack {
         {
             stray.stop(part.stop_signal(), Duration::from_secs(5)).await;
         }
+        self.forget(part)
+    }
+
+    /// Removes a part's pid file.
+    fn forget(&self, part: Part) -> Result<()> {
+        let pid_file = self.config.pid_file(part);
         match fs::remove_file(&pid_file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => at(&pid_file, Err(error)),
             _ => Ok(()),
-        }
-    }
-
-    /// The process of a part, while it runs.
-    pub fn pid(&self, part: Part) -> Option<Identity> {
-        process::read_pid_file(&self.config.pid_file(part)).filter(Identity::is_alive)
-    }
-
-    /// How every part stands, asked now.
-    pub async fn status(&self) -> Vec<PartStatus> {
-        join_all(Part::ALL.map(|part| self.status_of(part))).await
-    }
-
-    /// How one part stands, asked now.
-    pub async fn status_of(&self, part: Part) -> PartStatus {
-        let known = process::read_pid_file(&self.config.pid_file(part));
-        let (state, detail) = match &known {
-            None => (PartState::Stopped, None),
-            Some(identity) if !identity.is_alive() => (PartState::Killed, None),
-            Some(_) => match health::check(part, self.ports).await {
-                Ok(()) => (PartState::Running, None),
-                Err(reason) => (PartState::NotAnswering, Some(reason)),
-            },
-        };
-        PartStatus {
-            name: part.name(),
-            state,
-            address: part.address(self.ports),
-            pid: known.map(|identity| identity.pid),
-            detail,
-            part,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::stack::Stack;
 pub const PROGRAM: &str = "cartwright-topics";
 
 /// Where the topics tool finds this stack and this repository's definitions, as its arguments.
-pub fn arguments(stack: &Stack) -> Vec<String> {
+pub fn arguments(stack: &Stack) -> [(&'static str, String); 4] {
     let root = &stack.config().root;
     [
         ("--bootstrap", stack.bootstrap()),
@@ -22,9 +22,6 @@ pub fn arguments(stack: &Stack) -> Vec<String> {
         ),
         ("--schemas", root.join("schemas/avro").display().to_string()),
     ]
-    .into_iter()
-    .flat_map(|(name, value)| [name.to_owned(), value])
-    .collect()
 }
 
 /// Makes topics and schemas what the repository says. A stack without services goes without, where the tool is not
@@ -45,7 +42,10 @@ pub(crate) async fn apply(stack: &Stack, progress: &Progress) -> Result<()> {
     }
     progress.step("topics", "applying topics and schemas");
     let mut command = Command::new(&program);
-    command.arg("apply").args(arguments(stack));
+    command.arg("apply");
+    for (name, value) in arguments(stack) {
+        command.args([name, &value]);
+    }
     let outcome = launch::run("cartwright-topics apply", command).await;
     match &outcome {
         Ok(()) => progress.done("topics", "as the repository says"),
