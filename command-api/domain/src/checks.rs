@@ -12,7 +12,10 @@ pub const MAX_AHEAD_MS: i64 = 5 * 60 * 1000;
 /// A text of 1 to `most` characters that is not blank.
 pub(crate) fn text(field: &str, text: &str, most: usize) -> Result<(), Rejection> {
     if text.trim().is_empty() {
-        Err(Rejection::new(Reason::TextOutOfRange, format!("{field} must not be blank")).field(field))
+        Err(
+            Rejection::new(Reason::TextOutOfRange, format!("{field} must not be blank"))
+                .field(field),
+        )
     } else {
         at_most(field, text, most)
     }
@@ -24,7 +27,9 @@ pub(crate) fn at_most(field: &str, text: &str, most: usize) -> Result<(), Reject
         return Ok(());
     }
     let detail = format!("{field} must have at most {most} characters");
-    Err(Rejection::new(Reason::TextOutOfRange, detail).field(field).with("most", most))
+    Err(Rejection::new(Reason::TextOutOfRange, detail)
+        .field(field)
+        .with("most", most))
 }
 
 /// A price above zero.
@@ -37,7 +42,11 @@ pub(crate) fn positive_price(field: &str, price: &Price) -> Result<(), Rejection
 }
 
 /// A price in `currency`.
-pub(crate) fn in_currency(field: &str, price: &Currency, currency: &Currency) -> Result<(), Rejection> {
+pub(crate) fn in_currency(
+    field: &str,
+    price: &Currency,
+    currency: &Currency,
+) -> Result<(), Rejection> {
     if price == currency {
         return Ok(());
     }

@@ -123,11 +123,19 @@ pub(crate) fn must_be<T: PartialEq + std::fmt::Debug>(
     if carried == computed {
         Ok(())
     } else {
-        Err(misfit(event, format!("{what} is {carried:?}, the state gives {computed:?}")))
+        Err(misfit(
+            event,
+            format!("{what} is {carried:?}, the state gives {computed:?}"),
+        ))
     }
 }
 
 /// Checks that an event is the next one of its aggregate, which stands at `version`.
 pub(crate) fn must_follow(event: &Event, version: u64) -> Result<(), EvolveError> {
-    must_be(event, "version", Some(event.version), version.checked_add(1))
+    must_be(
+        event,
+        "version",
+        Some(event.version),
+        version.checked_add(1),
+    )
 }

@@ -5,8 +5,8 @@
 //! rules and their tests.
 
 pub mod catalog;
-mod checks;
 pub mod checkout;
+mod checks;
 pub mod context;
 mod facts;
 pub mod inventory;
@@ -21,7 +21,6 @@ pub use catalog::command::CatalogCommand;
 pub use catalog::create_product::CreateProduct;
 pub use catalog::retire_product::RetireProduct;
 pub use catalog::{Catalog, CatalogState};
-pub use checks::MAX_AHEAD_MS;
 pub use checkout::cart::add_item::{AddItem, NewItem};
 pub use checkout::cart::change_item::ChangeItem;
 pub use checkout::cart::check_out::CheckOut;
@@ -32,12 +31,15 @@ pub use checkout::order::cancel::Cancel;
 pub use checkout::order::pay::Pay;
 pub use checkout::order::return_goods::Return;
 pub use checkout::order::ship::{LineQuantity, Ship};
+pub use checkout::{Checkout, CheckoutState};
+pub use checks::MAX_AHEAD_MS;
 pub use context::{
     Accepted, BoundedContext, Decision, EvolveError, Outgoing, PricedProduct, Prices,
 };
 pub use inventory::adjust::AdjustStock;
 pub use inventory::command::InventoryCommand;
 pub use inventory::receive::ReceiveStock;
+pub use inventory::{Inventory, InventoryState};
 pub use price::Price;
 pub use reason::Reason;
 pub use rejection::{Rejection, RejectionKind};

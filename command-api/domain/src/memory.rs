@@ -31,7 +31,9 @@ impl Written {
 
     /// Their seqs.
     pub(crate) fn seqs(&self, stream: Stream) -> Vec<(Stream, u64)> {
-        (self.first_seq..=self.last_seq).map(|seq| (stream, seq)).collect()
+        (self.first_seq..=self.last_seq)
+            .map(|seq| (stream, seq))
+            .collect()
     }
 }
 
@@ -99,13 +101,19 @@ impl<K, V> Default for SmallMap<K, V> {
 impl<K: Ord, V> SmallMap<K, V> {
     /// The value of `key`.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        let index = self.entries.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let index = self
+            .entries
+            .binary_search_by(|(other, _)| other.cmp(key))
+            .ok()?;
         self.entries.get(index).map(|(_, value)| value)
     }
 
     /// The value of `key`, to change.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let index = self.entries.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let index = self
+            .entries
+            .binary_search_by(|(other, _)| other.cmp(key))
+            .ok()?;
         self.entries.get_mut(index).map(|(_, value)| value)
     }
 
@@ -135,8 +143,14 @@ mod tests {
         let of = |a: &str, b: &str| Digest::new().text(a).text(b);
         assert_eq!(of("a", "b"), of("a", "b"));
         assert_ne!(of("ab", "c"), of("a", "bc"));
-        assert_ne!(Digest::new().maybe_text(None), Digest::new().maybe_text(Some("")));
-        assert_ne!(Digest::new().maybe_number(None), Digest::new().maybe_number(Some(0)));
+        assert_ne!(
+            Digest::new().maybe_text(None),
+            Digest::new().maybe_text(Some(""))
+        );
+        assert_ne!(
+            Digest::new().maybe_number(None),
+            Digest::new().maybe_number(Some(0))
+        );
     }
 
     #[test]
@@ -153,7 +167,11 @@ mod tests {
         let mut written = Written::one(1, 7);
         written.add(3, 9);
         assert_eq!(written.version, 3);
-        let seqs: Vec<u64> = written.seqs(Stream::Cart).iter().map(|(_, seq)| *seq).collect();
+        let seqs: Vec<u64> = written
+            .seqs(Stream::Cart)
+            .iter()
+            .map(|(_, seq)| *seq)
+            .collect();
         assert_eq!(seqs, [7, 8, 9]);
     }
 }

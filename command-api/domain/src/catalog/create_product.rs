@@ -32,15 +32,28 @@ pub const MAX_NAME_CHARS: usize = 500;
 /// Most characters of a description.
 pub const MAX_DESCRIPTION_CHARS: usize = 5_000;
 
-pub(super) fn decide(product: Option<&Product>, command: &CreateProduct, now: Timestamp) -> Decided {
+pub(super) fn decide(
+    product: Option<&Product>,
+    command: &CreateProduct,
+    now: Timestamp,
+) -> Decided {
     let (sku, price) = (command.sku.as_str(), &command.price);
     let description = command.description.as_deref();
     checks::text("name", &command.name, MAX_NAME_CHARS)?;
-    checks::at_most("description", description.unwrap_or_default(), MAX_DESCRIPTION_CHARS)?;
+    checks::at_most(
+        "description",
+        description.unwrap_or_default(),
+        MAX_DESCRIPTION_CHARS,
+    )?;
     checks::positive_price("price", price)?;
 
     if let Some(product) = product {
-        let content = content(&command.name, description, price.amount_minor, &price.currency);
+        let content = content(
+            &command.name,
+            description,
+            price.amount_minor,
+            &price.currency,
+        );
         if product.created_content != content {
             let detail = format!("{sku} was created with other content");
             return Err(Rejection::new(Reason::ProductExists, detail).field("sku"));

@@ -83,9 +83,12 @@ impl BoundedContext for Catalog {
 
 /// The catalog does not know the SKU.
 pub(crate) fn unknown(sku: &Sku) -> Rejection {
-    Rejection::new(Reason::UnknownProduct, format!("the catalog does not know {sku}"))
-        .field("sku")
-        .with("sku", sku.as_str())
+    Rejection::new(
+        Reason::UnknownProduct,
+        format!("the catalog does not know {sku}"),
+    )
+    .field("sku")
+    .with("sku", sku.as_str())
 }
 
 /// The product is no longer sold.

@@ -74,13 +74,23 @@ pub(super) fn evolve(
     match body {
         ProductEvent::Created(_) => {}
         ProductEvent::PriceChanged(changed) => {
-            must_be(event, "old_price_minor", changed.old_price_minor, product.price_minor)?;
+            must_be(
+                event,
+                "old_price_minor",
+                changed.old_price_minor,
+                product.price_minor,
+            )?;
             must_be(event, "currency", &changed.currency, &product.currency)?;
             product.price_minor = changed.price_minor;
             product.priced = written;
         }
         ProductEvent::Retired(retired) => {
-            must_be(event, "price_minor", retired.price_minor, product.price_minor)?;
+            must_be(
+                event,
+                "price_minor",
+                retired.price_minor,
+                product.price_minor,
+            )?;
             product.retired = Some(written);
         }
     }

@@ -16,7 +16,11 @@ pub struct RetireProduct {
     pub sku: Sku,
 }
 
-pub(super) fn decide(product: Option<&Product>, command: &RetireProduct, now: Timestamp) -> Decided {
+pub(super) fn decide(
+    product: Option<&Product>,
+    command: &RetireProduct,
+    now: Timestamp,
+) -> Decided {
     let sku = command.sku.as_str();
     let product = product.ok_or_else(|| unknown(&command.sku))?;
     let data = Product::data(sku, product.price_minor, &product.currency, true);
