@@ -7,7 +7,7 @@ mod reader;
 mod views;
 
 pub use connect::{CassandraOptions, connect};
-pub use control::{load_parked, load_position, load_positions};
+pub use control::{all_rows, load_parked, load_position, load_positions};
 pub use migrate::migrate;
 pub use views::Views;
 

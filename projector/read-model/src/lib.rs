@@ -19,6 +19,7 @@ mod clock;
 mod ddl;
 mod error;
 mod op;
+mod parked;
 mod position;
 pub mod postgres;
 mod row;

@@ -4,14 +4,16 @@ mod catalog;
 mod connect;
 mod control;
 mod migrate;
+mod presence;
 mod sales;
 mod sql_value;
 mod timeline;
 
 pub use catalog::{SearchCursor, SearchHit, list_products, search_products};
 pub use connect::{PostgresOptions, pool};
-pub use control::{load_parked, load_position, load_positions};
+pub use control::{all_rows, load_parked, load_position, load_positions};
 pub use migrate::migrate;
+pub use presence::{missing_tables, parked_seqs};
 pub use sales::{ReportBy, SalesQuery, SalesRow, currencies, sales_report};
 pub use sql_value::Micros;
 pub use timeline::timeline;

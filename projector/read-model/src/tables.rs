@@ -33,6 +33,17 @@ pub const PROJECTIONS: [&Projection; 7] = [
     &timeline::PROJECTION,
 ];
 
+/// Each projection by its own name, for who reads one and not another.
+pub mod projections {
+    pub use super::carts::PROJECTION as CARTS;
+    pub use super::catalog::PROJECTION as CATALOG;
+    pub use super::orders::PROJECTION as ORDERS;
+    pub use super::products::PROJECTION as PRODUCTS;
+    pub use super::sales::PROJECTION as SALES;
+    pub use super::stock::PROJECTION as STOCK;
+    pub use super::timeline::PROJECTION as TIMELINE;
+}
+
 /// What every store holds besides the projections' tables.
 pub const CONTROL_TABLES: [&Table; 2] = [&POSITIONS, &PARKED];
 

@@ -8,7 +8,7 @@ use cartwright_events::Timestamp;
 ///
 /// There is no null: a cell that an event says nothing about is left alone ([`Value::Unset`]), and
 /// in Cassandra a written null would be a tombstone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// Nothing is said about the cell; it stays as it is.

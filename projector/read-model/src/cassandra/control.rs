@@ -6,7 +6,7 @@ use super::reader::Reader;
 use crate::error::ReadModelError;
 use crate::position::{ParkedRow, Position, PositionKey};
 use crate::row::Row;
-use crate::schema::Projection;
+use crate::schema::{Projection, Table};
 use crate::tables::{CONTROL_VERSION, PARKED, POSITIONS};
 
 const IN_PARTITION: &str = "AND topic = ? AND log_partition = ?";
@@ -62,4 +62,19 @@ pub async fn load_parked(
         .iter()
         .filter_map(|row| ParkedRow::waiting(row, generation))
         .collect())
+}
+
+/// Every row of a table, in no particular order: for comparing two versions of a projection, not
+/// for serving. Held in memory as a whole.
+///
+/// # Errors
+/// What the store said.
+pub async fn all_rows(
+    session: &Session,
+    keyspace: &str,
+    table: &'static Table,
+    version: u32,
+) -> Result<Vec<Row>, ReadModelError> {
+    let reader = Reader::prepare_where(session, keyspace, table, version, "").await?;
+    reader.rows(session, &[]).await
 }

@@ -29,11 +29,22 @@ impl Reader {
             .iter()
             .map(|column| format!("{} = ?", column.name))
             .collect();
+        let condition = format!("WHERE {} {rest}", partition.join(" AND "));
+        Self::prepare_where(session, keyspace, table, version, &condition).await
+    }
+
+    /// Selects by any condition, `WHERE` included; none selects every row.
+    pub(crate) async fn prepare_where(
+        session: &Session,
+        keyspace: &str,
+        table: &'static Table,
+        version: u32,
+        condition: &str,
+    ) -> Result<Self, ReadModelError> {
         let cql = format!(
-            "SELECT {} FROM {keyspace}.{} WHERE {} {rest}",
+            "SELECT {} FROM {keyspace}.{} {condition}",
             names(table.columns()),
             table.physical_name(version),
-            partition.join(" AND "),
         );
         let mut statement = session
             .prepare(cql)

@@ -8,6 +8,7 @@ use scylla::client::session::Session;
 
 use super::reader::Reader;
 use crate::error::ReadModelError;
+use crate::parked::{MOST_PARKED, ParkedSeq};
 use crate::position::{Position, PositionKey};
 use crate::row::{Row, TypedRow};
 use crate::rows::{
@@ -36,6 +37,7 @@ struct Inner {
     customer_orders_at: Reader,
     customer_orders_before: Reader,
     positions: Reader,
+    parked: Reader,
 }
 
 impl Views {
@@ -69,6 +71,7 @@ impl Views {
             customer_orders_before: of(&tables::ORDERS_BY_CUSTOMER, "AND occurred_at < ? LIMIT ?")
                 .await?,
             positions: of(&tables::POSITIONS, "").await?,
+            parked: of(&tables::PARKED, "LIMIT ?").await?,
             session,
         })))
     }
@@ -193,6 +196,23 @@ impl Views {
             .iter()
             .filter_map(|row| Position::keyed(row, projection, projection.version))
             .collect())
+    }
+
+    /// The records that a projection has parked and that still wait.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn parked_seqs(
+        &self,
+        projection: &'static Projection,
+    ) -> Result<Vec<ParkedSeq>, ReadModelError> {
+        let values = [
+            projection.name.into(),
+            projection.version.into(),
+            as_limit(MOST_PARKED),
+        ];
+        let rows = self.0.parked.rows(&self.0.session, &values).await?;
+        Ok(rows.iter().filter_map(ParkedSeq::from_row).collect())
     }
 
     async fn one<T: TypedRow>(

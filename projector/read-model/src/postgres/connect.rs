@@ -16,6 +16,11 @@ pub struct PostgresOptions {
     pub max_connections: usize,
     /// How long to wait for a connection, a new one or a pooled one.
     pub connect_timeout: Duration,
+    /// How long the server works on one statement before it gives it up; `None`: the server's own
+    /// setting.
+    pub statement_timeout: Option<Duration>,
+    /// Whether the server refuses writes on these connections.
+    pub read_only: bool,
 }
 
 impl PostgresOptions {
@@ -26,7 +31,21 @@ impl PostgresOptions {
             url: url.into(),
             max_connections: 8,
             connect_timeout: Duration::from_secs(5),
+            statement_timeout: None,
+            read_only: false,
         }
+    }
+
+    /// Settings that each connection starts with, as the server's command line takes them.
+    fn session_settings(&self) -> String {
+        let mut settings = String::new();
+        if let Some(timeout) = self.statement_timeout {
+            settings.push_str(&format!(" -c statement_timeout={}", timeout.as_millis()));
+        }
+        if self.read_only {
+            settings.push_str(" -c default_transaction_read_only=on");
+        }
+        settings
     }
 }
 
@@ -39,6 +58,11 @@ pub fn pool(options: &PostgresOptions) -> Result<Pool, ReadModelError> {
     config
         .application_name("cartwright")
         .connect_timeout(options.connect_timeout);
+    let settings = options.session_settings();
+    if !settings.is_empty() {
+        let given = config.get_options().unwrap_or_default();
+        config.options(format!("{given}{settings}"));
+    }
     let recycling = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };

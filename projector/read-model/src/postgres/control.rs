@@ -102,3 +102,22 @@ pub async fn load_parked(
         .filter_map(|row| ParkedRow::waiting(row, generation))
         .collect())
 }
+
+/// Every row of a table, by key: for comparing two versions of a projection, not for serving.
+///
+/// # Errors
+/// What the store said.
+pub async fn all_rows(
+    client: &impl GenericClient,
+    table: &'static Table,
+    version: u32,
+) -> Result<Vec<Row>, ReadModelError> {
+    let sql = format!(
+        "SELECT {} FROM {} ORDER BY {}",
+        names(table.columns()),
+        table.physical_name(version),
+        names(table.key()),
+    );
+    let rows = client.query_typed(&sql, &[]).await?;
+    rows.iter().map(|row| from_sql(table, row)).collect()
+}

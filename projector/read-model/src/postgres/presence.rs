@@ -1,0 +1,73 @@
+//! What a reader asks before it trusts the tables: whether they are there, and what was put aside.
+
+use tokio_postgres::GenericClient;
+use tokio_postgres::types::Type;
+
+use super::from_sql;
+use crate::ddl::names;
+use crate::error::ReadModelError;
+use crate::parked::{MOST_PARKED, ParkedSeq};
+use crate::schema::{Projection, Store};
+use crate::tables::{CONTROL_TABLES, CONTROL_VERSION, PARKED, PROJECTIONS, parked_state};
+
+/// The tables that this code reads and that nobody has made yet, by their names in the store.
+///
+/// # Errors
+/// What the store said.
+pub async fn missing_tables(client: &impl GenericClient) -> Result<Vec<String>, ReadModelError> {
+    let declared = PROJECTIONS
+        .into_iter()
+        .filter(|each| each.store == Store::Postgres)
+        .flat_map(|each| {
+            let version = each.version;
+            each.tables
+                .iter()
+                .map(move |table| table.physical_name(version))
+        });
+    let wanted: Vec<String> = CONTROL_TABLES
+        .iter()
+        .map(|table| table.physical_name(CONTROL_VERSION))
+        .chain(declared)
+        .collect();
+    let rows = client
+        .query_typed(
+            "SELECT name FROM unnest($1) AS name WHERE to_regclass(name) IS NULL ORDER BY name",
+            &[(&wanted, Type::TEXT_ARRAY)],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// The records that a projection has parked and that still wait.
+///
+/// # Errors
+/// What the store said.
+pub async fn parked_seqs(
+    client: &impl GenericClient,
+    projection: &'static Projection,
+    version: u32,
+) -> Result<Vec<ParkedSeq>, ReadModelError> {
+    let sql = format!(
+        "SELECT {} FROM {} WHERE projection = $1 AND projection_version = $2 AND state = $3 \
+         ORDER BY {} LIMIT $4",
+        names(PARKED.columns()),
+        PARKED.physical_name(CONTROL_VERSION),
+        names(PARKED.key()),
+    );
+    let rows = client
+        .query_typed(
+            &sql,
+            &[
+                (&projection.name, Type::TEXT),
+                (&i64::from(version), Type::INT8),
+                (&parked_state::PARKED, Type::TEXT),
+                (&i64::from(MOST_PARKED), Type::INT8),
+            ],
+        )
+        .await?;
+    let mut parked = Vec::with_capacity(rows.len());
+    for row in &rows {
+        parked.extend(ParkedSeq::from_row(&from_sql(&PARKED, row)?));
+    }
+    Ok(parked)
+}

@@ -1,0 +1,212 @@
+//! Cassandra and ScyllaDB: idempotent writes with a time per cell, then the position.
+
+mod statements;
+mod store;
+
+pub use store::CassandraStore;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cartwright_events::Timestamp;
+use cartwright_read_model::tables::POSITIONS;
+use cartwright_read_model::{
+    CellTime, PositionKey, Projection, ReadModelError, RowOp, Value, cassandra,
+};
+use futures::stream::{FuturesUnordered, StreamExt};
+use scylla::client::session::Session;
+use tokio::runtime::Handle;
+
+use crate::merge::{MergedRow, merge, parked_op};
+use crate::sink::{Batch, Loaded, SeqOp, Sink, SinkError};
+use statements::{Statements, Write};
+
+/// See [`Sink`]. Nothing guards the position: a projector that has lost its partition may still
+/// write, and its writes lose to later ones by their times.
+pub struct CassandraSink {
+    runtime: Handle,
+    store: CassandraStore,
+    projection: &'static Projection,
+    version: u32,
+    ready: Option<Ready>,
+}
+
+#[derive(Clone)]
+struct Ready {
+    session: Arc<Session>,
+    statements: Arc<Statements>,
+}
+
+impl CassandraSink {
+    /// A sink for `projection` as `version`. Statements run on `runtime`.
+    #[must_use]
+    pub fn new(
+        runtime: Handle,
+        store: CassandraStore,
+        projection: &'static Projection,
+        version: u32,
+    ) -> Self {
+        Self {
+            runtime,
+            store,
+            projection,
+            version,
+            ready: None,
+        }
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, SinkError>> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let task = self.runtime.spawn(work);
+        match self.runtime.block_on(task) {
+            Ok(result) => result,
+            Err(error) if error.is_cancelled() => Err(SinkError::retry("the runtime is stopping")),
+            Err(error) => Err(SinkError::fatal(error)),
+        }
+    }
+
+    fn ready(&self) -> Result<Ready, SinkError> {
+        let ready = self.ready.clone();
+        ready.ok_or_else(|| SinkError::retry("cassandra: not connected yet"))
+    }
+}
+
+impl Sink for CassandraSink {
+    fn prepare(&mut self) -> Result<(), SinkError> {
+        let (store, projection, version) = (self.store.clone(), self.projection, self.version);
+        let ready = self.run(async move {
+            let session = store.migrated(projection, version).await?;
+            let keyspace = &store.options().keyspace;
+            let statements = Statements::prepare(&session, keyspace, projection, version).await?;
+            Ok(Ready {
+                session,
+                statements: Arc::new(statements),
+            })
+        })?;
+        self.ready = Some(ready);
+        Ok(())
+    }
+
+    fn load(&mut self, key: &PositionKey, generation: u32) -> Result<Loaded, SinkError> {
+        let Ready { session, .. } = self.ready()?;
+        let (keyspace, key) = (self.store.options().keyspace.clone(), key.clone());
+        self.run(async move {
+            Ok(Loaded {
+                position: cassandra::load_position(&session, &keyspace, &key).await?,
+                parked: cassandra::load_parked(&session, &keyspace, &key, generation).await?,
+            })
+        })
+    }
+
+    fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {
+        let (ready, batch) = (self.ready()?, Arc::clone(batch));
+        let concurrency = self.store.concurrency();
+        self.run(async move { apply(&ready, &batch, concurrency).await })
+    }
+}
+
+async fn apply(ready: &Ready, batch: &Batch, concurrency: usize) -> Result<(), SinkError> {
+    let generation = batch.next.generation;
+    let parked: Vec<SeqOp> = batch
+        .parked
+        .iter()
+        .map(|parked| SeqOp {
+            seq: parked.seq,
+            op: parked_op(&batch.key, generation, parked),
+        })
+        .collect();
+    let mut rows = merge(&batch.ops)?;
+    rows.extend(merge(&parked)?);
+    write_all(ready, &writes(&rows, generation)?, concurrency).await?;
+    // Only now: whoever reads the position may rely on the rows.
+    let op = RowOp::upsert(
+        &POSITIONS,
+        batch.key.values(),
+        batch.next.cells(Timestamp::now()),
+    );
+    let position = [SeqOp {
+        seq: batch.next.seq,
+        op,
+    }];
+    write_all(ready, &writes(&merge(&position)?, generation)?, 1).await
+}
+
+/// The writes of each partition of each table, together.
+fn writes<'a>(
+    rows: &'a [MergedRow<'a>],
+    generation: u32,
+) -> Result<Vec<Vec<Write<'a>>>, SinkError> {
+    let mut partitions: Vec<Vec<Write<'a>>> = Vec::new();
+    let mut index_of: HashMap<(&str, &[Value]), usize> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let partition = &row.key[..row.table.partition.len()];
+        let index = *index_of
+            .entry((row.table.name, partition))
+            .or_insert_with(|| {
+                partitions.push(Vec::new());
+                partitions.len() - 1
+            });
+        if let Some(seq) = row.deleted {
+            let time = CellTime::delete(generation, seq).map_err(SinkError::fatal)?;
+            partitions[index].push(Write::delete(row, time));
+        }
+        if let Some(write) = &row.write {
+            let time = CellTime::write(generation, write.seq).map_err(SinkError::fatal)?;
+            partitions[index].push(Write::upsert(row, write, time));
+        }
+    }
+    Ok(partitions)
+}
+
+async fn write_all(
+    ready: &Ready,
+    partitions: &[Vec<Write<'_>>],
+    concurrency: usize,
+) -> Result<(), SinkError> {
+    let mut in_flight = FuturesUnordered::new();
+    let mut outcome = Ok(());
+    // All of them are seen through to their end, also after one has failed: a dropped request might
+    // still arrive, and the caller is about to try again.
+    for writes in partitions {
+        for piece in writes.chunks(statements::MOST_IN_A_BATCH) {
+            if in_flight.len() >= concurrency
+                && let Some(result) = in_flight.next().await
+            {
+                outcome = outcome.and(result);
+            }
+            if outcome.is_ok() {
+                in_flight.push(ready.statements.write(&ready.session, piece));
+            }
+        }
+    }
+    while let Some(result) = in_flight.next().await {
+        outcome = outcome.and(result);
+    }
+    outcome
+}
+
+pub(crate) fn from_execution(error: scylla::errors::ExecutionError) -> SinkError {
+    use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+    let refused = match &error {
+        ExecutionError::BadQuery(_) => true,
+        ExecutionError::LastAttemptError(RequestAttemptError::SerializationError(_)) => true,
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(db, _)) => matches!(
+            db,
+            DbError::SyntaxError | DbError::Invalid | DbError::ConfigError
+        ),
+        _ => false,
+    };
+    let reason = format!("cassandra: {error}");
+    match refused {
+        true => SinkError::Fatal { reason },
+        false => SinkError::Retry { reason },
+    }
+}
+
+pub(crate) fn from_prepare(error: impl std::fmt::Display) -> SinkError {
+    SinkError::from(ReadModelError::Cassandra {
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,95 @@
+//! The contract suite: what [`Sink`] promises, held against any implementation.
+//!
+//! [`check`] panics at the first promise that is broken. Run it over a [`Subject`]: the ones here
+//! are for [`MemorySink`](crate::MemorySink) and, over a running server, for the real stores.
+
+mod cases;
+mod subjects;
+
+pub use subjects::{CassandraSubject, MemorySubject, PostgresSubject};
+
+use cartwright_events::Stream;
+use cartwright_read_model::{Column, Order, Projection, Row, Store, Table};
+
+use crate::sink::Sink;
+
+/// An implementation under test, with a store of its own behind it.
+pub trait Subject {
+    /// A sink over the store, for [`PROJECTION`] as [`Subject::version`].
+    fn sink(&self) -> Box<dyn Sink>;
+
+    /// The version whose tables are used.
+    fn version(&self) -> u32;
+
+    /// Every row of `table`, in any order.
+    fn rows(&self, table: &'static Table) -> Vec<Row>;
+
+    /// Whether a batch that follows another position than the stored one is refused as a whole
+    /// (rather than taken and outvoted).
+    fn refuses_stale_batches(&self) -> bool;
+}
+
+/// A table with one row a key.
+pub static THINGS: Table = Table {
+    name: "contract_things",
+    partition: &[Column::text("thing_id")],
+    clustering: &[],
+    cells: &[
+        Column::text("label"),
+        Column::int("amount"),
+        Column::flag("active"),
+        Column::time("seen_at"),
+        Column::json("details"),
+    ],
+    indexes: &[],
+};
+
+/// A table with many rows a key.
+pub static PARTS: Table = Table {
+    name: "contract_parts",
+    partition: &[Column::text("thing_id")],
+    clustering: &[
+        (Column::time("at"), Order::Descending),
+        (Column::int("part"), Order::Ascending),
+    ],
+    cells: &[Column::text("label"), Column::int("amount")],
+    indexes: &[],
+};
+
+/// The projection that the suite applies. Either store takes it.
+pub static PROJECTION: Projection = Projection {
+    name: "contract",
+    version: 1,
+    store: Store::Postgres,
+    streams: &[Stream::Order],
+    tables: &[&THINGS, &PARTS],
+};
+
+/// Holds every promise against `subject`.
+///
+/// # Panics
+/// When one is broken; the message names it.
+pub fn check(subject: &dyn Subject) {
+    subject.sink().prepare().expect("prepare");
+    subject.sink().prepare().expect("prepare is harmless again");
+    for (partition, (name, case)) in (0..).zip(cases::CASES) {
+        eprintln!("contract: {name}");
+        case(&cases::Case::new(subject, name, partition));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Semantics;
+
+    #[test]
+    fn memory_keeps_the_contract_as_a_transactional_store() {
+        check(&MemorySubject::new(Semantics::Transactional));
+    }
+
+    #[test]
+    fn memory_keeps_the_contract_as_a_store_with_a_time_per_cell() {
+        check(&MemorySubject::new(Semantics::CellTimes));
+    }
+}
