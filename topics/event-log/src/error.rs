@@ -70,9 +70,10 @@ pub enum LogError {
 /// another transaction until [`take_over`](crate::LogWriter::take_over).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// Another writer holds the transactional id. Nothing of this transaction
-    /// is visible, nor ever will be, **unless** an earlier answer was `Unknown`.
-    /// Stop; take over again only on a newer assignment.
+    /// Another writer holds the transactional id. Usually nothing of this
+    /// transaction shows, but if the commit request had arrived before the other
+    /// took over, it does: the new holder's log knows. Stop, answer "unknown" to
+    /// whoever waits, and take over again only on a newer assignment.
     #[error("fenced by a newer holder of the transactional id")]
     Fenced,
     /// Certainly not committed: nothing of it is visible or ever will be.

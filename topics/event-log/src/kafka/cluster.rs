@@ -1,16 +1,22 @@
 //! Metadata and watermarks, through one client that all readers share.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::context::ConsumerCallbacks;
-use super::failure::{configuration, unavailable};
+use super::failure::{configuration, is_transient, unavailable};
 use super::options::KafkaOptions;
 use crate::{LogError, Start, TopicPartition};
 
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
+
 pub(super) struct Cluster {
     client: BaseConsumer<ConsumerCallbacks>,
-    timeout: std::time::Duration,
+    timeout: Duration,
 }
 
 impl Cluster {
@@ -52,14 +58,41 @@ impl Cluster {
         }
     }
 
+    /// Asks again while the cluster has yet to settle who leads the partition,
+    /// as it has after the topic's creation or a broker's start.
     pub(super) fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
         self.serve_events();
-        let (low, high) = self
-            .client
-            .fetch_watermarks(&at.topic, number(at), self.timeout)
-            .map_err(|error| self.about(at, &error))?;
-        let offset = |value: i64| u64::try_from(value).unwrap_or(0);
-        Ok((offset(low), offset(high)))
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let asked = self
+                .client
+                .fetch_watermarks(&at.topic, number(at), self.timeout);
+            let error = match asked {
+                Ok((low, high)) => {
+                    let offset = |value: i64| u64::try_from(value).unwrap_or(0);
+                    return Ok((offset(low), offset(high)));
+                }
+                Err(error) => error,
+            };
+            let passes = match error.rdkafka_error_code() {
+                Some(
+                    RDKafkaErrorCode::UnknownPartition
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownTopic,
+                ) => {
+                    if at.partition >= self.partition_count(&at.topic)? {
+                        return Err(LogError::UnknownPartition(at.clone()));
+                    }
+                    true
+                }
+                Some(code) => is_transient(code),
+                None => false,
+            };
+            if !passes || Instant::now() >= deadline {
+                return Err(unavailable(&error));
+            }
+            thread::sleep(PAUSE);
+        }
     }
 
     /// The offset that `start` means, checked against the watermarks.
@@ -75,24 +108,10 @@ impl Cluster {
         }
     }
 
-    fn about(&self, at: &TopicPartition, error: &KafkaError) -> LogError {
-        match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic,
-            ) => match self.partition_count(&at.topic) {
-                Ok(_) => LogError::UnknownPartition(at.clone()),
-                Err(error) => error,
-            },
-            _ => unavailable(error),
-        }
-    }
-
     /// Hands the client's log lines on; nothing else ever waits in its queue.
     fn serve_events(&self) {
         for _ in 0..16 {
-            if self.client.poll(std::time::Duration::ZERO).is_none() {
+            if self.client.poll(Duration::ZERO).is_none() {
                 return;
             }
         }

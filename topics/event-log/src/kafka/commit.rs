@@ -10,9 +10,9 @@
 use std::ffi::CStr;
 use std::time::Duration;
 
+use rdkafka::bindings as rdsys;
 use rdkafka::client::Client;
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka_sys as rdsys;
 
 use super::context::ProducerContext;
 use super::failure::Failure;

@@ -30,11 +30,10 @@ impl Failure {
         }
     }
 
-    /// Replaces "there was a fatal error" by that error.
+    /// Replaces it by the client's fatal error, if there is one: the delivery
+    /// reports of a producer that is fenced before its first produce request say
+    /// "purged" and no more.
     pub(super) fn resolved<C: ClientContext>(self, client: &Client<C>) -> Self {
-        if !self.fatal && self.code != RDKafkaErrorCode::Fatal {
-            return self;
-        }
         match client.fatal_error() {
             Some((code, text)) => Self {
                 code,

@@ -26,8 +26,9 @@ pub(super) struct Fetcher {
     topics: Vec<Arc<str>>,
     /// Found together with records that had to be handed out first.
     pending_error: Option<LogError>,
-    /// Positions as the client knew them after the last poll.
-    positions: RefCell<Option<TopicPartitionList>>,
+    /// Positions as the client knew them after the last poll. Not the client's
+    /// own list: that refers to the client, which then can't be destroyed.
+    positions: RefCell<Option<HashMap<TopicPartition, u64>>>,
 }
 
 struct Place {
@@ -258,22 +259,30 @@ impl Fetcher {
         if place.sought {
             return Ok(place.start);
         }
-        let mut positions = self.positions.borrow_mut();
-        let list = match positions.take() {
-            Some(list) => list,
-            None => self
-                .consumer()?
-                .position()
-                .map_err(|error| unavailable(&error))?,
+        let mut known = self.positions.borrow_mut();
+        let known = match &mut *known {
+            Some(known) => known,
+            none => none.insert(self.client_positions()?),
         };
-        let known = list
-            .find_partition(&at.topic, number(at))
-            .map(|element| element.offset());
-        *positions = Some(list);
-        Ok(match known {
-            Some(Offset::Offset(offset)) => u64::try_from(offset).unwrap_or(0).max(place.start),
-            _ => place.start,
-        })
+        // The client has none before the first record.
+        Ok(known
+            .get(at)
+            .map_or(place.start, |at| *at.max(&place.start)))
+    }
+
+    fn client_positions(&self) -> Result<HashMap<TopicPartition, u64>, LogError> {
+        let list = self
+            .consumer()?
+            .position()
+            .map_err(|error| unavailable(&error))?;
+        let known = self.places.keys().filter_map(|at| {
+            let offset = list.find_partition(&at.topic, number(at))?.offset();
+            match offset {
+                Offset::Offset(offset) => Some((at.clone(), u64::try_from(offset).ok()?)),
+                _ => None,
+            }
+        });
+        Ok(known.collect())
     }
 
     pub(super) fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
@@ -303,12 +312,16 @@ impl Fetcher {
 }
 
 impl Fetcher {
-    /// Closes the client and waits for it, at most some 100 ms more than the
+    /// Leaves the group and waits for it, at most some 100 ms more than the
     /// broker takes to answer.
-    pub(super) fn close(&mut self) {
-        if let Some(consumer) = self.consumer.take() {
-            consumer.context().close();
-            drop(consumer);
+    pub(super) fn leave(&mut self) {
+        let Some(consumer) = self.consumer.take() else {
+            return;
+        };
+        consumer.context().close();
+        // Answers a rebalance that is under way, which closing waits for.
+        if let Err(error) = consumer.unassign() {
+            tracing::warn!(%error, "could not give partitions back while closing");
         }
     }
 }

@@ -67,11 +67,7 @@ impl KafkaWriter {
         let delivery_timeout = self.options.transaction_timeout + DELIVERY_GRACE;
         let offsets = match context.deliveries.wait(delivery_timeout) {
             Outcome::Delivered(offsets) => offsets,
-            Outcome::Failed(failure) => {
-                let error = self.not_committed(client, failure);
-                self.abort(client);
-                return Err(error);
-            }
+            Outcome::Failed(failure) => return Err(self.abort(client, failure)),
             // No abort while a produce is in flight: it could arrive after the
             // abort and open a transaction that nobody ends. The commit was
             // never asked for, so this is certain.
@@ -102,16 +98,23 @@ impl KafkaWriter {
         }
     }
 
-    /// Frees the readers of these partitions now rather than at the next
-    /// take-over or the timeout. Whether it works changes nothing.
-    fn abort(&self, client: &Client) {
-        if let Err(error) = client.abort_transaction(self.options.transaction_timeout) {
-            tracing::warn!(
-                transactional_id = self.transactional_id,
-                %error,
-                "could not abort the transaction; the next take-over or its timeout will",
-            );
+    /// Aborts, which frees the readers of these partitions now rather than at
+    /// the next take-over or the timeout. Whether it works changes nothing but
+    /// what is known of the reason.
+    fn abort(&self, client: &Client, failure: Failure) -> CommitError {
+        let Err(error) = client.abort_transaction(self.options.transaction_timeout) else {
+            return self.not_committed(client, failure);
+        };
+        let abort_failure = Failure::from_kafka(&error).resolved(client.client());
+        if abort_failure.is_fenced() {
+            return CommitError::Fenced;
         }
+        tracing::warn!(
+            transactional_id = self.transactional_id,
+            error = abort_failure.describe(),
+            "could not abort the transaction; the next take-over or its timeout will",
+        );
+        self.not_committed(client, failure)
     }
 
     fn keep_gap(&self) {
