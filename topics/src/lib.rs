@@ -2,7 +2,11 @@
 //! `schemas/avro`, compared with a cluster and a registry, made so, checked, and documented.
 
 pub mod apply;
+pub mod check;
 pub mod cluster;
+pub mod compatibility;
 pub mod plan;
+pub mod rules;
 pub mod subjects;
 pub mod topology;
+pub mod versions;

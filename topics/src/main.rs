@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use cartwright_events::registry::RegistryClient;
 use cartwright_topics::apply::{self, Done};
 use cartwright_topics::cluster::Cluster;
-use cartwright_topics::plan;
 use cartwright_topics::topology::Topology;
+use cartwright_topics::{check, plan, subjects, versions};
 use clap::{Args, Parser, Subcommand};
 
 /// Exit status of `plan` when the cluster or the registry is not as declared.
 const DIFFERENT: u8 = 2;
+/// The profiles that `check` goes through.
+const PROFILES: [&str; 2] = ["local", "production"];
 
 /// Topics and schemas of Cartwright: declared in topics.yaml, made so, checked, documented.
 #[derive(Parser)]
@@ -66,10 +68,22 @@ enum Command {
     Apply,
     /// Show what is not as declared; exits 2 if anything, 0 if nothing, 1 on an error.
     Plan,
+    /// Check topics, schemas, kept versions and examples; exits 1 when a rule is broken.
+    Check {
+        /// Ask no registry.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Keep every changed schema as its next version, with golden records of the examples.
+    Keep,
 }
 
 impl Options {
     fn load(&self) -> anyhow::Result<Topology> {
+        self.load_profile(&self.profile)
+    }
+
+    fn load_profile(&self, profile: &str) -> anyhow::Result<Topology> {
         let topics = self
             .topics
             .clone()
@@ -78,7 +92,7 @@ impl Options {
             .schemas
             .clone()
             .unwrap_or_else(|| in_repository("schemas/avro"));
-        Ok(Topology::load(&topics, &schemas, &self.profile)?)
+        Ok(Topology::load(&topics, &schemas, profile)?)
     }
 
     fn connect(&self) -> anyhow::Result<(Cluster, RegistryClient)> {
@@ -107,6 +121,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Apply => run_apply(&cli.options),
         Command::Plan => run_plan(&cli.options),
+        Command::Check { offline } => run_check(&cli.options, offline),
+        Command::Keep => run_keep(&cli.options),
     };
     match result {
         Ok(code) => code,
@@ -156,4 +172,46 @@ fn run_plan(options: &Options) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(DIFFERENT)
     })
+}
+
+/// Every profile is checked: what is wrong in production shows on the developer's machine.
+fn run_check(options: &Options, offline: bool) -> anyhow::Result<ExitCode> {
+    let mut found = Vec::new();
+    for profile in PROFILES {
+        found.extend(check::offline(&options.load_profile(profile)?)?);
+    }
+    found.sort();
+    found.dedup();
+    if !offline {
+        let registry = RegistryClient::new(&options.registry);
+        found.extend(subjects::incompatibilities(&registry, &options.load()?)?);
+    }
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        for problem in &found {
+            println!("{problem}");
+        }
+        println!("{} problems", found.len());
+    }
+    Ok(if found.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run_keep(options: &Options) -> anyhow::Result<ExitCode> {
+    let kept = versions::keep(&options.load()?)?;
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&kept)?);
+    } else {
+        for (name, version) in &kept {
+            println!("kept {name} as version {version}");
+        }
+        if kept.is_empty() {
+            println!("nothing to keep: every schema is its newest version");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::{self, Read};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use apache_avro::Schema;
@@ -21,6 +22,8 @@ use crate::wire::{DecodeError, Wire};
 
 /// The most writers' schemas that are kept, over all topics.
 const MAX_WRITER_SCHEMAS: usize = 256;
+/// The most that the Avro library may take at once for a length that a record claims, in bytes.
+const MAX_ALLOCATION_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why a record cannot be read, by what its reader must do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -139,6 +142,8 @@ impl Codec {
         source: Source,
         id_of: impl Fn(SchemaTopic) -> Result<u32, CodecError>,
     ) -> Result<Codec, CodecError> {
+        // For the whole process; the first call wins.
+        apache_avro::util::max_allocation_bytes(MAX_ALLOCATION_BYTES);
         let built_in = SchemaTopic::ALL
             .into_iter()
             .map(|topic| {
@@ -291,13 +296,34 @@ fn compare(writer: &str, reader: &Schema) -> Result<Writer, String> {
 }
 
 /// Rewrites a body from the writer's layout to the reader's.
-fn resolve(writer: &Schema, reader: &Schema, mut body: &[u8]) -> Result<Vec<u8>, String> {
-    let value = apache_avro::from_avro_datum(writer, &mut body, Some(reader))
+fn resolve(writer: &Schema, reader: &Schema, body: &[u8]) -> Result<Vec<u8>, String> {
+    let mut input = WatchedInput {
+        left: body,
+        was_short: false,
+    };
+    let value = apache_avro::from_avro_datum(writer, &mut input, Some(reader))
         .map_err(|error| error.to_string())?;
-    if !body.is_empty() {
-        return Err(DecodeError::TrailingBytes(body.len()).to_string());
+    if input.was_short {
+        return Err(DecodeError::Truncated.to_string());
+    }
+    if !input.left.is_empty() {
+        return Err(DecodeError::TrailingBytes(input.left.len()).to_string());
     }
     apache_avro::to_avro_datum(reader, value).map_err(|error| error.to_string())
+}
+
+/// Remembers that more was wanted than there was: the Avro library takes the end of the input for
+/// null where a union begins, and a record that was cut off would lose its last fields unseen.
+struct WatchedInput<'a> {
+    left: &'a [u8],
+    was_short: bool,
+}
+
+impl Read for WatchedInput<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.was_short |= self.left.is_empty() && !into.is_empty();
+        self.left.read(into)
+    }
 }
 
 fn malformed(topic: SchemaTopic, problem: String) -> CodecError {

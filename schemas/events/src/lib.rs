@@ -21,6 +21,9 @@ pub mod streams;
 pub mod types;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use codec::{Codec, CodecError};
 pub use envelope::Envelope;
 pub use event::{Event, EventBody};

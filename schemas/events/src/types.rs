@@ -162,8 +162,9 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// The start of 1970.
     pub const EPOCH: Timestamp = Timestamp(0);
-    /// The start of year 10000, exclusive bound of what is taken: RFC 3339 has four digits of year.
-    const END_MICROS: i64 = 253_402_300_800_000_000;
+    /// Exclusive bound of what is taken, a day before the year 10000: RFC 3339 has four digits of
+    /// year, whatever the offset.
+    const END_MICROS: i64 = 253_402_207_200_000_000;
 
     /// From microseconds since 1970, UTC, clamped to the years 1 to 9999.
     #[must_use]

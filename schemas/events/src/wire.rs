@@ -245,6 +245,16 @@ macro_rules! wire_record {
                 Ok(Self { $($field: $crate::wire::Wire::decode(input)?),* })
             }
         }
+
+        #[cfg(test)]
+        impl $crate::tests::generated::Generated for $name {
+            fn generated() -> proptest::strategy::BoxedStrategy<Self> {
+                use proptest::strategy::Strategy as _;
+                ($(<$type as $crate::tests::generated::Generated>::generated(),)*)
+                    .prop_map(|($($field,)*)| Self { $($field),* })
+                    .boxed()
+            }
+        }
     };
 }
 
@@ -282,6 +292,14 @@ macro_rules! wire_words {
                         word: text,
                     }),
                 }
+            }
+        }
+
+        #[cfg(test)]
+        impl $crate::tests::generated::Generated for $name {
+            fn generated() -> proptest::strategy::BoxedStrategy<Self> {
+                use proptest::strategy::Strategy as _;
+                proptest::sample::select(Self::ALL).boxed()
             }
         }
     };
@@ -340,5 +358,18 @@ macro_rules! wire_branches {
         $(impl From<$body> for $name {
             fn from(body: $body) -> Self { Self::$variant(body) }
         })*
+
+        #[cfg(test)]
+        impl $crate::tests::generated::Generated for $name {
+            fn generated() -> proptest::strategy::BoxedStrategy<Self> {
+                use proptest::strategy::Strategy as _;
+                proptest::strategy::Union::new([$(
+                    <$body as $crate::tests::generated::Generated>::generated()
+                        .prop_map(Self::$variant)
+                        .boxed()
+                ),*])
+                .boxed()
+            }
+        }
     };
 }
