@@ -1,15 +1,18 @@
 //! Transactions a second of one writer on a broker, closed loop.
 //!
-//! `txn_rate BROKERS TOPIC [SECONDS] [RECORDS] [GAP_US] [WRITERS]`
+//! `txn_rate BROKERS [SECONDS] [RECORDS] [GAP_US] [WRITERS]`
 //!
-//! The topic has to exist and have a partition for each writer.
+//! Creates a topic of its own, with a partition for each writer, and leaves it.
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
 use cartwright_event_log::{EventLog, LogWriter, NewRecord};
+use futures::executor::block_on;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -17,14 +20,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         args.get(index)
             .map_or(Ok(default), |text| text.parse::<u64>())
     };
-    let (Some(brokers), Some(topic)) = (args.first(), args.get(1)) else {
-        return Err("BROKERS and TOPIC are needed".into());
-    };
-    let duration = Duration::from_secs(number(2, 5)?);
-    let records = usize::try_from(number(3, 10)?)?;
+    let brokers = args.first().ok_or("BROKERS is needed")?;
+    let duration = Duration::from_secs(number(1, 5)?);
+    let records = usize::try_from(number(2, 10)?)?;
     let mut options = KafkaOptions::new(brokers.as_str());
-    options.transaction_gap = Duration::from_micros(number(4, 0)?);
-    let writers = u32::try_from(number(5, 1)?)?;
+    options.transaction_gap = Duration::from_micros(number(3, 0)?);
+    let writers = u32::try_from(number(4, 1)?)?;
+    let topic = create_topic(brokers, writers)?;
     let log = KafkaLog::new(options)?;
 
     let threads: Vec<_> = (0..writers)
@@ -52,6 +54,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         at(1.0),
     );
     Ok(())
+}
+
+fn create_topic(brokers: &str, partitions: u32) -> Result<String, Box<dyn std::error::Error>> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let name = format!("txn-rate.{}", since.as_micros());
+    let admin: AdminClient<_> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()?;
+    let topic = NewTopic::new(
+        &name,
+        i32::try_from(partitions)?,
+        TopicReplication::Fixed(1),
+    );
+    for created in block_on(admin.create_topics([&topic], &AdminOptions::new()))? {
+        created.map_err(|(topic, code)| format!("{topic}: {code}"))?;
+    }
+    Ok(name)
 }
 
 type Outcome = Result<(Vec<Duration>, u32), String>;

@@ -179,3 +179,26 @@ proptest! {
         world.check();
     }
 }
+
+/// The check is able to fail: a stale request that no writer notices shows half
+/// of a transaction.
+#[test]
+#[should_panic(expected = "is whole")]
+fn the_check_notices_half_a_transaction() {
+    let mut world = World::new();
+    for step in [
+        Step::TakeOver { writer: 2 },
+        Step::Inject(Fault::StaleEndTxn { noticed: false }),
+        Step::Commit {
+            writer: 2,
+            records: 1,
+        },
+        Step::Commit {
+            writer: 2,
+            records: 4,
+        },
+    ] {
+        world.run(&step);
+    }
+    world.check();
+}

@@ -1,7 +1,7 @@
 //! Callbacks of the clients: logs, errors, delivery reports, rebalances.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,35 +41,58 @@ fn forward(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
+/// Whether a log line of librdkafka says that a connection in use broke; the
+/// error callback isn't told of that. Those that never came up, and those that
+/// the client itself closes because it has learned the broker's name, carried no
+/// request.
+///
+/// `host:9092/1: Disconnected (after 517ms in state UP) (_TRANSPORT)`
+fn is_lost_connection(facility: &str, message: &str) -> bool {
+    facility == CONNECTION_FAILED
+        && message.contains("in state UP")
+        && !message.contains("_DESTROY_BROKER")
+}
+
 /// Of a transactional producer.
 #[derive(Default)]
 pub(super) struct ProducerContext {
     pub(super) deliveries: Deliveries,
-    /// Connections that broke so far. A request that was under way may be
-    /// repeated by the client, and so arrive twice.
-    disconnects: AtomicU64,
+    /// Whether a connection has broken since the take-over. A request that was
+    /// under way may be repeated by the client, and so arrive twice.
+    disconnected: AtomicBool,
 }
 
 impl ProducerContext {
-    pub(super) fn disconnects(&self) -> u64 {
-        self.disconnects.load(Ordering::Acquire)
+    /// Whether a connection has broken since the take-over.
+    ///
+    /// Breaks while nothing was under way count too. That costs an unneeded
+    /// take-over now and then, and saves from missing the next one: librdkafka
+    /// leaves out the third line about the same failure within 30 s, and at the
+    /// first this client is on its way out.
+    pub(super) fn has_disconnected(&self) -> bool {
+        self.disconnected.load(Ordering::Acquire)
     }
 
-    fn count_disconnect(&self) {
-        self.disconnects.fetch_add(1, Ordering::AcqRel);
+    /// From here on, breaks count.
+    pub(super) fn taken_over(&self) {
+        self.disconnected.store(false, Ordering::Release);
+    }
+
+    fn disconnected(&self) {
+        self.disconnected.store(true, Ordering::Release);
     }
 }
 
 impl ClientContext for ProducerContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if facility == CONNECTION_FAILED {
-            self.count_disconnect();
+        if is_lost_connection(facility, message) {
+            self.disconnected();
         }
         forward(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.count_disconnect();
+        self.disconnected();
         tracing::warn!(target: "librdkafka", %error, "{reason}");
     }
 }
@@ -175,5 +198,32 @@ impl ConsumerContext for ConsumerCallbacks {
 
     fn main_queue_min_poll_interval(&self) -> Timeout {
         Timeout::After(Duration::from_millis(500))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_lost_connection;
+
+    #[test]
+    fn only_connections_in_use_count_as_lost() {
+        let lost = [
+            "[thrd:b:9092/1]: b:9092/1: Disconnected (after 517ms in state UP) (_TRANSPORT)",
+            "b:9092/1: Disconnected (after 2ms in state UP, 3 identical error(s) suppressed)",
+        ];
+        let not_lost = [
+            "b:9092/bootstrap: Decommissioning this broker (after 2ms in state UP) (_DESTROY_BROKER)",
+            "TxnCoordinator/1: b:9092: Closing connection due to nodename change \
+             (after 105ms in state TRY_CONNECT) (_TRANSPORT)",
+            "b:9092/1: Connect to ipv4#127.0.0.1:9092 failed: Connection refused \
+             (after 0ms in state CONNECT) (_TRANSPORT)",
+        ];
+        for message in lost {
+            assert!(is_lost_connection("FAIL", message), "{message}");
+        }
+        for message in not_lost {
+            assert!(!is_lost_connection("FAIL", message), "{message}");
+        }
+        assert!(!is_lost_connection("STATE", lost[0]));
     }
 }

@@ -126,6 +126,6 @@ impl Drop for KafkaGroupReader {
     /// Leaves the group before it returns, also when the process ends next:
     /// otherwise the partitions would be nobody's until the session times out.
     fn drop(&mut self) {
-        self.fetcher.leave();
+        self.fetcher.leave(self.request_timeout);
     }
 }

@@ -1,6 +1,7 @@
 //! Settings of the Kafka client, each with its reason.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -9,13 +10,14 @@ use rdkafka::config::RDKafkaLogLevel;
 use crate::{Limits, ReaderPurpose};
 
 /// Options of [`KafkaLog`](super::KafkaLog).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KafkaOptions {
     /// Bootstrap brokers, `host:port,host:port`.
     pub brokers: String,
     /// Name of this process in the brokers' logs and quotas.
     pub client_id: String,
-    /// librdkafka settings that are set last, for security and for tuning.
+    /// librdkafka settings that are set last, for security and for tuning. Their
+    /// values are never printed.
     pub extra: BTreeMap<String, String>,
     /// After this the coordinator aborts an open transaction. Short, since an
     /// open transaction holds up every read_committed reader of its partitions.
@@ -81,11 +83,8 @@ impl KafkaOptions {
             .set("acks", "all")
             .set("linger.ms", "0")
             .set("partitioner", "murmur2_random")
-            // Disconnects are counted from the client's log, since the error
-            // callback isn't told of them; without this, librdkafka leaves out
-            // repeated ones for 30 s. It logs connection states only.
-            .set("debug", "broker")
-            .set_log_level(RDKafkaLogLevel::Debug);
+            // Disconnects are counted from log lines of this level.
+            .set_log_level(RDKafkaLogLevel::Info);
         self.finish(config)
     }
 
@@ -157,6 +156,19 @@ impl KafkaOptions {
             config.set(name, value);
         }
         config
+    }
+}
+
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaOptions")
+            .field("brokers", &self.brokers)
+            .field("client_id", &self.client_id)
+            .field("extra", &self.extra.keys())
+            .field("transaction_timeout", &self.transaction_timeout)
+            .field("commit_timeout", &self.commit_timeout)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -312,9 +312,8 @@ impl Fetcher {
 }
 
 impl Fetcher {
-    /// Leaves the group and waits for it, at most some 100 ms more than the
-    /// broker takes to answer.
-    pub(super) fn leave(&mut self) {
+    /// Leaves the group and waits for that, but no longer than `limit`.
+    pub(super) fn leave(&mut self, limit: Duration) {
         let Some(consumer) = self.consumer.take() else {
             return;
         };
@@ -322,6 +321,14 @@ impl Fetcher {
         // Answers a rebalance that is under way, which closing waits for.
         if let Err(error) = consumer.unassign() {
             tracing::warn!(%error, "could not give partitions back while closing");
+        }
+        let (done, left) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            drop(consumer);
+            drop(done);
+        });
+        if left.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("left the group without an answer from the broker");
         }
     }
 }

@@ -57,7 +57,6 @@ impl KafkaWriter {
     fn transact(&self, client: &Client, records: &[NewRecord]) -> Result<Receipt, CommitError> {
         let context = client.context();
         let started = Instant::now();
-        let disconnects = context.disconnects();
         // Nothing is under way yet: whatever fails here changed nothing.
         client
             .begin_transaction()
@@ -81,10 +80,19 @@ impl KafkaWriter {
             .map_err(|failure| unknown(failure.resolved(client.client())))?;
 
         let duration = started.elapsed();
+        let doubtful = duration > self.options.slow_commit || context.has_disconnected();
+        if doubtful {
+            tracing::info!(
+                transactional_id = self.transactional_id,
+                duration_ms = duration.as_millis(),
+                disconnected = context.has_disconnected(),
+                "committed, but a repeated request may be under way",
+            );
+        }
         Ok(Receipt {
             offsets,
             duration,
-            doubtful: duration > self.options.slow_commit || context.disconnects() != disconnects,
+            doubtful,
         })
     }
 
@@ -146,6 +154,7 @@ impl LogWriter for KafkaWriter {
             discard(client);
             return Err(self.take_over_error(&failure));
         }
+        client.context().taken_over();
         self.state = State::Ready(client);
         Ok(())
     }

@@ -1,0 +1,142 @@
+//! Kafka keeps the contract, and what only Kafka can show. Runs when `CARTWRIGHT_TEST_KAFKA` names a broker
+//! (`127.0.0.1:7010`); starts nothing by itself.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use cartwright_event_log::contract;
+use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
+use cartwright_event_log::{
+    EventLog, LogError, LogReader, LogWriter, ReaderPurpose, Start, TopicPartition, read_to,
+};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Topics {
+    admin: AdminClient<DefaultClientContext>,
+    run: u128,
+    created: AtomicU32,
+}
+
+impl Topics {
+    fn new(brokers: &str) -> Self {
+        let run = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a clock after 1970")
+            .as_micros();
+        Self {
+            admin: ClientConfig::new()
+                .set("bootstrap.servers", brokers)
+                .create()
+                .expect("an admin client"),
+            run,
+            created: AtomicU32::new(0),
+        }
+    }
+
+    fn create(&self, hint: &str, partitions: u32) -> String {
+        let number = self.created.fetch_add(1, Ordering::Relaxed);
+        let name = format!("contract.{}.{number}.{hint}", self.run);
+        let partitions = i32::try_from(partitions).expect("few partitions");
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        let created = futures::executor::block_on(self.admin.create_topics([&topic], &options))
+            .expect("to ask for a topic");
+        assert!(created.iter().all(Result::is_ok), "{created:?}");
+        name
+    }
+}
+
+/// The brokers to test against, or a line that says that nothing was tested.
+fn brokers() -> Option<String> {
+    let brokers = std::env::var("CARTWRIGHT_TEST_KAFKA").ok();
+    if brokers.is_none() {
+        eprintln!("NOT RUN: set CARTWRIGHT_TEST_KAFKA=host:port to run this against a broker");
+    }
+    brokers
+}
+
+#[test]
+fn kafka_keeps_the_contract() {
+    let Some(brokers) = brokers() else {
+        return;
+    };
+    let topics = Topics::new(&brokers);
+    let log = KafkaLog::new(KafkaOptions::new(brokers)).expect("a client");
+    let make_topic = |hint: &str, partitions: u32| topics.create(hint, partitions);
+    let passed = contract::run_all(&log, &make_topic);
+    assert_eq!(passed, contract::names::<KafkaLog>());
+}
+
+/// A shard reads back up to the high watermark that counts what its predecessor
+/// left open, which is only safe because its take-over has ended that.
+#[test]
+fn an_open_transaction_counts_for_the_high_watermark_until_a_take_over_ends_it() {
+    let Some(brokers) = brokers() else {
+        return;
+    };
+    let topics = Topics::new(&brokers);
+    let at = TopicPartition::new(topics.create("open", 1), 0);
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &brokers)
+        .set("transactional.id", &*at.topic)
+        .set("transaction.timeout.ms", "60000")
+        .create()
+        .expect("a producer");
+    producer.init_transactions(PATIENCE).expect("to init");
+    producer.begin_transaction().expect("to begin");
+    let left_open = BaseRecord::<[u8], [u8]>::to(&at.topic).payload(b"left open");
+    assert!(producer.send(left_open).is_ok());
+    producer.flush(PATIENCE).expect("to flush");
+
+    let log = KafkaLog::new(KafkaOptions::new(brokers)).expect("a client");
+    let mut reader = log.reader(ReaderPurpose::Recovery).expect("a reader");
+    reader
+        .assign(&[(at.clone(), Start::Beginning)])
+        .expect("an assignment");
+    assert_eq!(reader.watermarks(&at), Ok((0, 1)));
+    let end = [(at.clone(), 1)];
+    let nothing = |_| Ok::<(), LogError>(());
+    let stalled = read_to(&mut reader, &end, Duration::from_millis(300), nothing);
+    assert!(matches!(
+        stalled,
+        Err(LogError::Stalled { position: 0, .. })
+    ));
+
+    let mut writer = log.writer(&at.topic).expect("a writer");
+    writer.take_over().expect("a take-over");
+    let mut shown = 0;
+    read_to(&mut reader, &end, PATIENCE, |_| {
+        shown += 1;
+        Ok::<(), LogError>(())
+    })
+    .expect("to read past the aborted record");
+    assert_eq!(shown, 0);
+}
+
+/// Needs no broker, and least of all one that answers.
+#[test]
+fn calls_to_a_broker_that_is_not_there_fail_in_bounded_time() {
+    let mut options = KafkaOptions::new("127.0.0.1:1");
+    options.request_timeout = Duration::from_millis(300);
+    let started = Instant::now();
+    let log = KafkaLog::new(options).expect("a client");
+    let unavailable = |error: Option<LogError>| {
+        assert!(
+            matches!(error, Some(LogError::Unavailable { .. })),
+            "{error:?}"
+        );
+    };
+    unavailable(log.partition_count("any").err());
+    unavailable(log.writer("any").err());
+    unavailable(log.group_reader("any", &["any"]).err());
+    let mut reader = log.reader(ReaderPurpose::Tailing).expect("a reader");
+    let at = TopicPartition::new("any", 0);
+    unavailable(reader.assign(&[(at, Start::Beginning)]).err());
+    drop((reader, log));
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+}
