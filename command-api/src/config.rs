@@ -1,0 +1,259 @@
+//! The service's settings.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cartwright_domain::CheckoutSettings;
+use cartwright_event_log::kafka::KafkaOptions;
+use cartwright_events::Context;
+use cartwright_service::config::{Http, Kafka, Log, Registry};
+use cartwright_shard::ShardOptions;
+use serde::Deserialize;
+
+/// All settings of command-api. Unknown keys are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[http]`: the listener and its limits.
+    pub http: Http,
+    /// `[kafka]`: the log.
+    pub kafka: Kafka,
+    /// `[registry]`: the schema registry, asked at boot.
+    pub registry: Registry,
+    /// `[log]`: what is written to standard output.
+    #[serde(default)]
+    pub log: Log,
+    /// `[command]`: which contexts are served, and how long a command may take.
+    #[serde(default)]
+    pub command: Command,
+    /// `[checkout]`: times and limits of carts and orders.
+    #[serde(default)]
+    pub checkout: Checkout,
+    /// `[shard]`: limits and times of a shard.
+    #[serde(default)]
+    pub shard: ShardOptions,
+}
+
+/// `[command]`: the edge. Times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Command {
+    /// Contexts that this process serves, each whole. Default all three.
+    pub contexts: Vec<Context>,
+    /// Whether callers may quote prices instead of taking the catalog's. For imports and trusted
+    /// back offices. Default false.
+    pub allow_quoted_prices: bool,
+    /// Whether callers may say when something happened. For imports. Default false.
+    pub allow_occurred_at: bool,
+    /// A command whose turn has not come after so long is not decided any more. Default 5,000.
+    pub deadline_ms: u64,
+    /// How long the edge waits for a shard's reply. Beyond the deadline, since what was decided in
+    /// time may still have to be committed. Default 10,000.
+    pub reply_wait_ms: u64,
+    /// How long a command about a cart may wait for the price table to hold the position that it
+    /// gives. Default 5,000.
+    pub position_wait_ms: u64,
+    /// The longest wait for an order's outcome that `Prefer: wait` can ask for. Default 10,000.
+    pub wait_max_ms: u64,
+    /// How long to try at boot to reach the log and the registry. Default 30,000.
+    pub boot_wait_ms: u64,
+    /// How long the shards may take to stop. Default 10,000.
+    pub stop_limit_ms: u64,
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self {
+            contexts: Context::ALL.to_vec(),
+            allow_quoted_prices: false,
+            allow_occurred_at: false,
+            deadline_ms: 5_000,
+            reply_wait_ms: 10_000,
+            position_wait_ms: 5_000,
+            wait_max_ms: 10_000,
+            boot_wait_ms: 30_000,
+            stop_limit_ms: 10_000,
+        }
+    }
+}
+
+impl Command {
+    /// [`Command::reply_wait_ms`] as a duration.
+    #[must_use]
+    pub const fn reply_wait(&self) -> Duration {
+        Duration::from_millis(self.reply_wait_ms)
+    }
+
+    /// [`Command::position_wait_ms`] as a duration.
+    #[must_use]
+    pub const fn position_wait(&self) -> Duration {
+        Duration::from_millis(self.position_wait_ms)
+    }
+
+    /// [`Command::wait_max_ms`] as a duration.
+    #[must_use]
+    pub const fn wait_max(&self) -> Duration {
+        Duration::from_millis(self.wait_max_ms)
+    }
+
+    /// [`Command::boot_wait_ms`] as a duration.
+    #[must_use]
+    pub const fn boot_wait(&self) -> Duration {
+        Duration::from_millis(self.boot_wait_ms)
+    }
+
+    /// [`Command::stop_limit_ms`] as a duration.
+    #[must_use]
+    pub const fn stop_limit(&self) -> Duration {
+        Duration::from_millis(self.stop_limit_ms)
+    }
+}
+
+/// `[checkout]`: times (in milliseconds) and limits of carts and orders. The defaults are the
+/// domain's.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkout {
+    /// A cart that nobody touched for so long is abandoned. Default 24 hours.
+    pub cart_idle_ms: i64,
+    /// An order that is not paid so long after checkout expires. Default 30 minutes.
+    pub payment_deadline_ms: i64,
+    /// From an authorisation on, an order has at least so long to be paid. Default 60 minutes.
+    pub payment_extension_ms: i64,
+    /// Most lines in a cart. Default 2,000.
+    pub max_lines: usize,
+    /// Most units in a line. Default 1,000,000.
+    pub max_line_quantity: i64,
+}
+
+impl Default for Checkout {
+    fn default() -> Self {
+        let domain = CheckoutSettings::default();
+        Self {
+            cart_idle_ms: domain.cart_idle_ms,
+            payment_deadline_ms: domain.payment_deadline_ms,
+            payment_extension_ms: domain.payment_extension_ms,
+            max_lines: domain.max_lines,
+            max_line_quantity: domain.max_line_quantity,
+        }
+    }
+}
+
+/// A setting that can be read but makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("configuration key `{key}`: {rule}")]
+pub struct InvalidSetting {
+    /// The dotted key.
+    pub key: &'static str,
+    /// The rule that it breaks.
+    pub rule: String,
+}
+
+impl Config {
+    /// Checks what no single key can show.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`]: no context or one twice, a time or limit of zero or below, or waits that
+    /// together outlast `http.request_timeout_ms`.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let contexts = &self.command.contexts;
+        let distinct: BTreeSet<&Context> = contexts.iter().collect();
+        if contexts.is_empty() || distinct.len() != contexts.len() {
+            let rule = "must name at least one context, and each once".to_owned();
+            return Err(InvalidSetting {
+                key: "command.contexts",
+                rule,
+            });
+        }
+        let positive = [
+            ("command.deadline_ms", i128::from(self.command.deadline_ms)),
+            ("checkout.cart_idle_ms", self.checkout.cart_idle_ms.into()),
+            (
+                "checkout.payment_deadline_ms",
+                self.checkout.payment_deadline_ms.into(),
+            ),
+            (
+                "checkout.payment_extension_ms",
+                self.checkout.payment_extension_ms.into(),
+            ),
+            ("checkout.max_lines", self.checkout.max_lines as i128),
+            (
+                "checkout.max_line_quantity",
+                self.checkout.max_line_quantity.into(),
+            ),
+            (
+                "shard.mailbox_capacity",
+                self.shard.mailbox_capacity as i128,
+            ),
+        ];
+        for (key, value) in positive {
+            if value <= 0 {
+                return Err(InvalidSetting {
+                    key,
+                    rule: "must be above zero".to_owned(),
+                });
+            }
+        }
+        self.validate_waits()
+    }
+
+    fn validate_waits(&self) -> Result<(), InvalidSetting> {
+        let Command {
+            deadline_ms,
+            reply_wait_ms,
+            position_wait_ms,
+            wait_max_ms,
+            ..
+        } = self.command;
+        if reply_wait_ms < deadline_ms {
+            let rule = format!("must not be below command.deadline_ms ({deadline_ms})");
+            return Err(InvalidSetting {
+                key: "command.reply_wait_ms",
+                rule,
+            });
+        }
+        let longest = position_wait_ms
+            .saturating_add(reply_wait_ms)
+            .saturating_add(wait_max_ms);
+        if longest >= self.http.request_timeout_ms {
+            let rule = format!(
+                "must exceed {longest}, the sum of command.position_wait_ms, command.reply_wait_ms \
+                 and command.wait_max_ms"
+            );
+            return Err(InvalidSetting {
+                key: "http.request_timeout_ms",
+                rule,
+            });
+        }
+        Ok(())
+    }
+
+    /// How the log is reached.
+    #[must_use]
+    pub fn kafka_options(&self) -> KafkaOptions {
+        let mut options = KafkaOptions::new(self.kafka.bootstrap.clone());
+        options.client_id = "cartwright-command-api".to_owned();
+        options.extra = self
+            .kafka
+            .properties
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect();
+        options
+    }
+
+    /// The checkout's settings, for an inventory of so many partitions.
+    #[must_use]
+    pub fn checkout_settings(&self, inventory_partitions: u32) -> CheckoutSettings {
+        CheckoutSettings {
+            allow_quoted_prices: self.command.allow_quoted_prices,
+            allow_occurred_at: self.command.allow_occurred_at,
+            cart_idle_ms: self.checkout.cart_idle_ms,
+            payment_deadline_ms: self.checkout.payment_deadline_ms,
+            payment_extension_ms: self.checkout.payment_extension_ms,
+            max_lines: self.checkout.max_lines,
+            max_line_quantity: self.checkout.max_line_quantity,
+            inventory_partitions,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The API's description.
+
+use cartwright_domain::Reason;
+use cartwright_service::problem::{FieldError, MEDIA_TYPE, ProblemBody};
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required};
+use utoipa::{Modify, OpenApi as _};
+
+use crate::call::{IDEMPOTENCY_KEY, MAX_KEY_LEN, POSITION};
+use crate::routes::{body, carts, checkout, index, orders, products, stock};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Cartwright command API",
+        description = "Commands to the catalog, the inventory and the checkout. Reads are query-api's."
+    ),
+    paths(
+        index::index,
+        index::openapi,
+        products::create,
+        products::change_price,
+        products::retire,
+        stock::receive,
+        stock::adjust,
+        carts::create,
+        carts::add_item,
+        carts::change_item,
+        carts::remove_item,
+        checkout::check_out,
+        orders::pay,
+        orders::ship,
+        orders::take_back,
+        orders::cancel,
+    ),
+    components(schemas(body::AcceptedBody, body::CheckoutBody, body::Money, ProblemBody, FieldError)),
+    tags(
+        (name = "catalog", description = "Products and their prices"),
+        (name = "inventory", description = "Stock of each SKU"),
+        (name = "checkout", description = "Carts and orders"),
+        (name = "service", description = "The service itself"),
+    ),
+    modifiers(&Common)
+)]
+struct Document;
+
+/// The whole description.
+#[must_use]
+pub fn document() -> OpenApi {
+    Document::openapi()
+}
+
+/// What every command has: its headers and its problems.
+struct Common;
+
+/// What can come back instead, by status.
+const PROBLEMS: [(&str, &str); 12] = [
+    (
+        "400",
+        "The request cannot be read: `malformed_body`, `malformed_path`, `idempotency_key_missing`, `idempotency_key_malformed`, `position_malformed`",
+    ),
+    ("403", "A setting forbids it"),
+    ("404", "What it is about does not exist"),
+    (
+        "409",
+        "It does not fit the present state, or what was done under the same reference",
+    ),
+    ("413", "`body_too_large`"),
+    ("415", "`unsupported_media_type`"),
+    (
+        "421",
+        "`context_not_served`: the context is served elsewhere",
+    ),
+    (
+        "422",
+        "`invalid_field` with the fields and the rules, `idempotency_key_reused`, or a reason by name",
+    ),
+    (
+        "429",
+        "`too_many_requests`, from a gateway; repeat after `Retry-After` seconds",
+    ),
+    ("500", "`internal`: an error on our side"),
+    (
+        "503",
+        "Not now; repeat after `Retry-After` seconds. Nothing was begun (`overloaded`, `deadline_passed`, `shard_unavailable`, `prices_loading`, `prices_unavailable`) or it is not known (`outcome_unknown`): a retry with the same key is safe",
+    ),
+    (
+        "504",
+        "`position_not_reached`: the prices are not yet at the position, nothing was begun; `request_timeout`: what became of it is not known, and a retry with the same key is safe",
+    ),
+];
+
+impl Modify for Common {
+    fn modify(&self, document: &mut OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            if !path.starts_with("/v1/") {
+                continue;
+            }
+            if let Some(operation) = &mut item.post {
+                describe(operation, Required::True, is_priced(path));
+            }
+            for operation in [&mut item.put, &mut item.delete].into_iter().flatten() {
+                describe(operation, Required::False, is_priced(path));
+            }
+        }
+    }
+}
+
+fn is_priced(path: &str) -> bool {
+    path.starts_with("/v1/carts")
+}
+
+fn describe(operation: &mut Operation, key_required: Required, priced: bool) {
+    let parameters = operation.parameters.get_or_insert_default();
+    parameters.push(
+        ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .required(key_required)
+            .description(Some(format!(
+                "{}: new for every new intent, the same for every retry, by draft-ietf-httpapi-idempotency-key-header-07",
+                IDEMPOTENCY_KEY.as_str()
+            )))
+            .schema(Some(
+                ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_KEY_LEN)),
+            ))
+            .example(Some("\"8e03978e-40d5-43e8-bc93-6894a57f9324\"".into()))
+            .build(),
+    );
+    if priced {
+        parameters.push(
+            ParameterBuilder::new()
+                .name("Cartwright-Position")
+                .parameter_in(ParameterIn::Header)
+                .required(Required::False)
+                .description(Some("Prices must have taken this position in; the command waits for it, within a limit"))
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .build(),
+        );
+    }
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && status.starts_with('2')
+        {
+            response.headers.insert(
+                "Cartwright-Position".to_owned(),
+                text_header(&format!(
+                    "Where the command's events stand: give it to a read as `{}`",
+                    POSITION.as_str()
+                )),
+            );
+            response.headers.insert(
+                "X-Request-Id".to_owned(),
+                text_header("Id of the request, the client's own if it sent one"),
+            );
+        }
+    }
+    for (status, description) in PROBLEMS {
+        operation
+            .responses
+            .responses
+            .insert(status.to_owned(), problem(status, description));
+    }
+}
+
+fn problem(status: &str, description: &str) -> RefOr<utoipa::openapi::Response> {
+    let kind = match status {
+        "403" => Some("NotAllowed"),
+        "404" => Some("NotFound"),
+        "409" => Some("Conflict"),
+        "422" => Some("Invalid"),
+        _ => None,
+    };
+    let mut text = description.to_owned();
+    if let Some(kind) = kind {
+        let reasons = Reason::ALL
+            .iter()
+            .filter(|reason| format!("{:?}", reason.kind()) == kind);
+        for reason in reasons {
+            text.push_str(&format!("\n* `{}`: {}", reason.code(), reason.title()));
+        }
+    }
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    let mut response = ResponseBuilder::new()
+        .description(text)
+        .content(MEDIA_TYPE, content);
+    if matches!(status, "429" | "503") {
+        response = response.header("Retry-After", header("Seconds", Type::Integer));
+    }
+    response.build().into()
+}
+
+fn text_header(description: &str) -> utoipa::openapi::Header {
+    header(description, Type::String)
+}
+
+fn header(description: &str, of: Type) -> utoipa::openapi::Header {
+    HeaderBuilder::new()
+        .description(Some(description))
+        .schema(ObjectBuilder::new().schema_type(of))
+        .build()
+}

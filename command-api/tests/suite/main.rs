@@ -1,0 +1,14 @@
+//! The service as its clients see it: the real router over real shards, on the log in memory.
+
+mod carts;
+mod catalog;
+mod checkout;
+mod config;
+mod failures;
+mod harness;
+mod idempotency;
+mod openapi;
+mod orders;
+mod prices;
+mod stock;
+mod stop;
