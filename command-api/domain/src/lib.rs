@@ -15,6 +15,8 @@ pub mod price;
 pub mod reason;
 pub mod rejection;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 
 pub use catalog::change_price::ChangePrice;
 pub use catalog::command::CatalogCommand;

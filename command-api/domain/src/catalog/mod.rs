@@ -97,3 +97,6 @@ pub(crate) fn retired(sku: &Sku) -> Rejection {
         .field("sku")
         .with("sku", sku.as_str())
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,3 +177,6 @@ pub(crate) fn reference_reused(field: &str, reference: Option<&Reference>) -> Re
         .field(field)
         .with(field, reference)
 }
+
+#[cfg(test)]
+mod tests;

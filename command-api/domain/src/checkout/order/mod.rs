@@ -1,6 +1,7 @@
 //! An order: from the checkout over its payment to the goods' way there and back.
 
 pub(super) mod answer;
+mod apply;
 pub mod cancel;
 mod end;
 pub(super) mod evolve;
