@@ -62,6 +62,39 @@ impl Library {
         format!("{}/*", self.dir.join(part.name()).display())
     }
 
+    /// A part's archive of loaded classes, which halves its boot; it fits one Java only.
+    pub fn class_archive(&self, part: Part, java_version: &str) -> PathBuf {
+        self.dir.join(format!("{part}-{java_version}.jsa"))
+    }
+
+    /// Where a part on `base_port` writes such an archive as it ends.
+    pub fn fresh_class_archive(&self, part: Part, java_version: &str, base_port: u16) -> PathBuf {
+        let whole = self.class_archive(part, java_version).into_os_string();
+        PathBuf::from(whole.into_string().unwrap_or_default() + &fresh_suffix(base_port))
+    }
+
+    /// Puts to use what a part wrote as it ended by itself; one that was killed may have left half of it.
+    pub fn keep_class_archive(&self, part: Part, base_port: u16, ended_by_itself: bool) {
+        let suffix = fresh_suffix(base_port);
+        for path in files_in(&self.dir) {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let whole = name
+                .strip_suffix(&suffix)
+                .filter(|whole| whole.starts_with(part.name()));
+            if let Some(whole) = whole {
+                // Boots are slower without it, that is all.
+                let _ = if ended_by_itself {
+                    fs::rename(&path, self.dir.join(whole))
+                } else {
+                    fs::remove_file(&path)
+                };
+            }
+        }
+    }
+
     /// One of PostgreSQL's programs.
     pub fn postgres_program(&self, name: &str) -> PathBuf {
         self.dir
@@ -182,11 +215,20 @@ async fn unpack_postgres(dir: &Path) -> Result<()> {
     })
 }
 
-fn find_file(dir: &Path, suffix: &str) -> Result<PathBuf> {
-    let mut names = at(dir, fs::read_dir(dir))?
+fn fresh_suffix(base_port: u16) -> String {
+    format!(".of-{base_port}")
+}
+
+fn files_in(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(dir)
+        .into_iter()
         .flatten()
-        .map(|entry| entry.path());
-    let found = names.find(|path| path.to_string_lossy().ends_with(suffix));
+        .flatten()
+        .map(|entry| entry.path())
+}
+
+fn find_file(dir: &Path, suffix: &str) -> Result<PathBuf> {
+    let found = files_in(dir).find(|path| path.to_string_lossy().ends_with(suffix));
     found.ok_or_else(|| StackError::Io {
         path: dir.to_path_buf(),
         source: std::io::Error::other(format!("no file ends in {suffix}")),

@@ -11,7 +11,7 @@ use crate::error::{Result, StackError, at};
 use crate::part::Part;
 use crate::ports::Ports;
 use crate::postgres;
-use crate::preflight;
+use crate::preflight::{self, Java};
 use crate::process::Launch;
 
 const KAFKA_FLAGS: &str = "-Xms512m -Xmx512m -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
@@ -70,15 +70,15 @@ pub async fn prepare(
     part: Part,
 ) -> Result<Launch> {
     match part {
-        Part::Kafka => kafka(config, library).await,
-        Part::Cassandra => cassandra(config, library),
+        Part::Kafka => kafka(config, ports, library).await,
+        Part::Cassandra => cassandra(config, ports, library),
         Part::Postgres => postgres::prepare(config, library).await,
         Part::Registry => registry(config, ports, library),
         Part::CommandApi | Part::Projector | Part::QueryApi => service(config, part),
     }
 }
 
-async fn kafka(config: &StackConfig, library: &Library) -> Result<Launch> {
+async fn kafka(config: &StackConfig, ports: Ports, library: &Library) -> Result<Launch> {
     let java = preflight::find_java()?;
     let data = data_folder(config, Part::Kafka)?;
     let settings = config.config_dir().join("kafka.properties");
@@ -91,7 +91,7 @@ async fn kafka(config: &StackConfig, library: &Library) -> Result<Launch> {
         // What an interrupted formatting left behind would be refused.
         at(&data, fs::remove_dir_all(&data))?;
         at(&data, fs::create_dir_all(&data))?;
-        let mut format = Command::new(&java);
+        let mut format = Command::new(&java.program);
         format
             .args([
                 "-XX:TieredStopAtLevel=1",
@@ -112,7 +112,7 @@ async fn kafka(config: &StackConfig, library: &Library) -> Result<Launch> {
             .arg(&settings);
         run("formatting kafka's storage", format).await?;
     }
-    let mut command = vec![java.display().to_string()];
+    let mut command = java_command(&java, library, Part::Kafka, ports);
     command.extend(words(KAFKA_FLAGS));
     command.extend([
         logging,
@@ -128,6 +128,23 @@ async fn kafka(config: &StackConfig, library: &Library) -> Result<Launch> {
     })
 }
 
+/// Java with the archive of the part's classes, or told to write one as it ends.
+fn java_command(java: &Java, library: &Library, part: Part, ports: Ports) -> Vec<String> {
+    let archive = library.class_archive(part, &java.version);
+    let sharing = if archive.exists() {
+        format!("-XX:SharedArchiveFile={}", archive.display())
+    } else {
+        let fresh = library.fresh_class_archive(part, &java.version, ports.base());
+        format!("-XX:ArchiveClassesAtExit={}", fresh.display())
+    };
+    vec![
+        java.program.display().to_string(),
+        "-Xshare:auto".to_owned(),
+        "-Xlog:cds=off,cds+dynamic=off".to_owned(),
+        sharing,
+    ]
+}
+
 /// A cluster id is 16 bytes in URL-safe base64: 22 characters, of which the last carries two bits only.
 fn new_cluster_id() -> Result<String> {
     let source = Path::new("/proc/sys/kernel/random/uuid");
@@ -140,13 +157,14 @@ fn new_cluster_id() -> Result<String> {
     Ok(digits + "A")
 }
 
-fn cassandra(config: &StackConfig, library: &Library) -> Result<Launch> {
+fn cassandra(config: &StackConfig, ports: Ports, library: &Library) -> Result<Launch> {
     let java = preflight::find_java()?;
     let data = data_folder(config, Part::Cassandra)?;
     let file_url = |name: &str| format!("file://{}", config.config_dir().join(name).display());
-    let mut command = vec![java.display().to_string()];
+    let mut command = java_command(&java, library, Part::Cassandra, ports);
     command.extend(words(CASSANDRA_FLAGS));
-    if preflight::wants_security_manager_flag(&java) {
+    // Later Javas want to be told that a program may set its own security manager.
+    if java.feature() >= 18 {
         command.push("-Djava.security.manager=allow".to_owned());
     }
     for package in CASSANDRA_EXPORTS {
@@ -177,7 +195,7 @@ fn cassandra(config: &StackConfig, library: &Library) -> Result<Launch> {
 
 fn registry(config: &StackConfig, ports: Ports, library: &Library) -> Result<Launch> {
     let java = preflight::find_java()?;
-    let mut command = vec![java.display().to_string()];
+    let mut command = java_command(&java, library, Part::Registry, ports);
     command.extend(words(REGISTRY_FLAGS));
     command.extend([
         "-Dquarkus.http.host=127.0.0.1".to_owned(),

@@ -110,9 +110,11 @@ impl Part {
     /// How long it may take to end by itself before it is killed.
     pub fn stop_limit(self) -> Duration {
         Duration::from_secs(match self {
-            Part::Kafka | Part::Cassandra => 20,
+            // The first time, each Java part writes its class archive as it ends.
+            Part::Kafka | Part::Cassandra | Part::Registry => 30,
             Part::Postgres => 15,
-            _ => 10,
+            // Longer than a service's own limits for draining and stopping.
+            _ => 30,
         })
     }
 

@@ -151,15 +151,35 @@ fn describe(pid: u32) -> String {
     format!("process {pid} ({short})")
 }
 
+/// A Java that all parts run on.
+#[derive(Debug, Clone)]
+pub struct Java {
+    /// The program.
+    pub program: PathBuf,
+    /// Its whole version, such as `17.0.15`.
+    pub version: String,
+}
+
+impl Java {
+    /// The first number of the version that counts.
+    pub fn feature(&self) -> u32 {
+        feature_of(&self.version).unwrap_or(0)
+    }
+}
+
 /// The Java to run the parts with: `CARTWRIGHT_JAVA`, `JAVA_HOME`, the path, then what is installed; the first whose
 /// version all parts run on.
 ///
 /// # Errors
 /// [`StackError::Missing`] when there is none.
-pub fn find_java() -> Result<PathBuf> {
+pub fn find_java() -> Result<Java> {
     java_candidates()
         .into_iter()
-        .find(|java| java_version(java).is_some_and(|version| JAVA_VERSIONS.contains(&version)))
+        .filter_map(|program| {
+            let version = java_version(&program)?;
+            Some(Java { program, version })
+        })
+        .find(|java| JAVA_VERSIONS.contains(&java.feature()))
         .ok_or_else(|| StackError::Missing {
             what: format!("Java {} to {}", JAVA_VERSIONS.start(), JAVA_VERSIONS.end()),
             remedy: "install it with: apt-get install -y openjdk-17-jre-headless, or name one in CARTWRIGHT_JAVA"
@@ -183,20 +203,18 @@ fn java_candidates() -> Vec<PathBuf> {
     candidates
 }
 
-fn java_version(java: &Path) -> Option<u32> {
+fn java_version(java: &Path) -> Option<String> {
     let output = Command::new(java).arg("-version").output().ok()?;
-    parse_java_version(&String::from_utf8_lossy(&output.stderr))
+    quoted_version(&String::from_utf8_lossy(&output.stderr))
 }
 
-/// The feature version from `java -version`, whose first quoted word is like `17.0.15`.
-fn parse_java_version(text: &str) -> Option<u32> {
-    let version = text.split('"').nth(1)?;
+/// The version from `java -version`: its first quoted word.
+fn quoted_version(text: &str) -> Option<String> {
+    text.split('"').nth(1).map(str::to_owned)
+}
+
+fn feature_of(version: &str) -> Option<u32> {
     version.split(['.', '-', '+']).next()?.parse().ok()
-}
-
-/// Whether a Java needs to be told that Cassandra's security manager is wanted.
-pub(crate) fn wants_security_manager_flag(java: &Path) -> bool {
-    java_version(java).is_some_and(|version| version >= 18)
 }
 
 #[cfg(test)]
@@ -205,17 +223,12 @@ mod tests {
 
     #[test]
     fn java_versions_of_every_style_are_read() {
-        assert_eq!(
-            parse_java_version("openjdk version \"17.0.15\" 2025-04-15"),
-            Some(17)
-        );
-        assert_eq!(parse_java_version("openjdk version \"21\" 2023"), Some(21));
-        assert_eq!(
-            parse_java_version("openjdk version \"24-ea\" 2025"),
-            Some(24)
-        );
-        assert_eq!(parse_java_version("java version \"1.8.0_301\""), Some(1));
-        assert_eq!(parse_java_version("not java"), None);
+        let feature = |text| quoted_version(text).as_deref().and_then(feature_of);
+        assert_eq!(feature("openjdk version \"17.0.15\" 2025-04-15"), Some(17));
+        assert_eq!(feature("openjdk version \"21\" 2023"), Some(21));
+        assert_eq!(feature("openjdk version \"24-ea\" 2025"), Some(24));
+        assert_eq!(feature("java version \"1.8.0_301\""), Some(1));
+        assert_eq!(feature("not java"), None);
     }
 
     #[test]

@@ -352,6 +352,11 @@ impl Stack {
         if let Some(identity) = self.pid(part) {
             self.progress.step(part.name(), "stopping");
             let killed = identity.stop(part.stop_signal(), part.stop_limit()).await;
+            Library::in_cache(&self.config.cache_dir).keep_class_archive(
+                part,
+                self.config.base_port,
+                !killed,
+            );
             self.progress.done(
                 part.name(),
                 if killed {
