@@ -1,1 +1,1 @@
-//! To be written.
+//! Integration tests; see `tests/`.

@@ -1,0 +1,91 @@
+//! The whole system on real Kafka, Cassandra, PostgreSQL and registry: one stack, started once,
+//! shared by all tests of this binary, stopped at the end whatever happens.
+//!
+//! The tests run one after the other: some kill parts of the stack.
+
+mod clients;
+mod crashes;
+mod log_contract;
+mod poison;
+mod sale;
+mod topics;
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use cartwright_harness::TestStack;
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::Runtime;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One after the other, in the order below: the poison goes in last.
+    arguments.test_threads = Some(1);
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials(None)).exit_code();
+    }
+    let runtime = Arc::new(Runtime::new().expect("a tokio runtime"));
+    let stack = match runtime.block_on(TestStack::start()) {
+        Ok(stack) => Arc::new(stack),
+        Err(error) => {
+            eprintln!("the test stack did not start: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(
+        &arguments,
+        trials(Some((Arc::clone(&runtime), Arc::clone(&stack)))),
+    );
+    let stopped = Arc::into_inner(stack).map(|stack| runtime.block_on(stack.stop()));
+    match stopped {
+        Some(Ok(())) => conclusion.exit_code(),
+        other => {
+            eprintln!("the test stack did not stop: {other:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Rig = Option<(Arc<Runtime>, Arc<TestStack>)>;
+
+fn trials(rig: Rig) -> Vec<Trial> {
+    macro_rules! trials {
+        ($($module:ident :: $test:ident),* $(,)?) => {
+            vec![$(trial(&rig, concat!(stringify!($module), "::", stringify!($test)), $module::$test)),*]
+        };
+    }
+    trials![
+        log_contract::kafka_keeps_the_contract_of_the_event_log,
+        topics::a_fresh_cluster_has_no_difference_to_the_plan,
+        topics::a_drifted_setting_is_shown_and_put_right,
+        sale::a_sale_from_product_to_report,
+        sale::a_price_that_changed_is_a_conflict_with_both_prices,
+        sale::a_hot_item_is_never_oversold,
+        sale::odd_money_is_recorded_and_due_for_refund,
+        sale::duplicate_requests_have_one_effect,
+        sale::bad_input_names_the_field_and_the_rule,
+        clients::an_import_gives_the_totals_of_an_independent_script_and_a_second_one_changes_nothing,
+        clients::an_import_survives_the_death_of_every_process,
+        clients::the_demo_holds_its_invariants,
+        crashes::command_api_dies_and_no_acknowledged_command_is_lost,
+        crashes::the_projector_dies_and_the_read_model_is_as_if_it_had_not,
+        crashes::a_second_owner_fences_the_first,
+        poison::a_poisoned_record_is_parked_and_the_rest_goes_on,
+    ]
+}
+
+/// A test as libtest knows it: runs on the shared runtime and stack.
+fn trial<F, Fut>(rig: &Rig, name: &str, test: F) -> Trial
+where
+    F: FnOnce(Arc<TestStack>) -> Fut + Send + 'static,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let rig = rig.clone();
+    Trial::test(name, move || {
+        let (runtime, stack) = rig.ok_or_else(|| Failed::from("no stack"))?;
+        runtime
+            .block_on(test(stack))
+            .map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
