@@ -2,6 +2,7 @@
 //! `schemas/avro`, compared with a cluster and a registry, made so, checked, and documented.
 
 pub mod apply;
+pub mod asyncapi;
 pub mod check;
 pub mod cluster;
 pub mod compatibility;

@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use cartwright_events::registry::RegistryClient;
 use cartwright_topics::apply::{self, Done};
 use cartwright_topics::cluster::Cluster;
-use cartwright_topics::topology::Topology;
-use cartwright_topics::{check, plan, subjects, versions};
+use cartwright_topics::topology::{self, Topology};
+use cartwright_topics::{asyncapi, check, plan, subjects, versions};
 use clap::{Args, Parser, Subcommand};
 
 /// Exit status of `plan` when the cluster or the registry is not as declared.
 const DIFFERENT: u8 = 2;
-/// The profiles that `check` goes through.
-const PROFILES: [&str; 2] = ["local", "production"];
+/// The profile that the AsyncAPI document describes.
+const DOCUMENTED_PROFILE: &str = "production";
 
 /// Topics and schemas of Cartwright: declared in topics.yaml, made so, checked, documented.
 #[derive(Parser)]
@@ -76,6 +77,12 @@ enum Command {
     },
     /// Keep every changed schema as its next version, with golden records of the examples.
     Keep,
+    /// Write the AsyncAPI 3 document of the public topics.
+    Asyncapi {
+        /// The file; `-` is standard output. Default: docs/asyncapi.yaml of the repository.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 impl Options {
@@ -83,16 +90,18 @@ impl Options {
         self.load_profile(&self.profile)
     }
 
-    fn load_profile(&self, profile: &str) -> anyhow::Result<Topology> {
-        let topics = self
-            .topics
+    fn topics_file(&self) -> PathBuf {
+        self.topics
             .clone()
-            .unwrap_or_else(|| in_repository("topics/topics.yaml"));
+            .unwrap_or_else(|| in_repository("topics/topics.yaml"))
+    }
+
+    fn load_profile(&self, profile: &str) -> anyhow::Result<Topology> {
         let schemas = self
             .schemas
             .clone()
             .unwrap_or_else(|| in_repository("schemas/avro"));
-        Ok(Topology::load(&topics, &schemas, profile)?)
+        Ok(Topology::load(&self.topics_file(), &schemas, profile)?)
     }
 
     fn connect(&self) -> anyhow::Result<(Cluster, RegistryClient)> {
@@ -123,6 +132,7 @@ fn main() -> ExitCode {
         Command::Plan => run_plan(&cli.options),
         Command::Check { offline } => run_check(&cli.options, offline),
         Command::Keep => run_keep(&cli.options),
+        Command::Asyncapi { output } => run_asyncapi(&cli.options, output),
     };
     match result {
         Ok(code) => code,
@@ -177,8 +187,8 @@ fn run_plan(options: &Options) -> anyhow::Result<ExitCode> {
 /// Every profile is checked: what is wrong in production shows on the developer's machine.
 fn run_check(options: &Options, offline: bool) -> anyhow::Result<ExitCode> {
     let mut found = Vec::new();
-    for profile in PROFILES {
-        found.extend(check::offline(&options.load_profile(profile)?)?);
+    for profile in topology::profiles(&options.topics_file())? {
+        found.extend(check::offline(&options.load_profile(&profile)?)?);
     }
     found.sort();
     found.dedup();
@@ -212,6 +222,18 @@ fn run_keep(options: &Options) -> anyhow::Result<ExitCode> {
         if kept.is_empty() {
             println!("nothing to keep: every schema is its newest version");
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_asyncapi(options: &Options, output: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let document = asyncapi::document(&options.load_profile(DOCUMENTED_PROFILE)?)?;
+    let output = output.unwrap_or_else(|| in_repository("docs").join("asyncapi.yaml"));
+    if output.as_os_str() == "-" {
+        print!("{document}");
+    } else {
+        std::fs::write(&output, document)
+            .with_context(|| format!("cannot write {}", output.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -213,6 +213,17 @@ impl Topology {
     }
 }
 
+/// The names of the profiles that `topics_file` declares.
+///
+/// # Errors
+/// [`TopologyError`] when the file cannot be read.
+pub fn profiles(topics_file: &Path) -> Result<Vec<String>, TopologyError> {
+    Ok(read_declaration(topics_file)?
+        .profiles
+        .into_keys()
+        .collect())
+}
+
 fn read_declaration(path: &Path) -> Result<Declaration, TopologyError> {
     serde_yaml_ng::from_str(&read(path)?).map_err(|source| TopologyError::Form {
         path: path.to_owned(),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use apache_avro::Schema;
 use thiserror::Error;
@@ -106,7 +106,9 @@ impl Codec {
     /// for tests and simulation.
     #[must_use]
     pub fn fixed() -> Codec {
-        Codec::in_memory([])
+        // Parsing the schemas takes milliseconds, and a simulation makes many codecs.
+        static FIXED: LazyLock<Codec> = LazyLock::new(|| Codec::in_memory([]));
+        FIXED.clone()
     }
 
     /// [`Codec::fixed`] which also reads what the given schemas wrote, by id.

@@ -2,6 +2,7 @@
 //! field names, and written by a general-purpose Avro library.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use apache_avro::Schema;
 use apache_avro::schema::{Name, ResolvedSchema};
@@ -10,9 +11,15 @@ use serde_json::Value as Json;
 
 use crate::{Event, Message, SchemaTopic, Timestamp};
 
-/// The built-in schema of `topic`, parsed.
-pub(super) fn schema(topic: SchemaTopic) -> Schema {
-    Schema::parse_str(topic.schema()).unwrap()
+/// The built-in schema of `topic`, parsed once.
+pub(super) fn schema(topic: SchemaTopic) -> &'static Schema {
+    static PARSED: LazyLock<Vec<(SchemaTopic, Schema)>> = LazyLock::new(|| {
+        SchemaTopic::ALL
+            .map(|topic| (topic, Schema::parse_str(topic.schema()).unwrap()))
+            .into()
+    });
+    let found = PARSED.iter().find(|(known, _)| *known == topic);
+    &found.unwrap().1
 }
 
 /// The Avro value of `json` under `schema`. Panics when a field is missing on either side.

@@ -16,10 +16,10 @@ fn agrees_with_avro(
     json: &serde_json::Value,
 ) -> Result<(), TestCaseError> {
     let schema = avro::schema(topic);
-    let value = avro::value(&schema, json);
-    prop_assert_eq!(&to_avro_datum(&schema, value.clone()).unwrap(), ours);
+    let value = avro::value(schema, json);
+    prop_assert_eq!(&to_avro_datum(schema, value.clone()).unwrap(), ours);
     prop_assert_eq!(
-        from_avro_datum(&schema, &mut &ours[..], None).unwrap(),
+        from_avro_datum(schema, &mut &ours[..], None).unwrap(),
         value
     );
     Ok(())
@@ -149,7 +149,7 @@ proptest! {
             }
         }
         let schema = avro::schema(SchemaTopic::Events(stream));
-        let body = to_avro_datum(&schema, avro::value(&schema, &json)).unwrap();
+        let body = to_avro_datum(schema, avro::value(schema, &json)).unwrap();
         prop_assert_eq!(Event::decode(stream, &body), Err(DecodeError::ManyBranches));
         let record = framed(stream, &body);
         let read = Codec::fixed().decode_event(stream, &record);
@@ -191,7 +191,7 @@ fn an_unknown_word_is_from_a_newer_writer() {
     let mut json = avro::flat_event(&event);
     json["order_cancelled"]["reason"] = "struck_by_lightning".into();
     let schema = avro::schema(SchemaTopic::Events(Stream::Order));
-    let body = to_avro_datum(&schema, avro::value(&schema, &json)).unwrap();
+    let body = to_avro_datum(schema, avro::value(schema, &json)).unwrap();
     let read = Codec::fixed().decode_event(Stream::Order, &framed(Stream::Order, &body));
     assert!(
         matches!(read, Err(CodecError::NewerWriter { .. })),

@@ -4,4 +4,5 @@ mod avro;
 mod examples;
 pub(crate) mod generated;
 mod laws;
+mod registry;
 mod resolution;
