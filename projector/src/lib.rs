@@ -1,1 +1,29 @@
-//! To be written.
+//! The projector: follows the log and keeps the read model.
+//!
+//! Each projection has a [`Worker`]: it takes part in a consumer group of its own, decodes records,
+//! folds them, and gives the rows to a sink in batches, together with the position that they stand
+//! for. Everything that a worker touches is a parameter (the log, the codec, the sink), so the same
+//! pipeline runs live, in tests and simulations over memory, and when a projection is rebuilt.
+//!
+//! * [`Worker`]: the pipeline, one step at a time, without a thread or a clock of its own.
+//! * [`Runner`]: a thread that steps a worker, starts it again when it fails, and reports.
+//! * [`FixedPartitions`]: a worker's source when no group shares the partitions out.
+//! * [`service`]: the program's parts.
+//!
+//! How a record ends is one of four outcomes: its rows are emitted; it is dropped, because its
+//! projection has no use for it; it is rejected, and then parked with what follows for its key; or
+//! the step fails, and is tried again or stops the projection.
+
+mod fixed;
+pub mod metric_names;
+mod partition;
+mod plan;
+mod runner;
+pub mod service;
+pub mod settings;
+mod worker;
+
+pub use fixed::FixedPartitions;
+pub use plan::{Limits, Plan, UnknownProjection};
+pub use runner::Runner;
+pub use worker::{Applied, PartitionReport, Step, Worker};

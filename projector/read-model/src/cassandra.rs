@@ -11,6 +11,8 @@ pub use control::{all_rows, load_parked, load_position, load_positions};
 pub use migrate::migrate;
 pub use views::Views;
 
+pub use scylla::statement::Consistency;
+
 use scylla::frame::response::result::{ColumnType as CqlType, NativeType};
 use scylla::serialize::SerializationError;
 use scylla::serialize::value::SerializeValue;

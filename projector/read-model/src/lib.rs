@@ -32,6 +32,7 @@ pub use clock::{CellTime, ClockError};
 pub use ddl::{create_table_cql, create_table_sql};
 pub use error::ReadModelError;
 pub use op::{InvalidOp, MAX_KEY_BYTES, MAX_TEXT_BYTES, RowOp};
+pub use parked::ParkedSeq;
 pub use position::{ParkReason, ParkedRow, Position, PositionKey};
 pub use row::{FromCell, Row, TypedRow};
 pub use schema::{Column, ColumnType, Index, Order, Projection, ROW_SEQ, Store, Table};

@@ -1,0 +1,48 @@
+//! The projector's program: boot order, and nothing else.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use cartwright_projector::service::Projections;
+use cartwright_projector::settings::Settings;
+use cartwright_service::health::Readiness;
+use cartwright_service::shutdown::{self, Shutdown};
+use cartwright_service::{app, config, metrics, telemetry};
+use clap::Parser;
+
+/// Follows the log and keeps the read model.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file (TOML). Environment variables `CARTWRIGHT__SECTION__KEY` override it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let settings: Settings = config::load(arguments.config.as_deref(), config::ENV_PREFIX)?;
+    telemetry::init(&settings.log)?;
+    let metrics = metrics::install()?;
+    let shutdown = Shutdown::on_signals()?;
+    let listener = shutdown::bind(settings.http.listen).await?;
+
+    let readiness = Readiness::new();
+    let runtime = tokio::runtime::Handle::current();
+    let projections = Projections::start(&settings, &readiness, &runtime)?;
+
+    let router = app::assemble(Router::new(), &settings.http, &readiness, &metrics);
+    shutdown::serve(listener, router, &settings.http, &readiness, &shutdown).await;
+
+    let late = tokio::task::spawn_blocking(|| projections.stop())
+        .await
+        .context("stopping the projections")?;
+    match late.is_empty() {
+        true => tracing::info!("stopped"),
+        false => tracing::warn!(projections = ?late, "stopped in the middle of a batch"),
+    }
+    // A thread that is stuck in a store's call must not keep the process.
+    std::process::exit(0)
+}

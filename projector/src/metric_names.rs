@@ -1,0 +1,29 @@
+//! The names of the projector's metrics. All have the label `projection`.
+
+/// Counter: records applied, whatever became of them.
+pub const RECORDS: &str = "cartwright_projector_records_total";
+
+/// Counter: records that the projection has no use for; a part of [`RECORDS`].
+pub const DROPPED: &str = "cartwright_projector_records_dropped_total";
+
+/// Counter: records put aside; a part of [`RECORDS`].
+pub const PARKED: &str = "cartwright_projector_records_parked_total";
+
+/// Counter: row operations applied.
+pub const ROWS: &str = "cartwright_projector_rows_total";
+
+/// Histogram: seconds that the store took over the batches of a step.
+pub const APPLY_SECONDS: &str = "cartwright_projector_apply_seconds";
+
+/// Gauge: keys that are parked, by `topic` and `partition`.
+pub const PARKED_KEYS: &str = "cartwright_projector_parked_keys";
+
+/// Gauge: offsets not yet read, control records included, by `topic` and `partition`.
+pub const LAG_RECORDS: &str = "cartwright_projector_lag_records";
+
+/// Gauge: age in seconds of the last record applied while there are others to come, 0 when there
+/// are none, by `topic` and `partition`.
+pub const LAG_SECONDS: &str = "cartwright_projector_lag_seconds";
+
+/// Gauge: 1 while the projection follows the log, 0 while it waits or has stopped.
+pub const UP: &str = "cartwright_projector_up";

@@ -1,0 +1,92 @@
+//! What a worker builds, and within which limits.
+
+use std::time::Duration;
+
+use cartwright_folds::{Fold, fold_of};
+use cartwright_read_model::{Projection, projection};
+use thiserror::Error;
+
+/// Which projection, as which version, from which log.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// The projection.
+    pub projection: &'static Projection,
+    /// The version to build: the projection's own, unless it is rebuilt under another number.
+    pub version: u32,
+    /// Its fold.
+    pub fold: Fold,
+    /// The log's generation: raised when a log is restored or made anew, so that seqs of another
+    /// log are never compared.
+    pub generation: u32,
+}
+
+/// There is no projection of that name, or it has no fold.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("there is no projection {0:?}")]
+pub struct UnknownProjection(pub String);
+
+impl Plan {
+    /// The projection called `name` in the version that this code builds.
+    ///
+    /// # Errors
+    /// [`UnknownProjection`].
+    pub fn named(name: &str, generation: u32) -> Result<Self, UnknownProjection> {
+        let unknown = || UnknownProjection(name.to_owned());
+        let projection = projection(name).ok_or_else(unknown)?;
+        Ok(Self {
+            projection,
+            version: projection.version,
+            fold: fold_of(projection).ok_or_else(unknown)?,
+            generation,
+        })
+    }
+
+    /// The consumer group: `cartwright-projector-<name>-v<version>`.
+    #[must_use]
+    pub fn group(&self) -> String {
+        format!(
+            "cartwright-projector-{}-v{}",
+            self.projection.name, self.version
+        )
+    }
+
+    /// The topics it consumes.
+    #[must_use]
+    pub fn topics(&self) -> Vec<&'static str> {
+        let streams = self.projection.streams.iter();
+        streams.map(|stream| stream.topic()).collect()
+    }
+}
+
+/// How much a worker takes at a time, and how long it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Records taken from the log at a time.
+    pub max_records: usize,
+    /// Row operations in one batch. A single event may ask for more; it is never cut.
+    pub max_rows: usize,
+    /// How long to gather records after the first one.
+    pub linger: Duration,
+    /// How long to wait for a record.
+    pub poll: Duration,
+    /// How long to wait before trying a store again, at first.
+    pub retry_min: Duration,
+    /// How long at most; the time doubles from try to try.
+    pub retry_max: Duration,
+    /// Keys that may be parked in one partition; with more the projection stops.
+    pub max_parked_keys: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_records: 500,
+            max_rows: 5_000,
+            linger: Duration::from_millis(10),
+            poll: Duration::from_millis(200),
+            retry_min: Duration::from_millis(100),
+            retry_max: Duration::from_secs(5),
+            max_parked_keys: 1_000,
+        }
+    }
+}
