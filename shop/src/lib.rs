@@ -2,5 +2,6 @@
 //! checks in the log, it checks as any other consumer of it would.
 
 pub mod client;
+pub mod demo;
 pub mod progress;
 pub mod retail;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use cartwright_shop::demo::run as demo;
 use cartwright_shop::retail::import;
 use clap::{Args, Parser, Subcommand};
 
@@ -22,6 +23,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run a busy minute in a small shop, and prove that nothing went wrong in it
+    Demo(Demo),
     /// Put the orders of a file through the shop
     Import {
         #[command(subcommand)]
@@ -51,6 +54,40 @@ struct Services {
         default_value = "http://127.0.0.1:7002"
     )]
     query_url: String,
+}
+
+#[derive(Args)]
+struct Demo {
+    #[command(flatten)]
+    services: Services,
+    /// Kafka's brokers
+    #[arg(long, env = "CARTWRIGHT_BOOTSTRAP", default_value = "127.0.0.1:7010")]
+    bootstrap: String,
+    /// The schema registry
+    #[arg(
+        long,
+        env = "CARTWRIGHT_REGISTRY",
+        default_value = "http://127.0.0.1:7040"
+    )]
+    registry: String,
+    /// How many seconds shoppers keep coming
+    #[arg(long, value_name = "SECONDS", default_value_t = 45, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// How many shoppers come; at least 20
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(20..=20_000))]
+    shoppers: u32,
+    /// How many products there are
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u16).range(10..=1_900))]
+    products: u16,
+    /// Decides what is sold, who comes when and what they do
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    seed: u64,
+    /// Wait at most so many seconds, after the last shopper, for unpaid orders to expire
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    expiry_wait_s: u64,
+    /// Print the summary as JSON on standard output
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -96,6 +133,7 @@ fn main() -> ExitCode {
     };
     let ran = runtime.block_on(async {
         match cli.command {
+            Command::Demo(asked) => show(asked).await,
             Command::Import {
                 format: Format::Retail(asked),
             } => retail(asked).await,
@@ -109,6 +147,27 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn show(asked: Demo) -> anyhow::Result<bool> {
+    let options = demo::Options {
+        command_url: asked.services.command_url,
+        query_url: asked.services.query_url,
+        bootstrap: asked.bootstrap,
+        registry: asked.registry,
+        open_for: Duration::from_secs(asked.seconds),
+        shoppers: asked.shoppers as usize,
+        products: asked.products.into(),
+        seed: asked.seed,
+        expiry_wait: Duration::from_secs(asked.expiry_wait_s),
+    };
+    let summary = demo::run(&options).await?;
+    if asked.json {
+        print_json(&summary)?;
+    } else {
+        print!("{}", summary.text());
+    }
+    Ok(summary.holds)
 }
 
 async fn retail(asked: Retail) -> anyhow::Result<bool> {

@@ -1,6 +1,6 @@
 //! What is done for one product and for one invoice, step by step.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::plan::OrderReturn;
 use super::rule::InvoiceKind;
@@ -107,7 +107,7 @@ async fn attempt(session: &Session, index: u32, position: &str) -> Result<Outcom
     session.send(&cart).await.map_err(at("cart"))?;
     let outcome = checked_out(session, index).await?;
     match outcome.text("status") {
-        "rejected" if outcome.text("reason") == "inventory_failed" => {
+        "rejected" if !names_shortages(&outcome) => {
             let problem = problem("inventory_failed", "the inventory could not decide");
             return Err(Stopped::Refused("checkout", problem));
         }
@@ -135,12 +135,17 @@ async fn attempt(session: &Session, index: u32, position: &str) -> Result<Outcom
     }
 }
 
+fn names_shortages(outcome: &Answer) -> bool {
+    let shortages = outcome.body.get("shortages").and_then(Value::as_array);
+    shortages.is_some_and(|shortages| !shortages.is_empty())
+}
+
 /// The outcome of a checkout: asked for as long as stock is being looked for.
 async fn checked_out(session: &Session, index: u32) -> Result<Answer, Stopped> {
     let request = session.check_out(index);
     for _ in 0..MAX_CHECKOUT_WAITS {
         match session.send(&request).await {
-            Ok(answer) if matches!(answer.text("status"), "pending" | "created" | "") => {}
+            Ok(answer) if matches!(answer.text("status"), "pending" | "") => {}
             Ok(answer) => return Ok(answer),
             Err(CallError::Refused(problem)) if problem.code == "cart_abandoned" => {
                 return Err(Stopped::EndedUnpaid(problem));

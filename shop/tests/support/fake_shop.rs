@@ -210,7 +210,7 @@ async fn checkout(
         } else {
             *stock = after;
         }
-        Ok(json!({"order_id": id, "status": order.status, "reason": "out_of_stock"}))
+        Ok(json!({"order_id": id, "status": order.status, "shortages": [{}]}))
     })
 }
 

@@ -1,0 +1,82 @@
+//! The journal: one record a transaction.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cartwright_events::journal::JournalRecord;
+use cartwright_events::{Context, Stream};
+
+use super::audit::Audit;
+
+/// What shards wrote about their transactions.
+#[derive(Debug, Default)]
+pub struct JournalLedger {
+    /// Transactions are numbered densely, and the seqs that they claim follow each other.
+    pub dense: Audit,
+    /// Transactions read.
+    pub transactions: u64,
+    /// Results by idempotency key, of keys that start with the prefix asked for.
+    results: HashMap<String, u32>,
+    prefix: String,
+    numbers: BTreeMap<(Context, u32), u64>,
+    claimed: BTreeMap<(String, u32), u64>,
+}
+
+impl JournalLedger {
+    /// Counts results of keys with this prefix only: keys are remembered for a limited time, so
+    /// only those of this run can be held to one result.
+    #[must_use]
+    pub fn of_keys(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next record of a journal partition.
+    pub fn take(&mut self, context: Context, partition: u32, record: &JournalRecord) {
+        self.transactions += 1;
+        let number = self.numbers.entry((context, partition)).or_default();
+        self.dense.check(record.transaction == *number + 1, || {
+            let name = context.name();
+            format!(
+                "{name}[{partition}]: transaction {} after {number}",
+                record.transaction
+            )
+        });
+        *number = record.transaction;
+        for range in &record.ranges {
+            let last = self
+                .claimed
+                .entry((range.topic.clone(), partition))
+                .or_default();
+            self.dense.check(
+                range.first == *last + 1 && range.last >= range.first,
+                || {
+                    let (topic, first) = (&range.topic, range.first);
+                    format!("{topic}[{partition}]: seqs from {first} after {last}")
+                },
+            );
+            *last = range.last;
+        }
+        for decided in &record.decided {
+            if let Some(key) = &decided.idempotency_key
+                && key.starts_with(&self.prefix)
+            {
+                *self.results.entry(key.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    /// How many results each key of the run has.
+    #[must_use]
+    pub const fn results(&self) -> &HashMap<String, u32> {
+        &self.results
+    }
+
+    /// The last seq that transactions claim for a topic-partition.
+    #[must_use]
+    pub fn claimed(&self, stream: Stream, partition: u32) -> u64 {
+        let key = (stream.topic().to_owned(), partition);
+        self.claimed.get(&key).copied().unwrap_or_default()
+    }
+}

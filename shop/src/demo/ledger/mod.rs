@@ -1,0 +1,110 @@
+//! The ledger: every event of the log, folded anew and audited on the way.
+//!
+//! Nothing here is taken from the services but the events' meaning as the schemas document it, so
+//! that a mistake in one of them does not hide itself here.
+
+mod audit;
+mod journal;
+mod orders;
+mod stock;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+use cartwright_events::{Envelope, Event, EventBody, Stream};
+
+pub use audit::Audit;
+pub use journal::JournalLedger;
+pub use orders::{OrderEntry, OrderLedger, Sales};
+pub use stock::{StockEntry, StockLedger};
+
+/// The whole log so far.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Stock by SKU.
+    pub stock: StockLedger,
+    /// Orders by id.
+    pub orders: OrderLedger,
+    /// Transactions.
+    pub journal: JournalLedger,
+    /// Whether seqs are dense by topic-partition and versions by aggregate.
+    pub dense: Audit,
+    /// Events read.
+    pub events: u64,
+    last_seq: BTreeMap<(Stream, u32), u64>,
+    versions: HashMap<(Stream, String), u64>,
+}
+
+impl Ledger {
+    /// An empty ledger that counts results of idempotency keys with this prefix.
+    #[must_use]
+    pub fn of_keys(prefix: &str) -> Self {
+        Self {
+            journal: JournalLedger::of_keys(prefix),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next event of its topic-partition.
+    pub fn event(&mut self, envelope: &Envelope, event: &Event) {
+        self.events += 1;
+        let last = self
+            .last_seq
+            .entry((envelope.stream, envelope.partition))
+            .or_default();
+        let topic = envelope.stream.topic();
+        self.dense.check(envelope.seq == *last + 1, || {
+            format!(
+                "{topic}[{}]: seq {} after {last}",
+                envelope.partition, envelope.seq
+            )
+        });
+        *last = envelope.seq;
+        let key = (envelope.stream, event.aggregate_id.clone());
+        let version = self.versions.entry(key).or_default();
+        self.dense.check(event.version == *version + 1, || {
+            format!(
+                "{topic} {}: version {} after {version}",
+                event.aggregate_id, event.version
+            )
+        });
+        *version = event.version;
+        match &event.body {
+            EventBody::Stock(stock) => self.stock.take(&event.aggregate_id, stock),
+            EventBody::Order(order) => self.orders.take(&event.aggregate_id, order),
+            EventBody::Product(_) | EventBody::Cart(_) => {}
+        }
+    }
+
+    /// Last seq of each topic-partition.
+    #[must_use]
+    pub fn last_seqs(&self) -> &BTreeMap<(Stream, u32), u64> {
+        &self.last_seq
+    }
+
+    /// What the last messages between orders and inventory have not settled yet: orders whose
+    /// holds are not what the order's own events ask for.
+    #[must_use]
+    pub fn unsettled(&self) -> Vec<String> {
+        let mut unsettled = Vec::new();
+        for (id, order) in self.orders.all() {
+            let held = self.stock.held_for(id);
+            let wanted = order.units_to_hold();
+            if wanted.is_some_and(|wanted| wanted != held) {
+                unsettled.push(format!(
+                    "order {id} is {} and holds {held} units",
+                    order.status()
+                ));
+            }
+            let shipped = self.stock.shipped_for(id);
+            if shipped != order.shipped_units {
+                let said = order.shipped_units;
+                unsettled.push(format!(
+                    "order {id} shipped {said} units, inventory {shipped}"
+                ));
+            }
+        }
+        unsettled
+    }
+}
