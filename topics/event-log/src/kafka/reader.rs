@@ -174,7 +174,7 @@ impl Fetcher {
     }
 
     fn accept(&mut self, record: Record) -> Record {
-        if !self.topics.iter().any(|topic| *topic == record.topic) {
+        if !self.topics.contains(&record.topic) {
             self.topics.push(Arc::clone(&record.topic));
         }
         let at = record.topic_partition();
