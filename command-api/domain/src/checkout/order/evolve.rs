@@ -1,7 +1,7 @@
 //! How an order evolves. Every value that an event carries is held against the state.
 
 use cartwright_events::order::{
-    OrderCreated, OrderEvent, OrderRefundDue, PaymentKind, RefundDueReason,
+    CancelReason, OrderCreated, OrderEvent, OrderRefundDue, PaymentKind, RefundDueReason,
 };
 use cartwright_events::{Currency, Event, Reference};
 
@@ -43,14 +43,11 @@ impl Order {
         };
         let report = placed.apply(event, body, written)?;
         match (report, follows) {
-            (Some(report), _) => self.record(event, report, false, written),
-            // A payment or a cancellation that the operation before it led to.
-            (None, Some(key)) if matches!(body, OrderEvent::Paid(_) | OrderEvent::Cancelled(_)) => {
-                self.belongs_to(key, written);
-                Ok(())
-            }
-            (None, _) => Ok(()),
+            (Some(report), _) => self.record(event, report, false, written)?,
+            (None, Some(key)) if is_led_to_by_a_payment(body) => self.belongs_to(key, written),
+            (None, _) => {}
         }
+        Ok(())
     }
 
     fn place(
@@ -171,6 +168,15 @@ impl Order {
             }
             _ => Err(misfit(event, "nothing makes a refund due that way")),
         }
+    }
+}
+
+/// Whether the event is decided with the payment operation that goes before it.
+fn is_led_to_by_a_payment(body: &OrderEvent) -> bool {
+    match body {
+        OrderEvent::Paid(_) => true,
+        OrderEvent::Cancelled(cancelled) => cancelled.reason == CancelReason::PaymentFailed,
+        _ => false,
     }
 }
 

@@ -1,0 +1,5 @@
+//! The rules of a cart.
+
+mod check_out;
+mod filling;
+mod opening;
