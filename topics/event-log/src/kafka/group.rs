@@ -7,8 +7,8 @@ use rdkafka::consumer::Consumer as _;
 
 use super::cluster::Cluster;
 use super::context::Change;
+use super::fetcher::Fetcher;
 use super::options::KafkaOptions;
-use super::reader::Fetcher;
 use crate::{GroupEvent, GroupReader, LogError, Start, TopicPartition};
 
 /// See [`GroupReader`].

@@ -5,6 +5,7 @@ mod commit;
 mod context;
 mod deliveries;
 mod failure;
+mod fetcher;
 mod group;
 mod options;
 mod reader;

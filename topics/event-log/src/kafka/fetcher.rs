@@ -1,0 +1,343 @@
+//! What the two kinds of reader share: a consumer, and where it stands.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::cluster::{Cluster, number};
+use super::context::ConsumerCallbacks;
+use super::failure::{configuration, is_transient, unavailable};
+use crate::{LogError, Record, Start, TopicPartition};
+
+/// A consumer with the places it reads from.
+pub(super) struct Fetcher {
+    /// `None` only while being dropped.
+    consumer: Option<BaseConsumer<ConsumerCallbacks>>,
+    cluster: Arc<Cluster>,
+    places: HashMap<TopicPartition, Place>,
+    topics: Vec<Arc<str>>,
+    /// Found together with records that had to be handed out first.
+    pending_error: Option<LogError>,
+    /// Positions as the client knew them after the last poll. Not the client's
+    /// own list: that refers to the client, which then can't be destroyed.
+    positions: RefCell<Option<HashMap<TopicPartition, u64>>>,
+}
+
+struct Place {
+    start: u64,
+    /// After a seek the client's own position is the old one until the first
+    /// record.
+    sought: bool,
+}
+
+impl Fetcher {
+    pub(super) fn new(
+        config: &rdkafka::ClientConfig,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Self, LogError> {
+        let consumer = config
+            .create_with_context(ConsumerCallbacks::default())
+            .map_err(|error| configuration(&error))?;
+        Ok(Self {
+            consumer: Some(consumer),
+            cluster: Arc::clone(cluster),
+            places: HashMap::new(),
+            topics: Vec::new(),
+            pending_error: None,
+            positions: RefCell::new(None),
+        })
+    }
+
+    pub(super) fn consumer(&self) -> Result<&BaseConsumer<ConsumerCallbacks>, LogError> {
+        self.consumer.as_ref().ok_or_else(|| LogError::Fatal {
+            reason: "the reader is closed".to_owned(),
+        })
+    }
+
+    /// Assigns exactly these partitions.
+    pub(super) fn assign(
+        &mut self,
+        partitions: &[(TopicPartition, Start)],
+    ) -> Result<(), LogError> {
+        let (list, places) = self.resolve(partitions)?;
+        self.consumer()?
+            .assign(&list)
+            .map_err(|error| unavailable(&error))?;
+        self.places = places;
+        self.pending_error = None;
+        self.positions.replace(None);
+        Ok(())
+    }
+
+    /// Reads partitions that are assigned from elsewhere.
+    pub(super) fn seek(
+        &mut self,
+        partitions: &[(TopicPartition, Start)],
+        timeout: Duration,
+    ) -> Result<(), LogError> {
+        let (list, places) = self.resolve(partitions)?;
+        let done = self
+            .consumer()?
+            .seek_partitions(list, timeout)
+            .map_err(|error| unavailable(&error))?;
+        for element in done.elements() {
+            element.error().map_err(|error| unavailable(&error))?;
+        }
+        for (at, place) in places {
+            self.places.insert(
+                at,
+                Place {
+                    sought: true,
+                    ..place
+                },
+            );
+        }
+        Ok(())
+    }
+
+    fn resolve(
+        &self,
+        partitions: &[(TopicPartition, Start)],
+    ) -> Result<(TopicPartitionList, HashMap<TopicPartition, Place>), LogError> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        let mut places = HashMap::new();
+        for (at, start) in partitions {
+            let start = self.cluster.resolve(at, *start)?;
+            let offset = Offset::Offset(i64::try_from(start).unwrap_or(i64::MAX));
+            list.add_partition_offset(&at.topic, number(at), offset)
+                .map_err(|error| unavailable(&error))?;
+            let sought = false;
+            places.insert(at.clone(), Place { start, sought });
+        }
+        Ok((list, places))
+    }
+
+    /// Forgets what was assigned.
+    pub(super) fn unassign(&mut self) -> Result<(), LogError> {
+        self.places.clear();
+        self.pending_error = None;
+        self.positions.replace(None);
+        self.consumer()?
+            .unassign()
+            .map_err(|error| unavailable(&error))
+    }
+
+    pub(super) fn is_assigned(&self, at: &TopicPartition) -> bool {
+        self.places.contains_key(at)
+    }
+
+    pub(super) fn poll(&mut self, max: usize, timeout: Duration) -> Result<Vec<Record>, LogError> {
+        if let Some(error) = self.pending_error.take() {
+            return Err(error);
+        }
+        self.positions.replace(None);
+        let deadline = Instant::now() + timeout;
+        let mut records = Vec::new();
+        while records.len() < max {
+            // Wait for the first record only.
+            let wait = if records.is_empty() {
+                deadline.saturating_duration_since(Instant::now())
+            } else {
+                Duration::ZERO
+            };
+            let next = match self.consumer()?.poll(wait) {
+                None => None,
+                Some(Ok(message)) => Some(Ok(Self::record(&self.topics, &message))),
+                Some(Err(error)) => Some(Err(error)),
+            };
+            match next {
+                Some(Ok(record)) => records.push(self.accept(record)),
+                Some(Err(error)) => match self.meaning(&error) {
+                    Some(error) if records.is_empty() => return Err(error),
+                    Some(error) => {
+                        self.pending_error = Some(error);
+                        break;
+                    }
+                    None => {}
+                },
+                None if wait.is_zero() => break,
+                None => {}
+            }
+            if self.consumer()?.context().has_changes() {
+                break;
+            }
+        }
+        Ok(records)
+    }
+
+    fn accept(&mut self, record: Record) -> Record {
+        if !self.topics.contains(&record.topic) {
+            self.topics.push(Arc::clone(&record.topic));
+        }
+        let at = record.topic_partition();
+        if let Some(place) = self.places.get_mut(&at)
+            && place.sought
+        {
+            place.sought = false;
+        }
+        record
+    }
+
+    fn record(topics: &[Arc<str>], message: &BorrowedMessage<'_>) -> Record {
+        let name = message.topic();
+        let topic = topics
+            .iter()
+            .find(|topic| topic.as_ref() == name)
+            .map_or_else(|| Arc::from(name), Arc::clone);
+        let headers = message.headers().map_or_else(Vec::new, |headers| {
+            headers
+                .iter()
+                .map(|header| {
+                    let value = header.value.unwrap_or_default();
+                    (header.key.to_owned(), value.to_vec())
+                })
+                .collect()
+        });
+        Record {
+            topic,
+            partition: u32::try_from(message.partition()).unwrap_or(0),
+            offset: u64::try_from(message.offset()).unwrap_or(0),
+            timestamp_us: message.timestamp().to_millis().unwrap_or(0) * 1_000,
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers,
+        }
+    }
+
+    /// What the caller has to know of a consumer's error, if anything.
+    fn meaning(&self, error: &KafkaError) -> Option<LogError> {
+        let code = error.rdkafka_error_code()?;
+        let detail = self
+            .consumer()
+            .map(|consumer| consumer.context().last_error())
+            .unwrap_or_default();
+        if is_transient(code) {
+            tracing::debug!(%error, detail, "reading goes on after a passing error");
+            return None;
+        }
+        let reason = format!("{error}: {detail}");
+        Some(match (error, code) {
+            (_, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.out_of_range(reason)
+            }
+            (KafkaError::MessageConsumptionFatal(_), _) => LogError::Fatal { reason },
+            _ => LogError::Unavailable { reason },
+        })
+    }
+
+    /// The client names the place in its text alone: look for the partition
+    /// whose position is no longer in the log.
+    fn out_of_range(&self, reason: String) -> LogError {
+        let gone = self.places.keys().find(|at| {
+            let position = self.position(at).unwrap_or(0);
+            self.cluster
+                .watermarks(at)
+                .is_ok_and(|(low, high)| !(low..=high).contains(&position))
+        });
+        match gone.or_else(|| self.places.keys().next()) {
+            Some(at) => LogError::OutOfRange {
+                at: at.clone(),
+                reason,
+            },
+            None => LogError::Unavailable { reason },
+        }
+    }
+
+    pub(super) fn position(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        let place = self
+            .places
+            .get(at)
+            .ok_or_else(|| LogError::NotAssigned(at.clone()))?;
+        if place.sought {
+            return Ok(place.start);
+        }
+        let mut known = self.positions.borrow_mut();
+        let known = match &mut *known {
+            Some(known) => known,
+            none => none.insert(self.client_positions()?),
+        };
+        // The client has none before the first record.
+        Ok(known
+            .get(at)
+            .map_or(place.start, |at| *at.max(&place.start)))
+    }
+
+    fn client_positions(&self) -> Result<HashMap<TopicPartition, u64>, LogError> {
+        let list = self
+            .consumer()?
+            .position()
+            .map_err(|error| unavailable(&error))?;
+        let known = self.places.keys().filter_map(|at| {
+            let offset = list.find_partition(&at.topic, number(at))?.offset();
+            match offset {
+                Offset::Offset(offset) => Some((at.clone(), u64::try_from(offset).ok()?)),
+                _ => None,
+            }
+        });
+        Ok(known.collect())
+    }
+
+    pub(super) fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
+        self.cluster.watermarks(at)
+    }
+
+    pub(super) fn set_paused(
+        &self,
+        partitions: &[TopicPartition],
+        paused: bool,
+    ) -> Result<(), LogError> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for at in partitions {
+            if !self.is_assigned(at) {
+                return Err(LogError::NotAssigned(at.clone()));
+            }
+            list.add_partition(&at.topic, number(at));
+        }
+        let consumer = self.consumer()?;
+        let done = if paused {
+            consumer.pause(&list)
+        } else {
+            consumer.resume(&list)
+        };
+        done.map_err(|error| unavailable(&error))
+    }
+}
+
+impl Fetcher {
+    /// Leaves the group and waits for that, but no longer than `limit`.
+    pub(super) fn leave(&mut self, limit: Duration) {
+        let Some(consumer) = self.consumer.take() else {
+            return;
+        };
+        consumer.context().close();
+        // Answers a rebalance that is under way, which closing waits for.
+        if let Err(error) = consumer.unassign() {
+            tracing::warn!(%error, "could not give partitions back while closing");
+        }
+        let (done, left) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            drop(consumer);
+            drop(done);
+        });
+        if left.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("left the group without an answer from the broker");
+        }
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            consumer.context().close();
+            // Nothing depends on when a reader without a group is gone.
+            thread::spawn(move || drop(consumer));
+        }
+    }
+}
