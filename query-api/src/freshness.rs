@@ -1,0 +1,272 @@
+//! How far the views are, and waiting until they hold a position.
+//!
+//! Positions are captured before an answer's rows are read, so rows can only be newer than what the
+//! answer says of itself. They are read when somebody asks and never otherwise; reads that ask at
+//! the same time share one look at the store.
+
+mod snapshot;
+
+pub use snapshot::{Holding, Snapshot};
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use cartwright_events::{PositionToken, Timestamp};
+use cartwright_read_model::tables::PROJECTIONS;
+use cartwright_read_model::{ParkedSeq, Position, PositionKey, Projection};
+use metrics::{gauge, histogram};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep};
+
+use crate::ask::Ask;
+use crate::config::Query;
+use crate::errors::{Error, StoreError};
+use crate::metric_names as names;
+
+/// Where a projection's position can be read.
+///
+/// Contract: positions are read before the parked records. A projector parks a record before its
+/// position passes it, so a position that has passed comes with everything parked below it.
+pub trait PositionSource: Send + Sync {
+    /// The positions of `projection` in every partition that it has begun, and what it has parked.
+    fn look(
+        &self,
+        projection: &'static Projection,
+    ) -> impl Future<Output = Result<Look, StoreError>> + Send;
+}
+
+/// What one look at a projection shows.
+pub type Look = (Vec<(PositionKey, Position)>, Vec<ParkedSeq>);
+
+/// What is known of an answer before its rows are read.
+#[derive(Debug, Clone)]
+pub struct Fresh {
+    /// The views that the answer is made of.
+    pub views: Vec<&'static Projection>,
+    /// The views show everything recorded up to then, and maybe more; `None` before a view's first
+    /// event.
+    pub as_of: Option<Timestamp>,
+    /// The parts of the caller's token that none of the views consumes.
+    pub uncovered: Option<PositionToken>,
+    /// The wait that the client asked for and that was honoured.
+    pub wait_applied: Option<Duration>,
+}
+
+/// The shared knowledge of how far each projection is.
+pub struct Freshness<S> {
+    source: S,
+    settings: Query,
+    latest: HashMap<&'static str, Mutex<Option<Latest>>>,
+    waiters: Semaphore,
+}
+
+/// The outcome of the last look at a projection.
+struct Latest {
+    began: Instant,
+    ended: Instant,
+    outcome: Result<Snapshot, StoreError>,
+}
+
+impl<S: PositionSource> Freshness<S> {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(source: S, settings: Query) -> Self {
+        let latest = PROJECTIONS
+            .into_iter()
+            .map(|each| (each.name, Mutex::default()))
+            .collect();
+        let waiters = Semaphore::new(settings.max_waiters.min(Semaphore::MAX_PERMITS));
+        Self {
+            source,
+            settings,
+            latest,
+            waiters,
+        }
+    }
+
+    /// Where positions are read.
+    #[must_use]
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Captures how far `views` are; with a position in `ask`, waits until all of them hold the
+    /// parts that they consume.
+    ///
+    /// # Errors
+    /// A position of another log, one that was not reached in time or that was put aside, too many
+    /// reads that wait already, or a store that does not answer.
+    pub async fn capture(&self, views: &[&'static Projection], ask: &Ask) -> Result<Fresh, Error> {
+        let mut fresh = Fresh {
+            views: views.to_vec(),
+            as_of: None,
+            uncovered: None,
+            wait_applied: None,
+        };
+        let mut deadline = None;
+        if let Some(token) = &ask.position {
+            let log_generation = self.settings.log_generation;
+            if token.generation != log_generation {
+                return Err(Error::PositionOfAnotherLog { log_generation });
+            }
+            fresh.uncovered = uncovered(views, token);
+            let most = self.settings.position_wait();
+            let wait = ask.wait.map_or(most, |wait| wait.min(most));
+            fresh.wait_applied = ask.wait.map(|_| wait);
+            deadline = Some((token, Instant::now() + wait));
+        }
+        let mut as_of = Vec::with_capacity(views.len());
+        for view in views {
+            let snapshot = match deadline {
+                Some((token, deadline)) => self.wait(view, token, deadline).await?,
+                None => self.latest(view, self.settings.as_of_max_age()).await?,
+            };
+            as_of.push(snapshot.as_of());
+        }
+        // The answer is as fresh as the view that is furthest behind.
+        fresh.as_of = as_of.into_iter().min().flatten();
+        Ok(fresh)
+    }
+
+    /// Waits until `view` holds what it consumes of `token`.
+    async fn wait(
+        &self,
+        view: &'static Projection,
+        token: &PositionToken,
+        deadline: Instant,
+    ) -> Result<Snapshot, Error> {
+        // Positions only grow: what was seen a moment ago may do.
+        let seen = self.latest(view, self.settings.as_of_max_age()).await?;
+        if let Holding::All = seen.holding(token) {
+            return Ok(seen);
+        }
+        let _waiter = self.waiter()?;
+        let began = Instant::now();
+        let mut pause = self.settings.poll_min();
+        loop {
+            let snapshot = self.latest(view, self.settings.poll_min()).await?;
+            let (outcome, error) = match snapshot.holding(token) {
+                Holding::All => ("held", None),
+                Holding::Parked(parked) => ("parked", Some(parked_error(view, token, parked))),
+                Holding::Behind(_) if Instant::now() < deadline => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    sleep(pause.min(left)).await;
+                    pause = (pause * 3 / 2).min(self.settings.poll_max());
+                    continue;
+                }
+                Holding::Behind(reached) => {
+                    let error = not_reached(view, token, reached, began.elapsed());
+                    ("not_reached", Some(error))
+                }
+            };
+            let labels = [("projection", view.name), ("outcome", outcome)];
+            histogram!(names::POSITION_WAIT_SECONDS, &labels).record(began.elapsed());
+            return error.map_or(Ok(snapshot), Err);
+        }
+    }
+
+    fn waiter(&self) -> Result<Waiter<'_>, Error> {
+        let permit = self.waiters.try_acquire();
+        let permit = permit.map_err(|_| Error::TooManyWaiters)?;
+        gauge!(names::POSITION_WAITERS).increment(1.0);
+        Ok(Waiter { _permit: permit })
+    }
+
+    /// A look at `projection` that began at most `max_age` before now. Whoever asks while a look is
+    /// under way waits for it, and takes it if it is young enough; a failure is shared too, so that
+    /// a store that is down is not asked by each of them in turn.
+    async fn latest(
+        &self,
+        projection: &'static Projection,
+        max_age: Duration,
+    ) -> Result<Snapshot, StoreError> {
+        let asked = Instant::now();
+        let Some(latest) = self.latest.get(projection.name) else {
+            return self.look(projection).await.outcome;
+        };
+        let mut latest = latest.lock().await;
+        if let Some(known) = &*latest {
+            let usable = match known.outcome {
+                Ok(_) => known.began + max_age >= asked,
+                Err(_) => known.ended >= asked,
+            };
+            if usable {
+                return known.outcome.clone();
+            }
+        }
+        let new = self.look(projection).await;
+        let outcome = new.outcome.clone();
+        *latest = Some(new);
+        outcome
+    }
+
+    async fn look(&self, projection: &'static Projection) -> Latest {
+        let began = Instant::now();
+        let found = self.source.look(projection).await;
+        let outcome = found.map(|(positions, parked)| Snapshot::new(projection, positions, parked));
+        if let Ok(Some(as_of)) = outcome.as_ref().map(Snapshot::as_of) {
+            let behind_us = Timestamp::now().as_micros() - as_of.as_micros();
+            gauge!(names::STALENESS_SECONDS, "projection" => projection.name)
+                .set(behind_us.max(0) as f64 / 1e6);
+        }
+        Latest {
+            began,
+            ended: Instant::now(),
+            outcome,
+        }
+    }
+}
+
+/// One of the reads that wait.
+struct Waiter<'a> {
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        gauge!(names::POSITION_WAITERS).decrement(1.0);
+    }
+}
+
+/// `name@version`.
+#[must_use]
+pub fn label(projection: &Projection) -> String {
+    format!("{}@{}", projection.name, projection.version)
+}
+
+/// The parts of `token` that none of `views` consumes, if there are any.
+fn uncovered(views: &[&'static Projection], token: &PositionToken) -> Option<PositionToken> {
+    let mut rest = PositionToken::new(token.generation);
+    for (&(stream, partition), &seq) in &token.seqs {
+        if !views.iter().any(|view| view.streams.contains(&stream)) {
+            rest.raise(stream, partition, seq);
+        }
+    }
+    (!rest.seqs.is_empty()).then_some(rest)
+}
+
+fn parked_error(view: &'static Projection, token: &PositionToken, parked: PositionToken) -> Error {
+    Error::PositionParked {
+        projection: label(view),
+        asked: token.clone(),
+        parked,
+    }
+}
+
+fn not_reached(
+    view: &'static Projection,
+    token: &PositionToken,
+    reached: PositionToken,
+    waited: Duration,
+) -> Error {
+    Error::PositionNotReached {
+        projection: label(view),
+        asked: token.clone(),
+        reached,
+        waited,
+    }
+}
+
+#[cfg(test)]
+mod tests;

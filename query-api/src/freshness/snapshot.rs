@@ -1,0 +1,91 @@
+//! How far one projection was at one moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cartwright_events::{PositionToken, Stream, Timestamp};
+use cartwright_read_model::{ParkedSeq, Position, PositionKey, Projection};
+
+/// How far one projection was at one moment, in every partition. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Snapshot(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    projection: &'static Projection,
+    positions: BTreeMap<(Stream, u32), Position>,
+    parked: BTreeSet<ParkedSeq>,
+}
+
+/// Whether a view holds what a token asks for. Tokens name the parts that the view consumes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holding {
+    /// Everything that it consumes.
+    All,
+    /// It is not there yet; how far it is in the parts asked for, 0 where it has not begun.
+    Behind(PositionToken),
+    /// It is there, but has put these very events aside: waiting alone does not help.
+    Parked(PositionToken),
+}
+
+impl Snapshot {
+    pub(super) fn new(
+        projection: &'static Projection,
+        positions: Vec<(PositionKey, Position)>,
+        parked: Vec<ParkedSeq>,
+    ) -> Self {
+        let positions = positions
+            .into_iter()
+            .map(|(key, position)| ((key.stream, key.partition), position))
+            .collect();
+        Self(Arc::new(Inner {
+            projection,
+            positions,
+            parked: parked.into_iter().collect(),
+        }))
+    }
+
+    /// The rows show everything that was recorded up to then: the time of the partition that is
+    /// furthest behind, of those that have begun. `None` before the first event.
+    #[must_use]
+    pub fn as_of(&self) -> Option<Timestamp> {
+        let begun = self.0.positions.values().filter(|each| each.seq > 0);
+        begun.map(|position| position.recorded_at).min()
+    }
+
+    /// Holds the projection against `token`. A position of another generation of the log counts for
+    /// nothing: its seqs are those of other events.
+    #[must_use]
+    pub fn holding(&self, token: &PositionToken) -> Holding {
+        let mut reached = PositionToken::new(token.generation);
+        let mut parked = PositionToken::new(token.generation);
+        let mut behind = false;
+        for (&(stream, partition), &seq) in &token.seqs {
+            if !self.0.projection.streams.contains(&stream) {
+                continue;
+            }
+            let position = self.0.positions.get(&(stream, partition));
+            let at = position
+                .filter(|position| position.generation == token.generation)
+                .map_or(0, |position| position.seq);
+            reached.raise(stream, partition, at);
+            behind |= at < seq;
+            let place = ParkedSeq {
+                stream,
+                partition,
+                generation: token.generation,
+                seq,
+            };
+            // Later events of a key wait behind its first that is parked, so if any event of the
+            // caller's command is parked, the last one is, and that is the one in the token.
+            if self.0.parked.contains(&place) {
+                parked.raise(stream, partition, seq);
+            }
+        }
+        match (behind, parked.seqs.is_empty()) {
+            (true, _) => Holding::Behind(reached),
+            (false, true) => Holding::All,
+            (false, false) => Holding::Parked(parked),
+        }
+    }
+}

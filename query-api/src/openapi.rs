@@ -1,0 +1,206 @@
+//! The API's description.
+
+use std::sync::OnceLock;
+
+use cartwright_service::problem::{FieldError, ProblemBody};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, Required,
+    Response, ResponseBuilder, Type,
+};
+use utoipa::{Modify, OpenApi};
+
+use crate::ask;
+use crate::routes::{carts, customers, orders, products, reports, search};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Cartwright query API",
+        description = "Reads. Eventually consistent: every answer says how fresh it is, and waits for a caller's own write when it is given the position token of the command."
+    ),
+    paths(
+        products::list,
+        products::product,
+        products::availability,
+        carts::cart,
+        orders::order,
+        orders::timeline,
+        customers::orders,
+        search::products,
+        reports::sales,
+    ),
+    components(schemas(ProblemBody, FieldError)),
+    modifiers(&Common)
+)]
+struct Api;
+
+/// The description, as JSON.
+#[must_use]
+pub fn json() -> &'static str {
+    static JSON: OnceLock<String> = OnceLock::new();
+    JSON.get_or_init(|| document().to_json().unwrap_or_default())
+}
+
+/// The description.
+#[must_use]
+pub fn document() -> Document {
+    Api::openapi()
+}
+
+/// What every operation takes and may answer, said once.
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut Document) {
+        for path in document.paths.paths.values_mut() {
+            if let Some(operation) = &mut path.get {
+                common(operation);
+            }
+        }
+    }
+}
+
+fn common(operation: &mut Operation) {
+    let parameters = operation.parameters.get_or_insert_default();
+    for (name, description) in [
+        (
+            "Cartwright-Position",
+            "A position token as a command's answer gave it: the read waits, bounded, until its views hold it",
+        ),
+        (
+            "Prefer",
+            "`wait=N`: wait at most N seconds for the position, and no longer than the service does",
+        ),
+        (
+            "If-None-Match",
+            "Entity tags of what the client has; only for reads by key",
+        ),
+    ] {
+        let parameter = ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(description))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+        parameters.push(parameter.build());
+    }
+    let responses = &mut operation.responses.responses;
+    if let Some(RefOr::T(ok)) = responses.get_mut("200") {
+        headers(ok);
+    }
+    if let Some(RefOr::T(not_found)) = responses.get_mut("404") {
+        headers(not_found);
+        let named = problem(&not_found.description);
+        not_found.content = named.content;
+    }
+    for (status, description) in [
+        (
+            "400",
+            "position_malformed, invalid_cursor: something cannot be read",
+        ),
+        (
+            "409",
+            "position_of_another_log: the token is of another generation of the log",
+        ),
+        ("410", "cursor_outdated: the list was built anew since"),
+        (
+            "422",
+            "invalid_field: a parameter breaks a rule; `errors` names it",
+        ),
+        (
+            "503",
+            "overloaded, store_unavailable, store_timeout: try again after Retry-After",
+        ),
+        (
+            "504",
+            "position_not_reached: the views did not get there in time, `reached` says how far they are; position_parked: an event was put aside",
+        ),
+    ] {
+        let response = RefOr::T(problem(description));
+        responses.entry(status.to_owned()).or_insert(response);
+    }
+}
+
+fn headers(response: &mut Response) {
+    for (name, description) in [
+        (
+            ask::AS_OF,
+            "The time up to which everything recorded is in the answer (RFC 3339)",
+        ),
+        (
+            ask::PROJECTION,
+            "The views behind the answer, each as name@version",
+        ),
+        (
+            ask::UNCOVERED,
+            "The parts of the token that none of these views consumes",
+        ),
+    ] {
+        let header = HeaderBuilder::new()
+            .description(Some(description))
+            .schema(ObjectBuilder::new().schema_type(Type::String));
+        response.headers.insert(name.to_string(), header.build());
+    }
+}
+
+fn problem(description: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", content.build())
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::routes;
+
+    #[test]
+    fn every_route_is_described_and_every_description_is_a_route() {
+        let routes: BTreeSet<String> = routes::table()
+            .into_iter()
+            .map(|(path, _)| path.to_owned())
+            .collect();
+        let described: BTreeSet<String> = document().paths.paths.into_keys().collect();
+        assert_eq!(described, routes);
+    }
+
+    #[test]
+    fn every_schema_that_is_referred_to_is_there() {
+        let document: serde_json::Value = serde_json::from_str(json()).unwrap();
+        let text = json();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let references = text.split("\"#/components/schemas/").skip(1);
+        let names: BTreeSet<&str> = references
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(
+            names.contains("Problem") && names.contains("Order"),
+            "{names:?}"
+        );
+        for name in names {
+            assert!(schemas.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_operation_says_what_it_may_refuse_and_how_fresh_it_is() {
+        let document: serde_json::Value = serde_json::from_str(json()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let responses = item["get"]["responses"].as_object().unwrap();
+            for status in ["200", "400", "422", "503", "504"] {
+                assert!(responses.contains_key(status), "{path} {status}");
+            }
+            assert!(
+                responses["200"]["headers"]["cartwright-as-of"].is_object(),
+                "{path}"
+            );
+            let parameters = item["get"]["parameters"].to_string();
+            assert!(parameters.contains("Cartwright-Position"), "{path}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Orders and what happened to them.
+
+use axum::extract::State;
+use axum::response::Response;
+use cartwright_events::OrderId;
+use cartwright_read_model::postgres;
+use cartwright_read_model::tables::projections::{ORDERS, TIMELINE};
+use cartwright_service::extract::{Path, Query};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::answers::{Order, Timeline, TimelineEvent};
+use crate::app::App;
+use crate::ask::Ask;
+use crate::cursor::{List, page};
+use crate::errors::Error;
+use crate::params::{MAX_LIMIT, NoParameters, limit};
+
+/// Parameters of a list that has no others.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageParameters {
+    /// Rows of a page. Default 50.
+    #[param(minimum = 1, maximum = 500)]
+    pub(super) limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+}
+
+/// An order with its lines, payments, shipments, returns and sums, as it is now.
+#[utoipa::path(get, path = "/v1/orders/{id}", tag = "orders",
+    params(("id" = String, Path, description = "The order: the id of the cart that it came from")),
+    responses((status = 200, body = Order), (status = 404, description = "order_not_found")))]
+pub async fn order(
+    State(app): State<App>,
+    Path(id): Path<OrderId>,
+    Query(NoParameters {}): Query<NoParameters>,
+    ask: Ask,
+) -> Result<Response, Error> {
+    let fresh = app.freshness.capture(&[&ORDERS], &ask).await?;
+    let by_key = &app.stores().by_key;
+    let view = by_key.run(by_key.views()?.order(id.as_str())).await?;
+    Ok(match view {
+        Some(view) => fresh.entity(&ask, view.order.row_seq, Order::from(view)),
+        None => fresh.not_found("order_not_found", format!("There is no order {id}")),
+    })
+}
+
+/// What happened to an order and, before that, to its cart, oldest first. Also for a cart that is
+/// no order yet, and for an id that only ever got money.
+#[utoipa::path(get, path = "/v1/orders/{id}/timeline", tag = "orders",
+    params(("id" = String, Path, description = "The order"), PageParameters),
+    responses((status = 200, body = Timeline),
+        (status = 404, description = "order_not_found: nothing ever happened to it")))]
+pub async fn timeline(
+    State(app): State<App>,
+    Path(id): Path<OrderId>,
+    Query(parameters): Query<PageParameters>,
+    ask: Ask,
+) -> Result<Response, Error> {
+    let limit = limit(parameters.limit, MAX_LIMIT)?;
+    let list = List::new("timeline", &TIMELINE, &[id.as_str()]);
+    let after: Option<(String, u64)> = list.after(parameters.cursor.as_deref())?;
+
+    let fresh = app.freshness.capture(&[&TIMELINE], &ask).await?;
+    let lease = app.stores().relational.lease().await?;
+    let from = after.as_ref().map(|(stream, seq)| (stream.as_str(), *seq));
+    let read = postgres::timeline(lease.client(), id.as_str(), from, limit + 1);
+    let rows = lease.run(read).await?;
+    if rows.is_empty() && after.is_none() {
+        return Ok(fresh.not_found("order_not_found", format!("There is no order {id}")));
+    }
+    let key = |last: &cartwright_read_model::rows::TimelineRow| (last.stream.clone(), last.seq);
+    let (rows, next_cursor) = page(&list, rows, limit, key);
+    Ok(fresh.ok(Timeline {
+        items: rows.into_iter().map(TimelineEvent::from).collect(),
+        next_cursor,
+    }))
+}

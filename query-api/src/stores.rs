@@ -1,0 +1,183 @@
+//! The two stores, each with its limits: how many reads at a time, how long for one.
+
+mod by_key;
+mod relational;
+
+pub use by_key::ByKey;
+pub use relational::{Lease, Relational};
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use cartwright_read_model::postgres::{load_positions, parked_seqs};
+use cartwright_read_model::{Projection, ReadModelError, Store};
+use metrics::{counter, histogram};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::Config;
+use crate::errors::StoreError;
+use crate::freshness::{Look, PositionSource};
+use crate::metric_names as names;
+
+/// How much longer than the store itself we wait for a statement: for a connection that went dead
+/// without a word.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The stores behind every read. Neither has to be there when the service boots.
+pub struct Stores {
+    /// Views by key.
+    pub by_key: ByKey,
+    /// Lists, search, timelines and reports.
+    pub relational: Relational,
+}
+
+impl Stores {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// A database URL that cannot be read.
+    pub fn new(config: &Config) -> Result<Self, ReadModelError> {
+        Ok(Self {
+            by_key: ByKey::new(&config.cassandra, &config.query),
+            relational: Relational::new(&config.postgres, &config.query)?,
+        })
+    }
+}
+
+impl PositionSource for Stores {
+    async fn look(&self, projection: &'static Projection) -> Result<Look, StoreError> {
+        match projection.store {
+            Store::Cassandra => {
+                let views = self.by_key.views()?;
+                let look = async {
+                    let positions = views.positions(projection).await?;
+                    Ok((positions, views.parked_seqs(projection).await?))
+                };
+                // Not among the reads that are limited: this is what tells them how things stand.
+                self.by_key.run_unlimited(look).await
+            }
+            Store::Postgres => {
+                let lease = self.relational.lease_unlimited().await?;
+                let look = async {
+                    let (client, version) = (lease.client(), projection.version);
+                    let positions = load_positions(client, projection, version).await?;
+                    Ok((positions, parked_seqs(client, projection, version).await?))
+                };
+                lease.run(look).await
+            }
+        }
+    }
+}
+
+/// Waits for a turn, up to `limit`.
+async fn turn(
+    permits: &Semaphore,
+    limit: Duration,
+    store: Store,
+) -> Result<SemaphorePermit<'_>, StoreError> {
+    match tokio::time::timeout(limit, permits.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(failed(StoreError::Busy(store))),
+    }
+}
+
+/// Runs one read with a limit on its time.
+async fn timed<T>(
+    store: Store,
+    limit: Duration,
+    read: impl Future<Output = Result<T, ReadModelError>>,
+) -> Result<T, StoreError> {
+    let began = Instant::now();
+    let result = tokio::time::timeout(limit + GRACE, read).await;
+    histogram!(names::STORE_SECONDS, "store" => store.name()).record(began.elapsed());
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(failed(classify(store, &error))),
+        Err(_) => Err(failed(StoreError::TimedOut(store))),
+    }
+}
+
+/// Counts and logs a failure; clients are told no more than its kind.
+fn failed(error: StoreError) -> StoreError {
+    let labels = [("store", error.store().name()), ("kind", error.kind())];
+    counter!(names::STORE_FAILURES, &labels).increment(1);
+    tracing::warn!(%error, "a store did not answer");
+    error
+}
+
+/// Whether the store will answer another time, and what it said.
+fn classify(store: Store, error: &ReadModelError) -> StoreError {
+    let reason = chain(error);
+    match error {
+        ReadModelError::Postgres(error) => match error.as_db_error() {
+            Some(db) => of_sql_state(store, db.code().code(), reason),
+            None => StoreError::Failed { store, reason },
+        },
+        ReadModelError::Pool { .. } | ReadModelError::Cassandra { .. } => {
+            StoreError::Failed { store, reason }
+        }
+        ReadModelError::Drift { .. } | ReadModelError::Type { .. } => {
+            StoreError::Broken { store, reason }
+        }
+    }
+}
+
+/// PostgreSQL's error classes that pass: connection (08), transaction rollback (40), resources (53),
+/// operator (57), system (58). A missing table (42P01) is one that the projector has yet to make.
+fn of_sql_state(store: Store, state: &str, reason: String) -> StoreError {
+    const QUERY_CANCELED: &str = "57014";
+    const UNDEFINED_TABLE: &str = "42P01";
+    match state.get(..2) {
+        _ if state == QUERY_CANCELED => StoreError::TimedOut(store),
+        _ if state == UNDEFINED_TABLE => StoreError::NotConnected { store, reason },
+        Some("08" | "40" | "53" | "57" | "58") => StoreError::Failed { store, reason },
+        _ => StoreError::Broken { store, reason },
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_does_not() {
+        let kind = |state| of_sql_state(Store::Postgres, state, String::new()).kind();
+        assert_eq!(kind("57014"), "timed_out");
+        assert_eq!(kind("42P01"), "not_connected");
+        assert_eq!(kind("57P01"), "failed", "the server is stopping");
+        assert_eq!(kind("53300"), "failed", "too many connections");
+        assert_eq!(kind("22003"), "broken", "a sum that does not fit");
+        assert_eq!(kind("42601"), "broken", "a mistake in our SQL");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_says_nothing_is_not_waited_for_long() {
+        let limit = Duration::from_millis(1);
+        let never = std::future::pending::<Result<(), ReadModelError>>();
+        let result = timed(Store::Cassandra, limit, never).await;
+        assert_eq!(result, Err(StoreError::TimedOut(Store::Cassandra)));
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_does_not_come_is_an_overload() {
+        let permits = Semaphore::new(1);
+        let limit = Duration::from_millis(5);
+        let _first = turn(&permits, limit, Store::Postgres).await.unwrap();
+        let second = turn(&permits, limit, Store::Postgres).await;
+        assert_eq!(second.err(), Some(StoreError::Busy(Store::Postgres)));
+    }
+}
