@@ -111,7 +111,7 @@ impl Part {
     pub fn stop_limit(self) -> Duration {
         Duration::from_secs(match self {
             // The first time, each Java part writes its class archive as it ends.
-            Part::Kafka | Part::Cassandra | Part::Registry => 30,
+            Part::Kafka | Part::Cassandra | Part::Registry => 45,
             Part::Postgres => 15,
             // Longer than a service's own limits for draining and stopping.
             _ => 30,

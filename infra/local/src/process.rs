@@ -87,6 +87,16 @@ impl Identity {
         self.gone_within(Duration::from_secs(10)).await;
     }
 
+    /// Waits a moment for the system to take an ended process off its list, which some containers never do.
+    pub async fn reaped(&self) {
+        const LIMIT: Duration = Duration::from_secs(2);
+        let deadline = Instant::now() + LIMIT;
+        while Self::look(self.pid).is_some_and(|(now, _)| now == *self) && Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until nothing of it is left, at most `limit`; whether that came to be.
     pub async fn gone_within(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;

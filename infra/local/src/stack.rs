@@ -335,10 +335,13 @@ impl Stack {
     /// [`StackError::Io`] when a pid file cannot be removed.
     pub async fn down(&self) -> Result<()> {
         let _lock = self.lock().await?;
+        let ours = process::processes_of(&self.config.state_dir);
         self.stop_parts(&Part::SERVICES).await?;
         self.stop_parts(&[Part::Registry]).await?;
         self.stop_parts(&[Part::Kafka, Part::Cassandra, Part::Postgres])
-            .await
+            .await?;
+        join_all(ours.iter().map(|(_, identity)| identity.reaped())).await;
+        Ok(())
     }
 
     async fn stop_parts(&self, parts: &[Part]) -> Result<()> {
