@@ -63,3 +63,21 @@ impl Default for CheckoutSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_set_has_its_default_and_what_is_not_known_is_refused() {
+        let settings: CheckoutSettings = serde_json::from_str(r#"{"max_lines": 7}"#).unwrap();
+        let expected = CheckoutSettings {
+            max_lines: 7,
+            ..CheckoutSettings::default()
+        };
+        assert_eq!(settings, expected);
+        assert!(serde_json::from_str::<CheckoutSettings>(r#"{"max_line": 7}"#).is_err());
+        assert!(serde_json::from_str::<InventorySettings>(r#"{"max_lines": 7}"#).is_err());
+        assert!(serde_json::from_str::<CatalogSettings>(r#"{"max_lines": 7}"#).is_err());
+    }
+}

@@ -53,3 +53,16 @@ impl CheckoutCommand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::CheckoutCommand;
+
+    #[test]
+    fn a_field_that_nobody_knows_is_refused() {
+        let known = r#"{"command":"remove_item","body":{"cart_id":"c","line":1}}"#;
+        assert!(serde_json::from_str::<CheckoutCommand>(known).is_ok());
+        let unknown = r#"{"command":"remove_item","body":{"cart_id":"c","line":1,"force":true}}"#;
+        assert!(serde_json::from_str::<CheckoutCommand>(unknown).is_err());
+    }
+}

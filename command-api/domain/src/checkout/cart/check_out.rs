@@ -48,7 +48,12 @@ pub(in crate::checkout) fn decide(
     let at = checks::business_time(*occurred_at, settings.allow_occurred_at, now)?;
     let done = cart.is_some_and(|cart| cart.stage == CartStage::CheckedOut);
     if let (true, Some(placed)) = (done, order.and_then(Order::placed)) {
-        return Ok((nothing(), order::checked_out(&order_id, placed)));
+        let mut accepted = order::checked_out(&order_id, placed);
+        let checked_out = cart.and_then(|cart| cart.checked_out.as_ref());
+        accepted
+            .earlier
+            .extend(checked_out.map(Cart::seqs).unwrap_or_default());
+        return Ok((nothing(), accepted));
     }
     let cart = open(cart, cart_id)?;
     if cart.lines.is_empty() {

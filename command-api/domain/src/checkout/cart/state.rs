@@ -185,43 +185,41 @@ impl Cart {
             CartEvent::ItemAdded(added) => self.add(event, added, seq)?,
             CartEvent::ItemQuantityChanged(e) => {
                 let line = self.known(event, e.line, &e.sku)?;
+                let before = line.total_minor();
                 must_be(event, "old_quantity", e.old_quantity, line.quantity)?;
-                line.quantity = e.quantity;
                 must_be(
                     event,
                     "unit_price_minor",
                     e.unit_price_minor,
                     line.unit_price_minor,
                 )?;
-                must_be(
+                line.quantity = e.quantity;
+                self.sum(
                     event,
-                    "line_total_minor",
-                    Some(e.line_total_minor),
-                    line.total_minor(),
+                    before,
+                    e.line,
+                    e.line_total_minor,
+                    e.cart_total_minor,
                 )?;
-                self.sum(event, e.cart_total_minor)?;
             }
             CartEvent::ItemRepriced(e) => {
                 let line = self.known(event, e.line, &e.sku)?;
-                must_be(
-                    event,
-                    "old_unit_price_minor",
-                    e.old_unit_price_minor,
-                    line.unit_price_minor,
-                )?;
+                let before = line.total_minor();
+                let old = line.unit_price_minor;
+                must_be(event, "old_unit_price_minor", e.old_unit_price_minor, old)?;
                 line.unit_price_minor = e.unit_price_minor;
-                must_be(
+                self.sum(
                     event,
-                    "line_total_minor",
-                    Some(e.line_total_minor),
-                    line.total_minor(),
+                    before,
+                    e.line,
+                    e.line_total_minor,
+                    e.cart_total_minor,
                 )?;
-                self.sum(event, e.cart_total_minor)?;
             }
             CartEvent::ItemRemoved(e) => {
-                self.known(event, e.line, &e.sku)?;
+                let before = self.known(event, e.line, &e.sku)?.total_minor();
                 self.lines.retain(|line| line.line != e.line);
-                self.sum(event, e.cart_total_minor)?;
+                self.sum(event, before, e.line, 0, e.cart_total_minor)?;
             }
             CartEvent::CheckedOut(e) => {
                 must_be(
@@ -258,12 +256,6 @@ impl Cart {
             unit_price_minor: added.unit_price_minor,
             source: added.price_source,
         };
-        must_be(
-            event,
-            "line_total_minor",
-            Some(added.line_total_minor),
-            line.total_minor(),
-        )?;
         self.next_line = self.next_line.saturating_add(1);
         self.lines.push(line);
         if event.occurred_at == self.created_at {
@@ -273,7 +265,13 @@ impl Cart {
                 with_item(self.created_content, &added.sku, added.quantity, quoted);
             self.created.add(event.version, seq);
         }
-        self.sum(event, added.cart_total_minor)
+        self.sum(
+            event,
+            Some(0),
+            added.line,
+            added.line_total_minor,
+            added.cart_total_minor,
+        )
     }
 
     fn known(&mut self, event: &Event, line: u32, sku: &Sku) -> Result<&mut CartLine, EvolveError> {
@@ -283,14 +281,25 @@ impl Cart {
             .ok_or_else(|| misfit(event, format!("there is no line {line} of {sku}")))
     }
 
-    /// The total is the sum of the lines, and the event must carry it.
-    fn sum(&mut self, event: &Event, carried: i64) -> Result<(), EvolveError> {
-        let sum = self
-            .lines
-            .iter()
-            .try_fold(0i64, |sum, line| sum.checked_add(line.total_minor()?));
-        must_be(event, "cart_total_minor", Some(carried), sum)?;
-        self.total_minor = carried;
+    /// The total stays the sum of the lines when `line`, which cost `before`, costs `line_total`; the
+    /// event must carry both.
+    fn sum(
+        &mut self,
+        event: &Event,
+        before: Option<i64>,
+        line: u32,
+        line_total: i64,
+        cart_total: i64,
+    ) -> Result<(), EvolveError> {
+        // A new line is the last one, and a changed one is rare: looked for from the end.
+        let line = self.lines.iter().rfind(|candidate| candidate.line == line);
+        let after = line.map_or(Some(0), CartLine::total_minor);
+        must_be(event, "line_total_minor", Some(line_total), after)?;
+        let sum = before
+            .and_then(|before| self.total_minor.checked_sub(before))
+            .and_then(|others| others.checked_add(line_total));
+        must_be(event, "cart_total_minor", Some(cart_total), sum)?;
+        self.total_minor = cart_total;
         Ok(())
     }
 

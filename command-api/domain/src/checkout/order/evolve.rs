@@ -59,6 +59,8 @@ impl Order {
         if self.placed.is_some() {
             return Err(misfit(event, "the order exists"));
         }
+        let id = event.aggregate_id.as_str();
+        must_be(event, "cart_id", body.cart_id.as_str(), id)?;
         let mut units = Some(0i64);
         let mut total = Some(0i64);
         let mut last = 0;

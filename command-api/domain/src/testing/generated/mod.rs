@@ -16,6 +16,7 @@ use steps::{SKUS, Step, any_step, is_once_for_ever};
 struct Done {
     step: Step,
     version: u64,
+    stream: Stream,
     seqs: Vec<u64>,
 }
 
@@ -97,6 +98,7 @@ impl Run {
             self.done.push(Done {
                 step: step.clone(),
                 version: accepted.version,
+                stream,
                 seqs,
             });
         }
@@ -129,7 +131,12 @@ impl Run {
             let accepted = outcome
                 .answer
                 .unwrap_or_else(|refused| panic!("{refused:?}: {:?}", done.step));
-            let seqs: Vec<u64> = accepted.earlier.iter().map(|(_, seq)| *seq).collect();
+            let seqs: Vec<u64> = accepted
+                .earlier
+                .iter()
+                .filter(|(stream, _)| *stream == done.stream)
+                .map(|(_, seq)| *seq)
+                .collect();
             assert_eq!(
                 (accepted.version, seqs),
                 (done.version, done.seqs),
