@@ -107,6 +107,8 @@ pub(crate) struct OrderLedger {
     refunded: i64,
     returned: i64,
     owed: i64,
+    /// What was said to be owed, event by event.
+    announced: i64,
 }
 
 impl OrderLedger {
@@ -165,6 +167,7 @@ impl OrderLedger {
                     "{event:?}"
                 );
                 self.owed = e.refund_due_minor;
+                self.announced = e.refund_due_minor;
             }
             OrderEvent::RefundDue(e) => {
                 assert!(e.amount_minor > 0, "{event:?}");
@@ -178,6 +181,7 @@ impl OrderLedger {
                     e.amount_minor
                 };
                 assert!(e.refund_due_minor >= more, "{event:?}");
+                self.announced += more;
                 self.owed = e.refund_due_minor;
             }
             OrderEvent::Shipped(e) => {
@@ -193,6 +197,7 @@ impl OrderLedger {
                 assert_eq!(charge, e.charge_minor, "{event:?}");
                 self.returned += charge;
                 assert!(e.returned_units <= self.shipped.values().sum(), "{event:?}");
+                self.announced += e.refund_due_minor - self.owed;
                 self.owed = e.refund_due_minor;
             }
             OrderEvent::Cancelled(e) => {
@@ -211,9 +216,14 @@ impl OrderLedger {
         }
     }
 
-    /// Between decisions, what is told to be owed is what must be.
+    /// Between decisions, what is told to be owed is what must be, and each part of it was announced
+    /// once.
     pub(crate) fn check(&self) {
-        assert_eq!(self.owed, self.due(), "{self:?}");
+        assert_eq!(
+            (self.owed, self.announced),
+            (self.due(), self.due()),
+            "{self:?}"
+        );
     }
 }
 

@@ -40,7 +40,7 @@ impl Run {
             shop.catalog(command).accepted();
             let command = ReceiveStock {
                 sku: sku(name),
-                quantity: 12,
+                quantity: [20, 10, 4, 2, 1][index],
                 reference: None,
             };
             shop.inventory(command).accepted();

@@ -1,10 +1,10 @@
 //! Cancelling, failing and expiring.
 
-use cartwright_events::Message;
 use cartwright_events::inventory::ReleaseReason;
 use cartwright_events::order::{
-    CancelReason, OrderCancelled, OrderExpired, OrderRefundDue, RefundDueReason,
+    CancelReason, OrderCancelled, OrderEvent, OrderExpired, OrderRefundDue, RefundDueReason,
 };
+use cartwright_events::{EventBody, Message};
 
 use crate::context::{BoundedContext, Decision};
 use crate::reason::Reason;
@@ -95,6 +95,18 @@ fn the_money_of_a_cancelled_order_is_owed_back() {
     );
     let accepted = shop.pay(refunded("p/rest", gbp(150))).accepted();
     assert_eq!(accepted.data["refund_due_minor"], 0);
+}
+
+#[test]
+fn what_was_owed_before_the_end_is_not_owed_twice() {
+    let mut shop = Shop::new();
+    shop.confirmed(vec![item("B", 1)]);
+    shop.pay(captured("p/1", gbp(260))).accepted();
+    let events = shop.when(cancel(Some("c1"))).decision.events;
+    let EventBody::Order(OrderEvent::RefundDue(due)) = &events[1].body else {
+        panic!("{events:?}")
+    };
+    assert_eq!((due.amount_minor, due.refund_due_minor), (250, 260));
 }
 
 #[test]

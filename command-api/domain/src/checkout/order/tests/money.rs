@@ -2,8 +2,8 @@
 
 use cartwright_events::EventBody;
 use cartwright_events::order::{
-    OrderPaid, OrderPaymentAuthorized, OrderPaymentCaptured, OrderPaymentRefunded, OrderRefundDue,
-    PaymentKind, RefundDueReason, RefundShare,
+    OrderEvent, OrderPaid, OrderPaymentAuthorized, OrderPaymentCaptured, OrderPaymentRefunded,
+    OrderRefundDue, PaymentKind, RefundDueReason, RefundShare,
 };
 
 use crate::context::BoundedContext;
@@ -257,6 +257,36 @@ fn a_refund_settles_what_is_owed_and_never_below_zero() {
     shop.pay(refunded("p/r400", gbp(300)))
         .then([refund(300, 400, 0)]);
     shop.pay(refunded("p/r100", gbp(100))).repeats(7, &[7]);
+}
+
+#[test]
+fn a_return_that_was_refunded_takes_no_more_refunds() {
+    let mut shop = Shop::new();
+    shop.shipped(vec![item("A", 1), item("B", 2)]);
+    for (name, line) in [("r1", 2), ("r2", 1)] {
+        shop.when(Return {
+            order_id: order_id("o"),
+            return_id: reference(name),
+            lines: lines(&[(line, 1)]),
+            restock: false,
+            occurred_at: None,
+        })
+        .accepted();
+    }
+    let mut shared = |operation: &str, amount_minor| {
+        let outcome = shop.pay(refunded(operation, gbp(amount_minor)));
+        let EventBody::Order(OrderEvent::PaymentRefunded(event)) = &outcome.decision.events[0].body
+        else {
+            panic!("{outcome:?}")
+        };
+        let shares = event.shares.iter();
+        shares
+            .map(|share| (share.line, share.amount_minor))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shared("p/1", 200), [(2, 200)]);
+    assert_eq!(shared("p/2", 60), [(1, 10), (2, 50)]);
+    assert_eq!(shared("p/3", 90), [(1, 90)]);
 }
 
 #[test]
