@@ -13,7 +13,7 @@ use cartwright_event_log::{EventLog, LogError};
 use cartwright_events::Context;
 use cartwright_events::codec::Codec;
 use cartwright_service::health::{Check, Readiness};
-use cartwright_shard::{ShardThread, SystemClock, spawn};
+use cartwright_shard::{SystemClock, spawn};
 
 use crate::config::{Command, Config};
 use crate::prices::{PriceTable, PriceThread, TableState};
@@ -142,49 +142,26 @@ impl<L: EventLog> Starter<'_, L> {
         let catalog_partitions = self.partitions(Context::Catalog)?;
         let inventory_partitions = self.partitions(Context::Inventory)?;
         let checkout_partitions = self.partitions(Context::Checkout)?;
-        let serves = |context| self.config.command.contexts.contains(&context);
+        let log_generation = self.config.shard.log_generation;
+        let prices = PriceTable::new(catalog_partitions, log_generation);
 
-        let prices = PriceTable::new(catalog_partitions, self.config.shard.log_generation);
-        let (catalog, inventory, checkout) = (
-            serves(Context::Catalog),
-            serves(Context::Inventory),
-            serves(Context::Checkout),
-        );
-        let catalog = match catalog {
-            true => Some(self.spawn(catalog_partitions, || Catalog {
-                settings: CatalogSettings::default(),
-            })?),
-            false => None,
-        };
+        let catalog = self.serve(readiness, catalog_partitions, || Catalog {
+            settings: CatalogSettings::default(),
+        })?;
         let settings = InventorySettings {
             inventory_partitions,
             checkout_partitions,
         };
-        let inventory = match inventory {
-            true => Some(self.spawn(inventory_partitions, || Inventory {
-                settings: settings.clone(),
-            })?),
-            false => None,
-        };
+        let inventory = self.serve(readiness, inventory_partitions, || Inventory {
+            settings: settings.clone(),
+        })?;
         let settings = self.config.checkout_settings(inventory_partitions);
-        let checkout = match checkout {
-            true => {
-                self.running.prices = Some(prices.follow(self.log.clone(), self.codec.clone())?);
-                report_prices(&prices, readiness.check("prices"));
-                Some(self.spawn(checkout_partitions, || {
-                    Checkout::new(settings.clone(), Arc::new(prices.clone()))
-                })?)
-            }
-            false => None,
-        };
-        if let Some(shards) = &catalog {
-            shards.report_to(readiness);
-        }
-        if let Some(shards) = &inventory {
-            shards.report_to(readiness);
-        }
-        if let Some(shards) = &checkout {
-            shards.report_to(readiness);
+        let checkout = self.serve(readiness, checkout_partitions, || {
+            Checkout::new(settings.clone(), Arc::new(prices.clone()))
+        })?;
+        if checkout.is_some() {
+            self.running.prices = Some(prices.follow(self.log.clone(), self.codec.clone())?);
+            report_prices(&prices, readiness.check("prices"));
         }
         let settings = self.config.command.clone();
         Ok(App(Arc::new(AppInner {
@@ -215,14 +192,19 @@ impl<L: EventLog> Starter<'_, L> {
         Ok(expected)
     }
 
-    fn spawn<B: BoundedContext>(
+    /// Starts the shards of a context, if it is configured here.
+    fn serve<B: BoundedContext>(
         &mut self,
+        readiness: &Readiness,
         partitions: u32,
         context: impl Fn() -> B,
-    ) -> Result<Shards<B::Command>, StartError> {
+    ) -> Result<Option<Shards<B::Command>>, StartError> {
+        if !self.config.command.contexts.contains(&B::CONTEXT) {
+            return Ok(None);
+        }
         let mut mailboxes = Vec::new();
         for partition in 0..partitions {
-            let shard: ShardThread<B::Command> = spawn(
+            let shard = spawn(
                 context(),
                 partition,
                 self.log.clone(),
@@ -231,11 +213,12 @@ impl<L: EventLog> Starter<'_, L> {
                 Arc::new(SystemClock),
             )?;
             mailboxes.push(shard.mailbox.clone());
-            self.running
-                .shards
-                .push(Box::new(move |limit| shard.stop(limit)));
+            let stop = move |limit| shard.stop(limit);
+            self.running.shards.push(Box::new(stop));
         }
-        Ok(Shards::new(B::CONTEXT, mailboxes))
+        let shards = Shards::new(B::CONTEXT, mailboxes);
+        shards.report_to(readiness);
+        Ok(Some(shards))
     }
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::call::Call;
 use crate::errors::Error;
+use crate::metric_names;
 use crate::shards::{ShardRef, Shards};
 
 /// Keeps ids derived from idempotency keys apart from every other use of such ids.
@@ -30,6 +31,22 @@ impl App {
         body: &impl Serialize,
     ) -> Result<Answer, Error> {
         let shard = shards.ok_or(Error::NotServed(context))?.of(key);
+        let decided = self.decide_at(&shard, command, call, body).await;
+        let labels = [
+            ("context", context.name().to_owned()),
+            ("outcome", outcome(&decided).to_owned()),
+        ];
+        metrics::counter!(metric_names::COMMANDS, &labels).increment(1);
+        decided
+    }
+
+    async fn decide_at<C: Send + 'static>(
+        &self,
+        shard: &ShardRef<'_, C>,
+        command: C,
+        call: &Call,
+        body: &impl Serialize,
+    ) -> Result<Answer, Error> {
         let command_id = Uuid::now_v7().to_string();
         telemetry::record_command_id(&command_id);
         let (reply, replied) = oneshot::channel();
@@ -42,7 +59,7 @@ impl App {
             deadline: Timestamp::now().plus_millis(self.settings.deadline_ms.cast_signed()),
             reply,
         };
-        submit(&shard, submission)?;
+        submit(shard, submission)?;
         let reply = tokio::time::timeout(self.settings.reply_wait(), replied).await;
         let state = || shard.mailbox.ownership().to_string();
         let unknown = |why: String| Error::Unknown {
@@ -55,10 +72,10 @@ impl App {
             Ok(Ok(Reply::KeyReused)) => Err(Error::KeyReused),
             Ok(Ok(Reply::DeadlinePassed)) => Err(Error::DeadlinePassed {
                 state: state(),
-                shard: shard.name,
+                shard: shard.name.clone(),
             }),
             Ok(Ok(Reply::Failed { reason })) => Err(Error::Failed {
-                shard: shard.name,
+                shard: shard.name.clone(),
                 reason,
             }),
             Ok(Ok(Reply::Unknown { reason })) => Err(unknown(reason)),
@@ -97,6 +114,20 @@ impl App {
             None => self.prices.loaded(limit).await?,
         }
         Ok(())
+    }
+}
+
+/// What is counted: a bounded set, since reasons are.
+fn outcome(decided: &Result<Answer, Error>) -> &str {
+    match decided {
+        Ok(_) => "accepted",
+        Err(Error::Rejected(rejection)) => &rejection.reason,
+        Err(Error::KeyReused) => "idempotency_key_reused",
+        Err(Error::MailboxFull { .. }) => "overloaded",
+        Err(Error::DeadlinePassed { .. }) => "deadline_passed",
+        Err(Error::ShardUnavailable { .. }) => "shard_unavailable",
+        Err(Error::Unknown { .. }) => "outcome_unknown",
+        Err(_) => "failed",
     }
 }
 

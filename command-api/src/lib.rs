@@ -11,6 +11,7 @@ pub mod call;
 pub mod config;
 mod dispatch;
 pub mod errors;
+pub mod metric_names;
 pub mod openapi;
 pub mod prices;
 pub mod routes;

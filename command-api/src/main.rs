@@ -39,10 +39,22 @@ async fn main() -> ExitCode {
         // Something was cut off; the log says what.
         Ok(false) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("cartwright-command-api: {error:#}");
+            eprintln!("cartwright-command-api: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes, leaving out those that it tells itself.
+fn one_line(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |line, cause| match line.as_str() {
+            "" => cause,
+            known if known.contains(&cause) => line,
+            known => format!("{known}: {cause}"),
+        })
 }
 
 /// Serves until told to stop. Returns whether everything ended within its limit.

@@ -57,7 +57,7 @@ pub fn document() -> OpenApi {
 struct Common;
 
 /// What can come back instead, by status.
-const PROBLEMS: [(&str, &str); 12] = [
+const PROBLEMS: [(&str, &str); 11] = [
     (
         "400",
         "The request cannot be read: `malformed_body`, `malformed_path`, `idempotency_key_missing`, `idempotency_key_malformed`, `position_malformed`",
@@ -77,10 +77,6 @@ const PROBLEMS: [(&str, &str); 12] = [
     (
         "422",
         "`invalid_field` with the fields and the rules, `idempotency_key_reused`, or a reason by name",
-    ),
-    (
-        "429",
-        "`too_many_requests`, from a gateway; repeat after `Retry-After` seconds",
     ),
     ("500", "`internal`: an error on our side"),
     (
@@ -189,7 +185,7 @@ fn problem(status: &str, description: &str) -> RefOr<utoipa::openapi::Response> 
     let mut response = ResponseBuilder::new()
         .description(text)
         .content(MEDIA_TYPE, content);
-    if matches!(status, "429" | "503") {
+    if status == "503" {
         response = response.header("Retry-After", header("Seconds", Type::Integer));
     }
     response.build().into()

@@ -5,6 +5,8 @@ use cartwright_events::partition::partition_of;
 use cartwright_service::health::Readiness;
 use cartwright_shard::{Mailbox, Ownership};
 
+use crate::metric_names;
+
 /// The mailboxes of a context that this process serves, by partition.
 #[derive(Debug)]
 pub struct Shards<C> {
@@ -50,15 +52,22 @@ impl<C: Send + 'static> Shards<C> {
         for (partition, mailbox) in (0..).zip(&self.mailboxes) {
             let check = readiness.check(format!("shard {}", shard_name(self.context, partition)));
             let mut changes = mailbox.ownership_changes();
+            let labels = [
+                ("context", self.context.name().to_owned()),
+                ("partition", partition.to_string()),
+            ];
+            let gauge = metrics::gauge!(metric_names::SHARD_SERVING, &labels);
             tokio::spawn(async move {
                 loop {
                     let ownership = changes.borrow_and_update().clone();
                     let serving = matches!(ownership, Ownership::Serving { .. });
                     check.set(serving, ownership.to_string());
+                    gauge.set(f64::from(u8::from(serving)));
                     if ownership.is_final() {
                         return;
                     }
                     if changes.changed().await.is_err() {
+                        gauge.set(0.0);
                         return check.not_ok("its thread has ended");
                     }
                 }

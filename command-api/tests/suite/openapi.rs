@@ -124,6 +124,11 @@ async fn the_index_leads_to_the_description() {
             .unwrap()
             .starts_with("3.")
     );
-    assert!(service.get("/metrics").await.text().contains("cartwright_"));
+    let metrics = service.get("/metrics").await;
+    assert!(
+        metrics.text().contains("cartwright_shard_serving"),
+        "{}",
+        metrics.text()
+    );
     assert_eq!(service.get("/livez").await.status, 200);
 }

@@ -11,6 +11,7 @@ use cartwright_events::catalog::{
     ProductCreated, ProductEvent, ProductPriceChanged, ProductRetired,
 };
 use cartwright_events::codec::Codec;
+use cartwright_events::wire::Wire;
 use cartwright_events::{Currency, Event, PositionToken, Sku, Stream, Timestamp};
 use serde_json::json;
 
@@ -136,6 +137,13 @@ async fn stopped_by(seq: u64, value: Vec<u8>) -> String {
     }
 }
 
+/// Bytes of a record's branches: a null for each that is not set, and the one that is.
+fn branches(body: &ProductEvent) -> usize {
+    let mut out = Vec::new();
+    body.encode(&mut out);
+    out.len()
+}
+
 #[tokio::test]
 async fn a_record_that_cannot_be_folded_stops_the_table() {
     let event = |sku: &str, body: ProductEvent| {
@@ -148,10 +156,10 @@ async fn a_record_that_cannot_be_folded_stops_the_table() {
         };
         Codec::fixed().encode_event(&event)
     };
+    // No branch is set that this version knows: the last three are the record's branches.
+    let head = event("mug", changed(600)).len() - branches(&changed(600));
     let mut newer = event("mug", changed(600));
-    let branches = newer.len();
-    // The record's last branch is set to a type that this version does not know: none of the known.
-    newer.truncate(branches.min(5 + 4 + 1 + 1));
+    newer.truncate(head);
     newer.extend([0; 3]);
     assert!(stopped_by(2, newer).await.contains("newer version"));
     assert!(
@@ -224,6 +232,7 @@ async fn a_cart_command_waits_for_the_position_that_it_gives() {
 async fn nothing_is_priced_before_the_table_is_loaded() {
     use cartwright_event_log::memory::Fault;
     let log = log();
+    write_event(&log, 0, 1, "mug", created(500));
     for _ in 0..10_000 {
         log.inject(Fault::ReaderError);
     }
