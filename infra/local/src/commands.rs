@@ -16,6 +16,10 @@ const NOT_RUNNING: u8 = 3;
 const SHOP_PROGRAM: &str = "cartwright-shop";
 const REPLAY_PROGRAM: &str = "cartwright-replay";
 
+/// How long an order of the demo waits for its money, in milliseconds.
+const DEMO_PAYMENT_DEADLINE_MS: u64 = 30_000;
+const PAYMENT_DEADLINE_SETTING: &str = "CARTWRIGHT__CHECKOUT__PAYMENT_DEADLINE_MS";
+
 fn stack(with_services: bool, progress: Progress) -> anyhow::Result<Stack> {
     let mut config = StackConfig::from_env()?;
     config.with_services = with_services;
@@ -201,24 +205,52 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
 
 /// `demo`
 pub async fn demo(args: &[String]) -> anyhow::Result<ExitCode> {
-    let stack = stack(true, Progress::for_stderr())?;
-    stack.up().await?;
-    let mut shop = shop_command(&stack, "demo", args);
-    shop.args([
-        "--bootstrap",
-        &stack.bootstrap(),
-        "--registry",
-        &stack.registry_url(),
-    ]);
-    exec(shop)
+    let mut config = StackConfig::from_env()?;
+    let shop = {
+        let stack = Stack::new(config.clone())?;
+        let mut shop = shop_command(&stack, "demo", args);
+        add_unless_given(&mut shop, args, "--bootstrap", stack.bootstrap());
+        add_unless_given(&mut shop, args, "--registry", stack.registry_url());
+        shop
+    };
+    if asks_for_help(args) {
+        return exec(shop);
+    }
+    // Some shoppers never pay: in a demo they are not waited for as long as otherwise.
+    config.service_env.insert(
+        Part::CommandApi,
+        vec![(
+            PAYMENT_DEADLINE_SETTING.to_owned(),
+            DEMO_PAYMENT_DEADLINE_MS.to_string(),
+        )],
+    );
+    Stack::with_progress(config, Progress::for_stderr())?
+        .up()
+        .await?;
+    // An interrupt ends the shop, which shares the terminal; the stack is still put back afterwards.
+    let _interrupts = tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
+    let program = shop.get_program().to_string_lossy().into_owned();
+    let mut child = tokio::process::Command::from(shop)
+        .spawn()
+        .with_context(|| program)?;
+    let ended = child.wait().await?;
+    stack(true, Progress::Silent)?.up().await?;
+    Ok(if ended.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn asks_for_help(args: &[String]) -> bool {
+    args.iter().any(|arg| arg == "--help" || arg == "-h")
 }
 
 /// `import`
 pub async fn import(args: &[String]) -> anyhow::Result<ExitCode> {
     let stack = stack(true, Progress::Silent)?;
     stack.check_base_port()?;
-    let asks_for_help = args.iter().any(|arg| arg == "--help" || arg == "-h");
-    if !asks_for_help {
+    if !asks_for_help(args) {
         for part in [Part::CommandApi, Part::QueryApi] {
             let status = stack.status_of(part).await;
             if status.state != PartState::Running {

@@ -1,5 +1,6 @@
 //! How each part is prepared and started.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use crate::part::Part;
 use crate::ports::Ports;
 use crate::postgres;
 use crate::preflight::{self, Java};
-use crate::process::Launch;
+use crate::process::{Identity, Launch};
 
 const KAFKA_FLAGS: &str = "-Xms512m -Xmx512m -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
     -Djava.awt.headless=true";
@@ -230,6 +231,22 @@ pub const REGISTRY_DATABASE: &str = "registry";
 /// The program of one of the project's own parts.
 pub fn service_program(config: &StackConfig, part: Part) -> PathBuf {
     config.program(&format!("cartwright-{part}"))
+}
+
+/// Variables with this prefix override a service's configuration file.
+const SETTING_PREFIX: &str = "CARTWRIGHT__";
+
+/// Why a running service has to be started again to be what this stack would start: a rebuild, or other settings in
+/// its environment. `None` when it is just that.
+pub fn outdated(config: &StackConfig, part: Part, running: &Identity) -> Option<&'static str> {
+    if running.runs_replaced_program() {
+        return Some("rebuilt since it started: starting it again");
+    }
+    let inherited = std::env::vars().filter(|(name, _)| name.starts_with(SETTING_PREFIX));
+    let mut wanted: BTreeMap<String, String> = inherited.collect();
+    wanted.extend(config.service_env.get(&part).into_iter().flatten().cloned());
+    (wanted != running.settings(SETTING_PREFIX))
+        .then_some("runs with other settings: starting it again")
 }
 
 fn service(config: &StackConfig, part: Part) -> Result<Launch> {

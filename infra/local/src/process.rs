@@ -3,6 +3,7 @@
 //! A pid alone proves nothing, since pids are used again. A process is ours when its start time and the boot it
 //! belongs to are those we noted, or when its environment carries the mark every part is started with.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -107,6 +108,15 @@ impl Identity {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         true
+    }
+
+    /// The settings it was started with: every variable of its environment that begins with `prefix`.
+    pub fn settings(&self, prefix: &str) -> BTreeMap<String, String> {
+        let environ = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        variables(&environ)
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 
     /// Whether the program it runs was replaced on disk since (a rebuild).
@@ -252,13 +262,18 @@ fn marked_part(pid: u32, state_dir: &Path) -> Option<Part> {
 
 /// The two marks in a process environment as `/proc/PID/environ` gives it.
 pub(crate) fn marks(environ: &[u8]) -> Option<(String, String)> {
-    let value_of = |name: &str| {
-        environ.split(|byte| *byte == 0).find_map(|entry| {
-            let (key, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
-            (key == name).then(|| value.to_owned())
-        })
+    let value_of = |wanted: &str| {
+        let found = variables(environ).find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| value.to_owned())
     };
     Some((value_of(STACK_MARK)?, value_of(PART_MARK)?))
+}
+
+/// Names and values of an environment as `/proc/PID/environ` gives it.
+fn variables(environ: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    environ
+        .split(|byte| *byte == 0)
+        .filter_map(|entry| std::str::from_utf8(entry).ok()?.split_once('='))
 }
 
 /// PostgreSQL's children write their title over their environment; they stay in the data folder.

@@ -16,6 +16,9 @@ const POSTGRES: &str = include_str!("../templates/postgresql.conf");
 /// The database and keyspace of the read model.
 pub const READ_MODEL_NAME: &str = "cartwright";
 
+/// How long carts and unpaid orders of the local stack live, in milliseconds: 30 days.
+const PATIENT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
 /// Writes every generated file into the state folder.
 ///
 /// # Errors
@@ -94,8 +97,12 @@ fn service_toml(config: &StackConfig, ports: Ports, part: Part) -> String {
         ports.postgres(),
         ports.cassandra(),
     );
-    // An import brings prices and times of its own; only the local stack believes them.
-    let command = "\n[command]\nallow_quoted_prices = true\nallow_occurred_at = true\n";
+    // An import brings prices and times of its own; only the local stack believes them. It may be interrupted and
+    // taken up days later: until then nothing of it expires.
+    let command = format!(
+        "\n[command]\nallow_quoted_prices = true\nallow_occurred_at = true\n\
+         \n[checkout]\ncart_idle_ms = {PATIENT_MS}\npayment_deadline_ms = {PATIENT_MS}\n"
+    );
     let body = match part {
         Part::CommandApi => format!("{kafka}{registry}{command}"),
         Part::Projector => format!("{kafka}{registry}{stores}"),

@@ -194,9 +194,12 @@ impl Stack {
             let known = process::read_pid_file(&self.config.pid_file(part));
             match known {
                 Some(identity) if identity.is_alive() => {
-                    if part.is_service() && identity.runs_replaced_program() {
-                        self.progress
-                            .step(part.name(), "rebuilt since it started: starting it again");
+                    let outdated = part
+                        .is_service()
+                        .then(|| launch::outdated(&self.config, part, &identity))
+                        .flatten();
+                    if let Some(reason) = outdated {
+                        self.progress.step(part.name(), reason);
                         identity.stop(part.stop_signal(), part.stop_limit()).await;
                         report.started.push(part);
                     } else {
