@@ -1,8 +1,9 @@
 //! Members of consumer groups.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 
 use super::cluster::Cluster;
@@ -11,20 +12,54 @@ use super::fetcher::Fetcher;
 use super::options::KafkaOptions;
 use crate::{GroupEvent, GroupReader, LogError, Start, TopicPartition};
 
+/// Session timeouts after which a wish to join that nobody answers is given up.
+/// A rebalance waits for dead members no longer than one of them.
+const REJOIN_AFTER_SESSIONS: u32 = 4;
+
 /// See [`GroupReader`].
 ///
 /// The eager protocol: a rebalance takes everything from everybody first. The
 /// group goes on only when the client has been told to assign or unassign, and
 /// that is done when the caller has answered the event: by `seek_all` after
 /// `Assigned`, by the next poll after `Revoked`.
+///
+/// A member that is out of the group for long joins anew with a fresh client:
+/// after a session that timed out while the coordinator moved, librdkafka has
+/// been seen to wait for ever.
 pub struct KafkaGroupReader {
     fetcher: Fetcher,
+    membership: Membership,
     request_timeout: Duration,
+    /// Since when the group has not answered a wish to join. An empty answer,
+    /// in a group with more members than partitions, is an answer.
+    joining_since: Option<Instant>,
     owned: Vec<TopicPartition>,
     /// Assigned, but without a start yet.
     awaits_start: bool,
     /// Revoked, and the caller was told.
     awaits_consent: bool,
+}
+
+/// What it takes to join.
+struct Membership {
+    config: ClientConfig,
+    cluster: Arc<Cluster>,
+    topics: Vec<String>,
+    rejoin_after: Duration,
+}
+
+impl Membership {
+    fn join(&self) -> Result<Fetcher, LogError> {
+        let fetcher = Fetcher::new(&self.config, &self.cluster)?;
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        fetcher
+            .consumer()?
+            .subscribe(&topics)
+            .map_err(|error| LogError::Configuration {
+                reason: error.to_string(),
+            })?;
+        Ok(fetcher)
+    }
 }
 
 impl KafkaGroupReader {
@@ -37,20 +72,38 @@ impl KafkaGroupReader {
         for topic in topics {
             cluster.partition_count(topic)?;
         }
-        let fetcher = Fetcher::new(&options.group_reader(group), cluster)?;
-        fetcher
-            .consumer()?
-            .subscribe(topics)
-            .map_err(|error| LogError::Configuration {
-                reason: error.to_string(),
-            })?;
+        let membership = Membership {
+            config: options.group_reader(group),
+            cluster: Arc::clone(cluster),
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            rejoin_after: options.session_timeout * REJOIN_AFTER_SESSIONS,
+        };
         Ok(Self {
-            fetcher,
+            fetcher: membership.join()?,
+            membership,
+            joining_since: Some(Instant::now()),
             request_timeout: options.request_timeout,
             owned: Vec::new(),
             awaits_start: false,
             awaits_consent: false,
         })
+    }
+
+    /// Joins with a fresh client when the group has not answered for long.
+    fn rejoin_if_forgotten(&mut self) -> Result<(), LogError> {
+        let forgotten = self
+            .joining_since
+            .is_some_and(|since| since.elapsed() > self.membership.rejoin_after);
+        if forgotten && !self.awaits_start {
+            tracing::warn!(
+                topics = ?self.membership.topics,
+                "the group has not answered for long; joining it anew"
+            );
+            self.fetcher.leave(self.request_timeout);
+            self.fetcher = self.membership.join()?;
+            self.joining_since = Some(Instant::now());
+        }
+        Ok(())
     }
 
     fn change(&mut self) -> Result<Option<GroupEvent>, LogError> {
@@ -63,6 +116,7 @@ impl KafkaGroupReader {
                 GroupEvent::Revoked(lost)
             }
             Some(Change::Assign(owned)) => {
+                self.joining_since = None;
                 self.owned.clone_from(&owned);
                 self.awaits_start = !owned.is_empty();
                 if owned.is_empty() {
@@ -80,7 +134,9 @@ impl GroupReader for KafkaGroupReader {
         if self.awaits_consent {
             self.awaits_consent = false;
             self.fetcher.unassign()?;
+            self.joining_since = Some(Instant::now());
         }
+        self.rejoin_if_forgotten()?;
         if let Some(event) = self.change()? {
             return Ok(event);
         }
