@@ -131,6 +131,9 @@ pub trait GroupReader: Send {
     /// Where to start. To be called after `Assigned` with all of its partitions
     /// (those left out are not read), and later with any assigned partition to
     /// read it again from elsewhere.
+    ///
+    /// On an error after `Assigned`, call it again or drop the reader: until one
+    /// of these is done the next rebalance of the whole group waits.
     fn seek_all(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), LogError>;
 
     /// As [`LogReader::position`].
