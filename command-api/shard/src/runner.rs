@@ -165,8 +165,8 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
         let commands = inputs.commands.len() as u64;
         let begun = Instant::now();
         let step = self.shard.step(inputs);
-        if commands > 0 {
-            let each = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX) / commands;
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(each) = micros.checked_div(commands) {
             let before = self.micros_per_command.load(Ordering::Relaxed);
             self.micros_per_command
                 .store((before * 7 + each) / 8, Ordering::Relaxed);

@@ -33,6 +33,20 @@ impl Answer {
         Ok(self)
     }
 
+    /// The answer itself, if the command was accepted, whichever success it is.
+    ///
+    /// # Errors
+    /// Shows what came instead.
+    pub fn accepted(self) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            self.status.is_success(),
+            "not accepted: {}: {}",
+            self.status,
+            self.text
+        );
+        Ok(self)
+    }
+
     /// The problem's code, or nothing.
     #[must_use]
     pub fn code(&self) -> &str {

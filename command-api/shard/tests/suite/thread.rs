@@ -95,7 +95,7 @@ fn a_full_mailbox_gives_the_command_back_with_a_time_to_retry() {
         }
         assert!(kept.len() < 1_000_000, "the mailbox has no limit");
     };
-    assert_eq!(full.value.command_id.starts_with("command-a"), true);
+    assert!(full.value.command_id.starts_with("command-a"));
     assert!((50..=30_000).contains(&full.retry_after_ms));
     drop(log);
     assert!(shard.stop(PATIENCE));

@@ -31,7 +31,7 @@ async fn receive_until(
                 .post_with(&path, json!({"quantity": 1}), &headers)
                 .await
                 .ok()?;
-            (answer.status == 200).then_some(())
+            answer.status.is_success().then_some(())
         })
         .await?;
         acknowledged += 1;
@@ -84,7 +84,7 @@ async fn last_receipt(api: &Api, sku: &str) -> anyhow::Result<String> {
             .post_with(&path, json!({"quantity": 1}), &headers)
             .await
             .ok()?;
-        answer.position.filter(|_| answer.status == 200)
+        answer.position.filter(|_| answer.status.is_success())
     })
     .await
 }
@@ -204,11 +204,11 @@ pub(crate) async fn a_second_owner_fences_the_first(stack: Arc<TestStack>) -> an
     newer
         .post_with(path, json!({"quantity": 1}), &headers)
         .await?
-        .expect(200)?;
+        .accepted()?;
     let again = newer
         .post_with(path, json!({"quantity": 1}), &headers)
         .await?
-        .expect(200)?;
+        .accepted()?;
     ensure!(
         on_hand(&newer, "FENCE", again.position.as_deref()).await? == 2,
         "applied once"
@@ -218,7 +218,7 @@ pub(crate) async fn a_second_owner_fences_the_first(stack: Arc<TestStack>) -> an
     stack.stack.start(Part::CommandApi).await?;
     api.post_with(path, json!({"quantity": 1}), &headers)
         .await?
-        .expect(200)?;
+        .accepted()?;
     ensure!(
         on_hand(&api, "FENCE", again.position.as_deref()).await? == 2,
         "still once"

@@ -25,7 +25,7 @@ pub(crate) async fn stock_product(
         json!({"quantity": quantity, "reference": "first"}),
     )
     .await?
-    .expect(200)?;
+    .accepted()?;
     Ok(created)
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn check_out(api: &Api, cart: &str) -> anyhow::Result<Answer> {
     let headers = [("Idempotency-Key", key.as_str()), ("Prefer", "wait=20")];
     api.post_with(&format!("/v1/carts/{cart}/checkout"), json!({}), &headers)
         .await?
-        .expect(200)
+        .accepted()
 }
 
 /// Reports a capture of `amount`.
@@ -79,26 +79,26 @@ pub(crate) async fn a_sale_from_product_to_report(stack: Arc<TestStack>) -> anyh
     ensure!(outcome.body["total_minor"] == 3750, "{}", outcome.text);
     capture(&api, "sale-1", "capture", gbp(3750))
         .await?
-        .expect(200)?;
+        .accepted()?;
     let shipped = api
         .post(
             "/v1/orders/sale-1/shipments",
             json!({"shipment_id": "ship-1"}),
         )
         .await?
-        .expect(200)?;
+        .accepted()?;
     let returned = api
         .post(
             "/v1/orders/sale-1/returns",
             json!({"return_id": "return-1", "lines": [{"line": 1, "quantity": 1}]}),
         )
         .await?
-        .expect(200)?;
+        .accepted()?;
     let refund = json!({"payment_id": "pay-sale-1", "operation_id": "refund", "kind": "refunded", "amount": gbp(1250)});
     let refunded = api
         .post("/v1/orders/sale-1/payments", refund)
         .await?
-        .expect(200)?;
+        .accepted()?;
     ensure!(
         refunded.body["version"].as_u64() > returned.body["version"].as_u64(),
         "versions grow"
@@ -216,7 +216,7 @@ pub(crate) async fn a_price_that_changed_is_a_conflict_with_both_prices(
     let outcome = api
         .post_with("/v1/carts/price-1/checkout", accepted, &headers)
         .await?
-        .expect(200)?;
+        .accepted()?;
     ensure!(outcome.body["total_minor"] == 2500, "{}", outcome.text);
     Ok(())
 }
@@ -255,16 +255,16 @@ pub(crate) async fn odd_money_is_recorded_and_due_for_refund(
     let api = stack.api();
     let unknown = capture(&api, "nobody-knows-me", "op-1", gbp(500))
         .await?
-        .expect(200)?;
+        .accepted()?;
     let product = stock_product(&api, "ODD", 1000, 5).await?;
     fill_cart(&api, "odd-1", "ODD", 1, product.position.as_deref()).await?;
     check_out(&api, "odd-1").await?;
     capture(&api, "odd-1", "op-1", gbp(1000))
         .await?
-        .expect(200)?;
+        .accepted()?;
     let twice = capture(&api, "odd-1", "op-2", gbp(1000))
         .await?
-        .expect(200)?;
+        .accepted()?;
     let other = capture(
         &api,
         "odd-1",
@@ -272,7 +272,7 @@ pub(crate) async fn odd_money_is_recorded_and_due_for_refund(
         json!({"amount_minor": 7, "currency": "EUR"}),
     )
     .await?
-    .expect(200)?;
+    .accepted()?;
     let order = api
         .get("/v1/orders/odd-1", other.position.as_deref())
         .await?
@@ -280,7 +280,7 @@ pub(crate) async fn odd_money_is_recorded_and_due_for_refund(
     ensure!(order.body["refund_due_minor"] == 1000, "{}", order.text);
     let repeat = capture(&api, "odd-1", "op-2", gbp(1000))
         .await?
-        .expect(200)?;
+        .accepted()?;
     ensure!(
         repeat.body["version"] == twice.body["version"],
         "a repeat answers with what happened then"
@@ -312,11 +312,7 @@ pub(crate) async fn duplicate_requests_have_one_effect(
     let headers = [("Idempotency-Key", "\"duplicate\"")];
     let receive = || api.post_with("/v1/stock/DUP/receipts", json!({"quantity": 5}), &headers);
     let (first, second, third) = tokio::join!(receive(), receive(), receive());
-    let (first, second, third) = (
-        first?.expect(200)?,
-        second?.expect(200)?,
-        third?.expect(200)?,
-    );
+    let (first, second, third) = (first?.accepted()?, second?.accepted()?, third?.accepted()?);
     ensure!(
         first == second && second == third,
         "byte for byte: {} / {}",
