@@ -102,7 +102,7 @@ fn sorted(value: Value) -> serde_yaml_ng::Value {
         Value::Null => serde_yaml_ng::Value::Null,
         Value::Number(number) => match number.as_i64() {
             Some(whole) => whole.into(),
-            None => number.as_f64().into(),
+            None => number.as_f64().unwrap_or_default().into(),
         },
     }
 }
