@@ -106,7 +106,7 @@ struct Retail {
     #[arg(long, value_name = "FILE", default_value = "retail-rejects.csv")]
     rejects: PathBuf,
     /// Most invoices in flight
-    #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
     /// What ids and references of this import start with
     #[arg(long, value_name = "TEXT", default_value = "retail")]
