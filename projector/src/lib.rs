@@ -18,6 +18,7 @@ mod fixed;
 pub mod metric_names;
 mod partition;
 mod plan;
+mod progress;
 mod runner;
 pub mod service;
 pub mod settings;
@@ -25,5 +26,6 @@ mod worker;
 
 pub use fixed::FixedPartitions;
 pub use plan::{Limits, Plan, UnknownProjection};
+pub use progress::{Applied, PartitionReport, Step};
 pub use runner::Runner;
-pub use worker::{Applied, PartitionReport, Step, Worker};
+pub use worker::Worker;

@@ -157,9 +157,27 @@ impl Partition {
         Ok(self.backlog.is_empty())
     }
 
+    /// Started, with nothing read that is not in the store.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.started && self.backlog.is_empty() && self.in_doubt.is_none() && !self.has_moved()
+    }
+
+    /// Everything recorded up to `now` has been read, up to the offset `read`.
+    pub(crate) fn is_current(&mut self, read: u64, now: Timestamp) {
+        self.next.next_offset = self.next.next_offset.max(read);
+        self.next.recorded_at = self.next.recorded_at.max(now);
+    }
+
+    fn has_moved(&self) -> bool {
+        match self.stored {
+            Some(stored) if stored.generation == self.next.generation => self.next != stored,
+            _ => self.next != beginning(self.next.generation),
+        }
+    }
+
     /// What was taken in since the last batch, if anything.
     pub(crate) fn cut(&mut self) -> Option<Cut> {
-        if self.pending.records == 0 {
+        if !self.has_moved() {
             return None;
         }
         let pending = std::mem::take(&mut self.pending);

@@ -73,6 +73,9 @@ pub struct Limits {
     pub retry_min: Duration,
     /// How long at most; the time doubles from try to try.
     pub retry_max: Duration,
+    /// How often a partition that has been read to its end says so with its position, so that its
+    /// rows count as fresh though nothing happens; `None`: never.
+    pub heartbeat: Option<Duration>,
     /// Keys that may be parked in one partition; with more the projection stops.
     pub max_parked_keys: usize,
 }
@@ -86,6 +89,7 @@ impl Default for Limits {
             poll: Duration::from_millis(200),
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(5),
+            heartbeat: Some(Duration::from_secs(2)),
             max_parked_keys: 1_000,
         }
     }

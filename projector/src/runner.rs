@@ -11,7 +11,8 @@ use cartwright_service::health::Check;
 use metrics::{counter, gauge, histogram};
 
 use crate::metric_names as names;
-use crate::worker::{Applied, PartitionReport, Step, Worker};
+use crate::progress::{Applied, PartitionReport, Step};
+use crate::worker::Worker;
 
 /// The thread of one projection.
 ///
@@ -119,8 +120,7 @@ impl Following {
             };
             self.forget_partitions();
             match end {
-                End::Asked => return,
-                End::ForGood => return,
+                End::Asked | End::ForGood => return,
                 End::Again => {}
             }
         }
@@ -134,8 +134,11 @@ impl Following {
             self.count(&worker.totals().since(&counted), 1.0);
             counted = worker.totals().clone();
             match step {
-                Step::Idle | Step::Applied(_) => self.report(worker, false),
-                Step::Rebalanced => self.report(worker, true),
+                Step::Idle | Step::Applied(_) => self.report(worker),
+                Step::Rebalanced => {
+                    self.forget_partitions();
+                    self.reported = None;
+                }
                 Step::Waiting { reason } => {
                     self.not_up(reason);
                     // Most waits take their time in the step; a refused connection does not.
@@ -187,19 +190,16 @@ impl Following {
         gauge!(names::UP, "projection" => self.name).set(up);
     }
 
-    /// Says how it stands, now and then, or at once when partitions came or went.
-    fn report<G: GroupReader>(&mut self, worker: &Worker<G>, now: bool) {
+    /// Says how it stands, now and then.
+    fn report<G: GroupReader>(&mut self, worker: &Worker<G>) {
         let due = self
             .reported
             .is_none_or(|last| last.elapsed() >= self.pace.report_every);
-        if !due && !now {
+        if !due || !worker.is_following() {
             return;
         }
         self.reported = Some(Instant::now());
         let partitions = worker.report();
-        if now {
-            self.forget_partitions();
-        }
         for partition in &partitions {
             self.gauges(partition);
         }

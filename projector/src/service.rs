@@ -190,6 +190,8 @@ fn postgres_options(settings: &Settings) -> PostgresOptions {
     let mut options = PostgresOptions::new(settings.postgres.url.expose());
     options.max_connections = settings.postgres.max_connections;
     options.connect_timeout = settings.postgres.connect_timeout();
+    let timeout_ms = settings.projector.postgres_statement_timeout_ms;
+    options.statement_timeout = Some(Duration::from_millis(timeout_ms));
     options
 }
 

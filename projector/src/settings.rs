@@ -53,6 +53,9 @@ pub struct Projector {
     pub retry_min_ms: u64,
     /// The same at most; it doubles from try to try. Default 5,000.
     pub retry_max_ms: u64,
+    /// How often a partition that has been read to its end says so with its position, so that reads
+    /// of it count as fresh though nothing happens; 0: never. Default 2,000.
+    pub heartbeat_ms: u64,
     /// Keys that may be parked in one partition; with more the projection stops. Default 1,000.
     pub max_parked_keys: usize,
     /// How often lag is measured. Default 2,000.
@@ -60,6 +63,8 @@ pub struct Projector {
     /// How long the projections may take to finish their batches when the process stops.
     /// Default 10,000.
     pub stop_limit_ms: u64,
+    /// How long PostgreSQL may take over one statement. Default 60,000.
+    pub postgres_statement_timeout_ms: u64,
     /// Writes that each projection keeps in flight at Cassandra. Default 128.
     pub cassandra_concurrency: usize,
     /// Replicas that have to answer. Default `local_quorum`.
@@ -107,9 +112,11 @@ impl Default for Projector {
             poll_ms: ms(limits.poll),
             retry_min_ms: ms(limits.retry_min),
             retry_max_ms: ms(limits.retry_max),
+            heartbeat_ms: limits.heartbeat.map_or(0, ms),
             max_parked_keys: limits.max_parked_keys,
             report_interval_ms: 2_000,
             stop_limit_ms: 10_000,
+            postgres_statement_timeout_ms: 60_000,
             cassandra_concurrency: 128,
             cassandra_consistency: Consistency::LocalQuorum,
             cassandra_replication_factor: 1,
@@ -129,6 +136,7 @@ impl Projector {
             poll: Duration::from_millis(self.poll_ms),
             retry_min: Duration::from_millis(self.retry_min_ms),
             retry_max: Duration::from_millis(self.retry_max_ms),
+            heartbeat: (self.heartbeat_ms > 0).then(|| Duration::from_millis(self.heartbeat_ms)),
             max_parked_keys: self.max_parked_keys,
         }
     }
@@ -151,6 +159,10 @@ impl Projector {
             ("poll_ms", self.poll_ms as usize),
             ("retry_min_ms", self.retry_min_ms as usize),
             ("retry_max_ms", self.retry_max_ms as usize),
+            (
+                "postgres_statement_timeout_ms",
+                self.postgres_statement_timeout_ms as usize,
+            ),
             ("cassandra_timeout_ms", self.cassandra_timeout_ms as usize),
         ];
         for (key, value) in positive {

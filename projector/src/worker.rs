@@ -4,70 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::{GroupEvent, GroupReader, LogError, Record, Start, TopicPartition};
+use cartwright_events::Timestamp;
 use cartwright_events::codec::Codec;
-use cartwright_read_model::Position;
 use cartwright_sinks::{Sink, SinkError};
 
 use crate::partition::{Cut, Halt, Partition};
 use crate::plan::{Limits, Plan};
-
-/// What a step did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// There was nothing to do for the time of a poll.
-    Idle,
-    /// Partitions came or went.
-    Rebalanced,
-    /// Records were applied, with their position.
-    Applied(Applied),
-    /// Something outside does not answer. Nothing is lost or skipped; the next step tries again.
-    Waiting {
-        /// What it waits for.
-        reason: String,
-    },
-    /// The projection must not go on: drop the worker. It would stop at the same place again until
-    /// somebody has acted.
-    Stopped {
-        /// Why.
-        reason: String,
-    },
-    /// The log's client is of no more use: drop the worker and make another.
-    Failed {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// What was applied in a step.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Records, whatever became of them.
-    pub records: usize,
-    /// Records that the projection has no use for.
-    pub dropped: usize,
-    /// Row operations.
-    pub rows: usize,
-    /// Records that were put aside.
-    pub parked: usize,
-    /// Batches.
-    pub batches: usize,
-    /// Time spent in the sink.
-    pub took: Duration,
-}
-
-/// How a partition stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionReport {
-    /// The partition.
-    pub at: TopicPartition,
-    /// What has been applied; `None` before the first batch.
-    pub position: Option<Position>,
-    /// Keys that are parked.
-    pub parked_keys: usize,
-    /// Offsets between the reader's position and the end of the partition, control records
-    /// included; `None` when the log could not be asked.
-    pub behind: Option<u64>,
-}
+use crate::progress::{Applied, PartitionReport, Step};
 
 /// The pipeline of one projection: group reader, codec, fold, sink.
 pub struct Worker<G> {
@@ -77,11 +20,14 @@ pub struct Worker<G> {
     codec: Codec,
     sink: Box<dyn Sink>,
     prepared: bool,
+    /// Whether the group has dealt its partitions out since the worker was made.
+    joined: bool,
     partitions: BTreeMap<TopicPartition, Partition>,
     totals: Applied,
     /// Set while something outside does not answer: how long to wait before the next try.
     backoff: Option<Duration>,
     paused: bool,
+    heartbeat: Instant,
 }
 
 impl<G: GroupReader> Worker<G> {
@@ -95,10 +41,12 @@ impl<G: GroupReader> Worker<G> {
             codec,
             sink,
             prepared: false,
+            joined: false,
             partitions: BTreeMap::new(),
             totals: Applied::default(),
             backoff: None,
             paused: false,
+            heartbeat: Instant::now(),
         }
     }
 
@@ -120,6 +68,11 @@ impl<G: GroupReader> Worker<G> {
             Err(Halt::Stop(reason)) => Step::Stopped { reason },
             Err(Halt::Fail(reason)) => Step::Failed { reason },
         }
+    }
+
+    /// Whether it takes part in its group and reads every partition that it was given, be it none.
+    pub fn is_following(&self) -> bool {
+        self.joined && self.partitions.values().all(|each| each.started)
     }
 
     /// Everything applied since the worker was made.
@@ -165,6 +118,7 @@ impl<G: GroupReader> Worker<G> {
         self.resume()?;
         let rebalanced = self.gather()?;
         self.process()?;
+        self.say_what_is_read_to_its_end()?;
         let applied = self.totals.since(&before);
         Ok(match (applied.records, rebalanced) {
             (0, true) => Step::Rebalanced,
@@ -177,8 +131,9 @@ impl<G: GroupReader> Worker<G> {
     fn hold(&mut self, backoff: Duration) -> Result<(), Halt> {
         if !self.paused {
             let started: Vec<_> = self.started().cloned().collect();
-            self.reader.pause(&started).map_err(halt_of_log)?;
-            self.paused = true;
+            // Where it cannot be paused (lost, or the log is away), the poll tells what has happened,
+            // and a record that it brings is kept.
+            self.paused = self.reader.pause(&started).is_ok();
         }
         let event = self.reader.poll(1, backoff).map_err(halt_of_log)?;
         self.hear(event).map(drop)
@@ -250,6 +205,7 @@ impl<G: GroupReader> Worker<G> {
                 // Whatever was owned before was revoked first; nothing is kept from then.
                 self.partitions.clear();
                 self.paused = false;
+                self.joined = true;
                 for at in assigned {
                     let partition = Partition::new(&self.plan, at.clone())?;
                     self.partitions.insert(at, partition);
@@ -278,6 +234,39 @@ impl<G: GroupReader> Worker<G> {
         {
             partition.backlog.push_back(record);
         }
+    }
+
+    /// Moves the positions of partitions that have nothing more to read to the present time.
+    fn say_what_is_read_to_its_end(&mut self) -> Result<(), Halt> {
+        let due = |every| self.heartbeat.elapsed() >= every;
+        if !self.limits.heartbeat.is_some_and(due) {
+            return Ok(());
+        }
+        self.heartbeat = Instant::now();
+        for partition in self
+            .partitions
+            .values_mut()
+            .filter(|each| each.is_at_rest())
+        {
+            // Asked for in this order: what was recorded by then lies before the end.
+            let now = Timestamp::now();
+            let Ok((_, end)) = self.reader.watermarks(&partition.at) else {
+                continue;
+            };
+            match self.reader.position(&partition.at) {
+                Ok(read) if read >= end => partition.is_current(read, now),
+                _ => continue,
+            }
+            let work = Work {
+                plan: &self.plan,
+                limits: &self.limits,
+                codec: &self.codec,
+                sink: self.sink.as_mut(),
+                totals: &mut self.totals,
+            };
+            work.drain(partition)?;
+        }
+        Ok(())
     }
 
     /// Takes in and applies everything that was read. A partition that must stop does so after
@@ -348,29 +337,6 @@ impl Work<'_> {
                 Err(halt_of(error))
             }
             Err(error @ SinkError::Fatal { .. }) => Err(halt_of(error)),
-        }
-    }
-}
-
-impl Applied {
-    fn count(&mut self, cut: &Cut) {
-        self.records += cut.records;
-        self.dropped += cut.dropped;
-        self.rows += cut.batch.ops.len();
-        self.parked += cut.batch.parked.len();
-        self.batches += 1;
-    }
-
-    /// What has been added since.
-    #[must_use]
-    pub fn since(&self, before: &Applied) -> Applied {
-        Applied {
-            records: self.records - before.records,
-            dropped: self.dropped - before.dropped,
-            rows: self.rows - before.rows,
-            parked: self.parked - before.parked,
-            batches: self.batches - before.batches,
-            took: self.took.saturating_sub(before.took),
         }
     }
 }

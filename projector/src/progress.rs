@@ -1,0 +1,89 @@
+//! What a worker tells of its progress.
+
+use std::time::Duration;
+
+use cartwright_event_log::TopicPartition;
+use cartwright_read_model::Position;
+
+use crate::partition::Cut;
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// There was nothing to do for the time of a poll.
+    Idle,
+    /// Partitions came or went.
+    Rebalanced,
+    /// Records were applied, with their position.
+    Applied(Applied),
+    /// Something outside does not answer. Nothing is lost or skipped; the next step tries again.
+    Waiting {
+        /// What it waits for.
+        reason: String,
+    },
+    /// The projection must not go on: drop the worker. It would stop at the same place again until
+    /// somebody has acted.
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+    /// The log's client is of no more use: drop the worker and make another.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What was applied in a step.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Records, whatever became of them.
+    pub records: usize,
+    /// Records that the projection has no use for.
+    pub dropped: usize,
+    /// Row operations.
+    pub rows: usize,
+    /// Records that were put aside.
+    pub parked: usize,
+    /// Batches.
+    pub batches: usize,
+    /// Time spent in the sink.
+    pub took: Duration,
+}
+
+/// How a partition stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionReport {
+    /// The partition.
+    pub at: TopicPartition,
+    /// What has been applied; `None` before the first batch.
+    pub position: Option<Position>,
+    /// Keys that are parked.
+    pub parked_keys: usize,
+    /// Offsets between the reader's position and the end of the partition, control records
+    /// included; `None` when the log could not be asked.
+    pub behind: Option<u64>,
+}
+
+impl Applied {
+    pub(crate) fn count(&mut self, cut: &Cut) {
+        self.records += cut.records;
+        self.dropped += cut.dropped;
+        self.rows += cut.batch.ops.len();
+        self.parked += cut.batch.parked.len();
+        self.batches += 1;
+    }
+
+    /// What has been added since.
+    #[must_use]
+    pub fn since(&self, before: &Applied) -> Applied {
+        Applied {
+            records: self.records - before.records,
+            dropped: self.dropped - before.dropped,
+            rows: self.rows - before.rows,
+            parked: self.parked - before.parked,
+            batches: self.batches - before.batches,
+            took: self.took.saturating_sub(before.took),
+        }
+    }
+}

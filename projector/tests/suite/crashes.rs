@@ -1,0 +1,168 @@
+//! Killed at any moment and started again, the rows are those of one clean run.
+
+use std::sync::{Arc, Mutex};
+
+use cartwright_events::{Event, Stream};
+use cartwright_projector::Step;
+use cartwright_read_model::PositionKey;
+use cartwright_sinks::{
+    Batch, Loaded, MemoryFault, MemorySink, MemoryStore, Semantics, Sink, SinkError,
+};
+use proptest::prelude::*;
+
+use crate::history::{History, Numbers, price_changed, product_created};
+use crate::setup::{SUBJECTS, TestLog, rows, run};
+
+#[test]
+fn one_run_shows_every_event() {
+    let history = History::new(1, 30);
+    let log = TestLog::with(&history.events);
+    let timeline = log.project("timeline", Semantics::Transactional);
+    assert_eq!(rows(&timeline, "timeline").len(), history.events.len());
+    let created = |event: &&Event| event.body.type_name() == "OrderCreated";
+    let orders = history.of(Stream::Order).filter(created).count();
+    let store = log.project("orders", Semantics::CellTimes);
+    let of_orders = |row: &&cartwright_read_model::Row| row.table.name == "orders";
+    assert_eq!(
+        rows(&store, "orders").iter().filter(of_orders).count(),
+        orders
+    );
+}
+
+#[test]
+fn both_ways_of_storing_end_with_the_same_rows() {
+    let log = TestLog::with(&History::new(2, 30).events);
+    for (name, _) in SUBJECTS {
+        let one = log.project(name, Semantics::Transactional);
+        let other = log.project(name, Semantics::CellTimes);
+        assert_eq!(rows(&one, name), rows(&other, name), "{name}");
+    }
+}
+
+#[test]
+fn a_worker_killed_after_every_number_of_steps_loses_and_doubles_nothing() {
+    let log = TestLog::with(&History::new(3, 12).events);
+    for (name, semantics) in SUBJECTS {
+        let whole = rows(&log.project(name, semantics), name);
+        for steps in 1..12 {
+            let store = MemoryStore::new(semantics);
+            // Each life gets that many steps, and at least one that applies something.
+            for _ in 0..1_000 {
+                let mut worker = log.worker(name, &store);
+                let mut last = worker.step();
+                for _ in 0..steps {
+                    last = worker.step();
+                }
+                if last == Step::Idle {
+                    break;
+                }
+            }
+            assert_eq!(run(&mut log.worker(name, &store)), Step::Idle);
+            assert_eq!(rows(&store, name), whole, "{name}, {steps} steps a life");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_store_that_fails_anywhere_ends_with_the_rows_of_one_run(
+        seed in any::<u64>(), subject in 0..SUBJECTS.len(),
+    ) {
+        let (name, semantics) = SUBJECTS[subject];
+        let mut numbers = Numbers::new(seed);
+        let mut events = History::new(seed, 8).events;
+        events.extend([product_created("a", 5), price_changed("a", 2, 6), product_created("b", 7)]);
+        let log = TestLog::with(&events);
+        let whole = rows(&log.project(name, semantics), name);
+        let store = MemoryStore::new(semantics);
+        for _ in 0..12 {
+            for _ in 0..numbers.below(4) {
+                store.inject(match numbers.below(3) {
+                    0 => MemoryFault::AnswerLost,
+                    _ => MemoryFault::AfterRows(numbers.below(6) as usize),
+                });
+            }
+            let mut worker = log.worker(name, &store);
+            for _ in 0..numbers.below(9) {
+                worker.step();
+            }
+        }
+        prop_assert_eq!(run(&mut log.worker(name, &store)), Step::Idle);
+        prop_assert_eq!(rows(&store, name), whole);
+    }
+}
+
+/// Runs something before the first batch reaches the store.
+struct Interrupted {
+    inner: MemorySink,
+    before: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+}
+
+impl Sink for Interrupted {
+    fn prepare(&mut self) -> Result<(), SinkError> {
+        self.inner.prepare()
+    }
+
+    fn load(&mut self, key: &PositionKey, generation: u32) -> Result<Loaded, SinkError> {
+        self.inner.load(key, generation)
+    }
+
+    fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {
+        let before = self.before.lock().expect("no panic").take();
+        if let Some(before) = before {
+            before();
+        }
+        self.inner.apply(batch)
+    }
+}
+
+#[test]
+fn a_worker_that_has_lost_its_partition_changes_nothing() {
+    for (name, semantics) in SUBJECTS {
+        let log = TestLog::with(&History::new(4, 15).events);
+        let whole = rows(&log.project(name, semantics), name);
+        let store = MemoryStore::new(semantics);
+        // While the first worker holds its first batch, another takes over and does everything.
+        let mut successor = log.worker(name, &store);
+        let takes_over = move || assert_eq!(run(&mut successor), Step::Idle);
+        let sink = Interrupted {
+            inner: MemorySink::new(store.clone(), 1),
+            before: Arc::new(Mutex::new(Some(Box::new(takes_over)))),
+        };
+        let mut late = log.worker_with(name, Box::new(sink));
+        assert_eq!(run(&mut late), Step::Idle, "{name}");
+        assert_eq!(rows(&store, name), whole, "{name}");
+    }
+}
+
+#[test]
+fn a_store_that_is_down_is_waited_for_and_nothing_is_parked() {
+    let log = TestLog::with(&History::new(5, 10).events);
+    for (name, semantics) in SUBJECTS {
+        let store = MemoryStore::new(semantics);
+        let mut worker = log.worker(name, &store);
+        store.set_down(true);
+        for _ in 0..5 {
+            let step = worker.step();
+            assert!(
+                !matches!(step, Step::Applied(_) | Step::Stopped { .. }),
+                "{step:?}"
+            );
+        }
+        store.set_down(false);
+        worker.step();
+        store.set_down(true);
+        for _ in 0..5 {
+            assert!(matches!(worker.step(), Step::Waiting { .. }));
+        }
+        store.set_down(false);
+        assert_eq!(run(&mut worker), Step::Idle);
+        assert_eq!(
+            rows(&store, name),
+            rows(&log.project(name, semantics), name)
+        );
+        assert!(worker.report().iter().all(|each| each.parked_keys == 0));
+    }
+}

@@ -1,0 +1,9 @@
+//! The pipeline over the log and the stores in memory.
+
+mod crashes;
+mod history;
+mod parking;
+mod real;
+mod rebalance;
+mod setup;
+mod stops;
