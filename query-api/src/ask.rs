@@ -8,6 +8,7 @@ use cartwright_events::PositionToken;
 use http::header::IF_NONE_MATCH;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
+use tokio::time::Instant;
 
 use crate::errors::Error;
 
@@ -25,14 +26,28 @@ pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The head of a read's request.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Ask {
+    /// When it came: waits are counted from there.
+    pub arrived: Instant,
     /// What the answer must know of.
     pub position: Option<PositionToken>,
     /// How long the client prefers to wait for that.
     pub wait: Option<Duration>,
     /// Entity tags of what the client has; `*` among them stands for any.
     pub known_tags: Vec<String>,
+}
+
+/// A request that asks for nothing special, arriving now.
+impl Default for Ask {
+    fn default() -> Self {
+        Self {
+            arrived: Instant::now(),
+            position: None,
+            wait: None,
+            known_tags: Vec::new(),
+        }
+    }
 }
 
 impl Ask {
@@ -50,6 +65,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Ask {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         Ok(Self {
+            arrived: Instant::now(),
             position: position(&parts.headers)?,
             wait: preferred_wait(&parts.headers),
             known_tags: known_tags(&parts.headers),

@@ -161,8 +161,9 @@ impl From<Error> for Problem {
                 asked,
                 reached,
                 waited,
-            } => Problem::gateway_timeout(
+            } => behind(
                 "position_not_reached",
+                "The view does not hold the position yet",
                 format!(
                     "The view {projection} does not hold the position yet; it has reached {reached}"
                 ),
@@ -179,8 +180,9 @@ impl From<Error> for Problem {
                 projection,
                 asked,
                 parked,
-            } => Problem::gateway_timeout(
+            } => behind(
                 "position_parked",
+                "The view has put the event aside",
                 format!("The view {projection} has put {parked} aside; somebody has to look at it"),
             )
             .with("asked", asked.to_string())
@@ -212,6 +214,10 @@ impl From<Error> for Problem {
             Error::Store(error) => store(&error),
         }
     }
+}
+
+fn behind(code: &'static str, title: &'static str, detail: String) -> Problem {
+    Problem::new(StatusCode::GATEWAY_TIMEOUT, code, title).detail(detail)
 }
 
 fn store(error: &StoreError) -> Problem {

@@ -114,7 +114,7 @@ impl<S: PositionSource> Freshness<S> {
             let most = self.settings.position_wait();
             let wait = ask.wait.map_or(most, |wait| wait.min(most));
             fresh.wait_applied = ask.wait.map(|_| wait);
-            deadline = Some((token, Instant::now() + wait));
+            deadline = Some((token, ask.arrived + wait));
         }
         let mut as_of = Vec::with_capacity(views.len());
         for view in views {

@@ -17,7 +17,7 @@ pub const STALENESS_SECONDS: &str = "cartwright_query_staleness_seconds";
 pub const STORE_SECONDS: &str = "cartwright_query_store_seconds";
 
 /// Counter: reads that a store did not answer, by `store` and `kind` (`not_connected`, `busy`,
-/// `timed_out`, `failed`).
+/// `timed_out`, `failed`, `broken`).
 pub const STORE_FAILURES: &str = "cartwright_query_store_failures_total";
 
 /// Says what they are, for `/metrics`.

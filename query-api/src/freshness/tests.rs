@@ -150,11 +150,11 @@ async fn a_wait_ends_with_what_was_reached_and_no_later_than_asked() {
             ..settings()
         };
         let views = Freshness::new(fake.clone(), settings);
+        let began = Instant::now();
         let ask = Ask {
             wait: wait_s.map(Duration::from_secs),
             ..ask("g1:o0=7,o3=1")
         };
-        let began = Instant::now();
         let result = views.capture(&[&ORDERS], &ask).await;
         assert_eq!(reached(result), "g1:o0=6,o3=0");
         let waited = began.elapsed();

@@ -61,12 +61,15 @@ pub async fn availability(
     Query(NoParameters {}): Query<NoParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.freshness.capture(&[&STOCK, &PRODUCTS], &ask).await?;
+    let fresh = app.freshness.capture(&[&STOCK], &ask).await?;
     let by_key = &app.stores().by_key;
     let views = by_key.views()?;
     if let Some(row) = by_key.run(views.stock(sku.as_str())).await? {
         return Ok(fresh.entity(&ask, row.row_seq, Availability::from(row)));
     }
+    // Whether there is such a product is for the catalog to say, which then has to hold its part of
+    // the position too.
+    let fresh = app.freshness.capture(&[&STOCK, &PRODUCTS], &ask).await?;
     Ok(match by_key.run(views.product(sku.as_str())).await? {
         Some(row) => fresh.entity(&ask, 0, Availability::none(row.sku)),
         None => fresh.not_found("product_not_found", format!("There is no product {sku}")),

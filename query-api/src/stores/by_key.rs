@@ -83,9 +83,9 @@ impl ByKey {
     /// # Errors
     /// What stands in the way.
     pub async fn probe(&self) -> Result<(), ReadModelError> {
-        let connect = async || connect(&self.options).await.map(Arc::new);
+        let connect = || async { connect(&self.options).await.map(Arc::new) };
         let session = self.session.get_or_try_init(connect).await?;
-        let prepare = async || Views::prepare(Arc::clone(session), &self.options.keyspace).await;
+        let prepare = || Views::prepare(Arc::clone(session), &self.options.keyspace);
         let views = self.views.get_or_try_init(prepare).await?;
         views.positions(&projections::PRODUCTS).await.map(|_| ())
     }
