@@ -18,7 +18,9 @@ use crate::plan::TopicState;
 use crate::topology::Topic;
 
 /// The longest that one request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest that the first answer of the brokers may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// The longest that a new topic may take to get its leaders.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(50);
@@ -86,7 +88,7 @@ impl Cluster {
         let metadata = self
             .admin
             .inner()
-            .fetch_metadata(None, REQUEST_TIMEOUT)
+            .fetch_metadata(None, CONNECT_TIMEOUT)
             .map_err(|source| self.failed(source))?;
         let mut found: BTreeMap<String, TopicState> = metadata
             .topics()

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use cartwright_events::registry::RegistryClient;
 use cartwright_topics::apply::{self, Done};
 use cartwright_topics::cluster::Cluster;
@@ -137,7 +136,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("cartwright-topics: {error:#}");
+            eprintln!("cartwright-topics: {error}");
             ExitCode::FAILURE
         }
     }
@@ -233,7 +232,7 @@ fn run_asyncapi(options: &Options, output: Option<PathBuf>) -> anyhow::Result<Ex
         print!("{document}");
     } else {
         std::fs::write(&output, document)
-            .with_context(|| format!("cannot write {}", output.display()))?;
+            .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", output.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
