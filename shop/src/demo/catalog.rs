@@ -4,8 +4,8 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-/// The currency of the demo's prices.
-pub const CURRENCY: &str = "GBP";
+/// The currency of the demo's prices: another than that of retail files, so that their reports stay apart.
+pub const CURRENCY: &str = "EUR";
 
 const STYLES: [&str; 12] = [
     "Plain",
@@ -33,7 +33,7 @@ const MATERIALS: [(&str, u32); 10] = [
     ("steel", 95),
     ("glass", 85),
 ];
-/// What it is, and what the plain one costs in pence.
+/// What it is, and what the plain one costs in cents.
 const THINGS: [(&str, i64); 16] = [
     ("mug", 850),
     ("lamp", 4900),
@@ -62,7 +62,7 @@ pub struct Product {
     pub name: String,
     /// A sentence about it.
     pub description: String,
-    /// Price of one unit, in pence.
+    /// Price of one unit, in cents.
     pub price_minor: i64,
 }
 

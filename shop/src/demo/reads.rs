@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use cartwright_events::Timestamp;
+use futures::StreamExt;
 use serde_json::Value;
 
 use super::catalog::CURRENCY;
@@ -14,6 +15,8 @@ use super::ledger::Sales;
 use crate::client::{CallError, Request, segment};
 
 const PAUSE: Duration = Duration::from_millis(200);
+/// Orders that are looked at at a time.
+const READS_AT_ONCE: usize = 32;
 
 /// What became of the orders that nobody paid.
 #[derive(Debug, Clone, Default)]
@@ -39,8 +42,15 @@ pub async fn wait_for_expiries(floor: &Arc<Floor>, patience: Duration) -> Expiri
             open.len()
         ));
     }
-    for id in open {
-        match expiry(floor, &id, until).await {
+    let looks = futures::stream::iter(open)
+        .map(|id| async move {
+            let became = expiry(floor, &id, until).await;
+            (id, became)
+        })
+        .buffer_unordered(READS_AT_ONCE);
+    let seen: Vec<(String, anyhow::Result<Option<String>>)> = looks.collect().await;
+    for (id, became) in seen {
+        match became {
             Ok(None) => {
                 floor.order(&id, "expired");
                 expiries.expired += 1;

@@ -51,7 +51,7 @@ pub struct Shopper {
     pub random: SmallRng,
     /// The cart, and so the order.
     pub id: String,
-    /// Price of the order, in pence, after the checkout.
+    /// Price of the order, in cents, after the checkout.
     pub total_minor: i64,
     customer: String,
     steps: u32,

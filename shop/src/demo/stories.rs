@@ -54,7 +54,7 @@ pub async fn live(story: Story, mut shopper: Shopper, news: watch::Receiver<Opti
 pub struct News {
     /// The position of the change.
     pub position: String,
-    /// The new price, in pence.
+    /// The new price, in cents.
     pub price_minor: i64,
 }
 
