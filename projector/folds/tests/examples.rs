@@ -118,12 +118,18 @@ fn vary(json: &mut Json, seed: &mut u64) {
                 _ => (drawn % 5 + 1).into(),
             };
         }
-        Json::Bool(flag) => *flag = drawn % 2 == 0,
+        Json::Bool(flag) => *flag = drawn.is_multiple_of(2),
         Json::Array(items) => {
             if let Some(first) = items.first().cloned() {
                 items.resize((drawn % 14) as usize, first);
             }
             items.iter_mut().for_each(|item| vary(item, seed));
+            // No event names a line twice.
+            for (index, item) in items.iter_mut().enumerate() {
+                if let Some(line) = item.get_mut("line") {
+                    *line = (index + 1).into();
+                }
+            }
         }
         Json::Object(fields) => fields.values_mut().for_each(|field| vary(field, seed)),
         Json::String(_) | Json::Null => {}

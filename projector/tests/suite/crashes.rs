@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use cartwright_events::{Event, Stream};
-use cartwright_projector::Step;
+use cartwright_projector::{Step, Worker};
 use cartwright_read_model::PositionKey;
 use cartwright_sinks::{
     Batch, Loaded, MemoryFault, MemorySink, MemoryStore, Semantics, Sink, SinkError,
@@ -94,10 +94,13 @@ proptest! {
     }
 }
 
+/// What happens in the middle.
+type Interruption = Box<dyn FnOnce() + Send>;
+
 /// Runs something before the first batch reaches the store.
 struct Interrupted {
     inner: MemorySink,
-    before: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    before: Arc<Mutex<Option<Interruption>>>,
 }
 
 impl Sink for Interrupted {
@@ -143,21 +146,20 @@ fn a_store_that_is_down_is_waited_for_and_nothing_is_parked() {
     for (name, semantics) in SUBJECTS {
         let store = MemoryStore::new(semantics);
         let mut worker = log.worker(name, &store);
-        store.set_down(true);
-        for _ in 0..5 {
-            let step = worker.step();
-            assert!(
-                !matches!(step, Step::Applied(_) | Step::Stopped { .. }),
-                "{step:?}"
-            );
-        }
-        store.set_down(false);
+        let steps_while_down = |worker: &mut Worker<_>| {
+            store.set_down(true);
+            let steps: Vec<Step> = (0..5).map(|_| worker.step()).collect();
+            store.set_down(false);
+            let harmless = |step: &Step| !matches!(step, Step::Applied(_) | Step::Stopped { .. });
+            assert!(steps.iter().all(harmless), "{name}: {steps:?}");
+            steps
+        };
+        let waited = steps_while_down(&mut worker)
+            .iter()
+            .any(|step| matches!(step, Step::Waiting { .. }));
+        assert!(waited, "{name}: the store's failure was not met");
         worker.step();
-        store.set_down(true);
-        for _ in 0..5 {
-            assert!(matches!(worker.step(), Step::Waiting { .. }));
-        }
-        store.set_down(false);
+        steps_while_down(&mut worker);
         assert_eq!(run(&mut worker), Step::Idle);
         assert_eq!(
             rows(&store, name),

@@ -118,7 +118,7 @@ mod tests {
         let gate = Arc::new(tokio::sync::Notify::new());
         // 0 and 2 share a lane; 0 ends only after 1 and 3, which have no lane, have ended.
         let lanes = |index: u32| {
-            if index % 2 == 0 {
+            if index.is_multiple_of(2) {
                 vec![Lane::Customer(7)]
             } else {
                 vec![]

@@ -78,7 +78,7 @@ impl FakeShop {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let one_in = self.fail_one_in.load(Ordering::Relaxed);
         let fails = one_in > 0 && call % one_in == one_in - 1;
-        if fails && call % 2 == 0 {
+        if fails && call.is_multiple_of(2) {
             let retry = [("retry-after", "0")];
             return (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -116,6 +116,9 @@ fn workspace() -> Workspace {
             "--format-version",
             "1",
             "--offline",
+            // What other platforms would need was never downloaded.
+            "--filter-platform",
+            &format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
             "--manifest-path",
             manifest,
         ])
