@@ -13,7 +13,6 @@ use super::floor::Floor;
 use super::ledger::{Audit, Ledger, OrderEntry};
 use super::log::Log;
 use super::reads::{self, Expiries, number, text};
-use super::run::HOT_UNITS;
 
 /// Reads at a time while the views are compared with the log.
 const READS_AT_ONCE: usize = 32;
@@ -193,14 +192,15 @@ fn hot_item(ledger: &Ledger, floor: &Floor) -> Check {
         return Check::told(name, false, format!("no stock of {}", floor.hot.sku));
     };
     let (left, held, on_hand) = (hot.left, hot.reserved(), hot.on_hand);
-    let holds = left + held == HOT_UNITS && hot.came_in == HOT_UNITS && on_hand >= 0;
+    let units = floor.hot_units;
+    let holds = left + held == units && hot.came_in == units && on_hand >= 0;
     let rejected = floor
         .outcomes()
         .get("rejected")
         .copied()
         .unwrap_or_default();
     let figures =
-        format!("{HOT_UNITS} units: {left} shipped, {held} held; {rejected} shoppers got none");
+        format!("{units} units: {left} shipped, {held} held; {rejected} shoppers got none");
     Check::told(name, holds && rejected > 0, figures)
 }
 

@@ -42,6 +42,8 @@ pub struct Floor {
     pub products: Vec<Product>,
     /// The item that sells out.
     pub hot: Product,
+    /// Units of it that there are.
+    pub hot_units: i64,
     /// The item whose price changes.
     pub repriced: Product,
     /// What was measured.
@@ -54,7 +56,13 @@ pub struct Floor {
 impl Floor {
     /// An empty shop floor.
     #[must_use]
-    pub fn new(commands: Api, queries: Api, run: String, products: Vec<Product>) -> Self {
+    pub fn new(
+        commands: Api,
+        queries: Api,
+        run: String,
+        products: Vec<Product>,
+        hot_units: i64,
+    ) -> Self {
         let special = |prefix: &str, name: &str, price_minor| Product {
             sku: format!("{prefix}-{run}"),
             name: name.to_owned(),
@@ -62,6 +70,7 @@ impl Floor {
             price_minor,
         };
         Self {
+            hot_units,
             hot: special("HOT", "Limited brass lantern", 3999),
             repriced: special("TAG", "Reprinted wall calendar", 1200),
             commands,

@@ -45,8 +45,6 @@ pub struct Options {
     pub expiry_wait: Duration,
 }
 
-/// Units of the hot item.
-pub const HOT_UNITS: i64 = 25;
 /// Units of every other item.
 const UNITS: i64 = 2_000;
 /// Commands at a time while the shop is being filled.
@@ -84,13 +82,16 @@ fn open(options: &Options) -> anyhow::Result<Arc<Floor>> {
         .unwrap_or_default();
     let run = format!("{:x}", since.as_millis());
     let products = generate(options.seed, options.products);
-    Ok(Arc::new(Floor::new(commands, queries, run, products)))
+    let hot_units = i64::try_from(hot_shoppers(options) / 4)?.max(1);
+    Ok(Arc::new(Floor::new(
+        commands, queries, run, products, hot_units,
+    )))
 }
 
 /// Enters all products and receives their stock. Products of an earlier run are there already, and
 /// say so.
 async fn fill(floor: &Arc<Floor>) -> Result<(), CallError> {
-    let special = [(&floor.hot, HOT_UNITS), (&floor.repriced, UNITS)];
+    let special = [(&floor.hot, floor.hot_units), (&floor.repriced, UNITS)];
     let usual = floor.products.iter().map(|product| (product, UNITS));
     futures::stream::iter(special.into_iter().chain(usual))
         .map(|(product, units)| stock(floor, product, units))
@@ -124,6 +125,11 @@ async fn stock(floor: &Floor, product: &Product, units: i64) -> Result<(), CallE
         .map(drop)
 }
 
+/// Shoppers who want the hot item, all at once; there is one unit for every fourth of them.
+fn hot_shoppers(options: &Options) -> usize {
+    (options.shoppers / 3).max(2)
+}
+
 /// Who comes when: the moment as a share of the opening time, and the story.
 fn cast(options: &Options) -> Vec<(f64, Story)> {
     let mut random = SmallRng::seed_from_u64(options.seed ^ 0x5eed);
@@ -132,7 +138,7 @@ fn cast(options: &Options) -> Vec<(f64, Story)> {
     // Those who forget come first, so that their deadline passes while the shop is open.
     cast.extend((0..part(100)).map(|_| (0.0, Story::Forgets)));
     // The hot item: everyone at once.
-    cast.extend((0..part(3)).map(|_| (0.35, Story::Hot)));
+    cast.extend((0..hot_shoppers(options)).map(|_| (0.35, Story::Hot)));
     // They fill their carts before the price changes.
     cast.extend((0..part(30)).map(|_| (random.random_range(0.2..0.5), Story::Repriced)));
     for (share, story) in [

@@ -78,8 +78,9 @@ async fn on_hand(api: &Api, sku: &str, position: Option<&str>) -> anyhow::Result
 /// A last receipt, whose position a reader can wait for.
 async fn last_receipt(api: &Api, sku: &str) -> anyhow::Result<String> {
     let path = format!("/v1/stock/{sku}/receipts");
+    let key = format!("\"{sku}-last\"");
     eventually("a receipt after the crash", PATIENCE, || async {
-        let headers = [("Idempotency-Key", "\"the-last\"")];
+        let headers = [("Idempotency-Key", key.as_str())];
         let answer = api
             .post_with(&path, json!({"quantity": 1}), &headers)
             .await

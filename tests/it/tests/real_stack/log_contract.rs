@@ -1,5 +1,6 @@
 //! The contract suite of the event log, on Kafka.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
@@ -20,8 +21,10 @@ pub(crate) async fn kafka_keeps_the_contract_of_the_event_log(
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let make_topic = |name: &str, partitions: u32| {
-            let name = format!("contract.{name}");
+        let made_topics = Cell::new(0);
+        let make_topic = |hint: &str, partitions: u32| {
+            made_topics.set(made_topics.get() + 1);
+            let name = format!("contract.{hint}.{}", made_topics.get());
             let count = i32::try_from(partitions).expect("a few partitions");
             let topic = NewTopic::new(&name, count, TopicReplication::Fixed(1));
             let made = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new()));
