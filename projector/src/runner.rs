@@ -252,7 +252,7 @@ fn lag_seconds(partition: &PartitionReport, behind: u64) -> f64 {
 
 fn detail(partitions: &[PartitionReport]) -> String {
     if partitions.is_empty() {
-        return "another process has the partitions".to_owned();
+        return "no partition is assigned to this process".to_owned();
     }
     let behind: u64 = partitions.iter().filter_map(|each| each.behind).sum();
     let parked: usize = partitions.iter().map(|each| each.parked_keys).sum();

@@ -60,6 +60,8 @@ pub(crate) struct Group<C> {
     pub(crate) records: Vec<NewRecord>,
     pub(crate) pending: Vec<Pending<C>>,
     pub(crate) decided: Vec<DecidedCommand>,
+    /// Bytes of the outcomes in `decided`.
+    pub(crate) outcome_bytes: usize,
     pub(crate) failed: Vec<FailedMessage>,
     /// Aggregates with new events.
     pub(crate) touched: BTreeSet<String>,
@@ -76,6 +78,7 @@ impl<C> Group<C> {
             records: Vec::new(),
             pending: Vec::new(),
             decided: Vec::new(),
+            outcome_bytes: 0,
             failed: Vec::new(),
             touched: BTreeSet::new(),
             read_inbox: false,

@@ -13,6 +13,9 @@ pub struct ShardOptions {
     /// Records after which a group takes no more commands. A limit for memory and for the broker's
     /// request size, not for speed: larger groups are cheaper.
     pub group_records: usize,
+    /// Bytes of outcomes after which a group takes no more commands: its journal record is one
+    /// record, and a producer sends none above 1 MiB.
+    pub group_outcome_bytes: usize,
     /// Inbox messages that may wait in memory.
     pub inbox_batch: usize,
     /// Results remembered by idempotency key; the oldest goes first.
@@ -45,6 +48,7 @@ impl Default for ShardOptions {
         Self {
             mailbox_capacity: 8_192,
             group_records: 20_000,
+            group_outcome_bytes: 512 * 1024,
             inbox_batch: 2_000,
             results_kept: 200_000,
             results_ttl_ms: 24 * 3_600_000,

@@ -282,7 +282,9 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 group.take(&self.context, state, &self.place, &decision, &cause)?;
             }
         }
-        while group.records.len() < self.options.group_records {
+        while group.records.len() < self.options.group_records
+            && group.outcome_bytes < self.options.group_outcome_bytes
+        {
             let Some(submission) = self.backlog.pop_front() else {
                 break;
             };
@@ -371,6 +373,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 return Err(Halt::Retry(reason));
             }
         };
+        group.outcome_bytes += stored.len();
         group.decided.push(DecidedCommand {
             command_id: submission.command_id.clone(),
             idempotency_key: submission.idempotency.as_ref().map(|key| key.key.clone()),

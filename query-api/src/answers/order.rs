@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 pub struct Order {
     /// The order.
     pub order_id: String,
-    /// `pending`, `confirmed`, `paid`, `partially_shipped`, `shipped`, `rejected`, `cancelled` or
+    /// `pending`, `confirmed`, `paid`, `partly_shipped`, `shipped`, `rejected`, `cancelled` or
     /// `expired`.
     pub status: &'static str,
     /// Why it was rejected or cancelled.

@@ -245,6 +245,21 @@ fn commands_wait_while_the_shard_recovers() {
 }
 
 #[test]
+fn a_group_is_bounded_by_its_outcomes_and_the_rest_comes_in_the_next() {
+    let mut rig = Rig::idle();
+    rig.options.group_outcome_bytes = 1;
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    let (first, mut first_caller) = rig.add("a");
+    let (second, mut second_caller) = rig.add("a");
+    assert_eq!(rig.step(vec![first, second]), Step::Committed);
+    assert!(first_caller.reply().is_some());
+    assert_eq!(second_caller.reply(), None);
+    assert!(rig.shard.has_backlog());
+    assert_eq!(rig.step(Vec::new()), Step::Committed);
+    assert!(second_caller.reply().is_some());
+}
+
+#[test]
 fn events_that_the_journal_does_not_name_are_refused() {
     let mut rig = Rig::new();
     let _ = rig.decide(Command::Add { sku: "a".into() }, None);

@@ -91,7 +91,7 @@ impl OrderStatus {
             OrderStatus::Pending => "pending",
             OrderStatus::Confirmed => "confirmed",
             OrderStatus::Paid => "paid",
-            OrderStatus::PartiallyShipped => "partially_shipped",
+            OrderStatus::PartiallyShipped => "partly_shipped",
             OrderStatus::Shipped => "shipped",
             OrderStatus::Rejected => "rejected",
             OrderStatus::Cancelled => "cancelled",

@@ -176,9 +176,12 @@ pub(crate) async fn an_import_gives_the_totals_of_an_independent_script_and_a_se
         "{imported}"
     );
     let again = json_of(import(&stack, &file)).await?;
+    same_totals(&again, &script)?;
     ensure!(
-        again == imported,
-        "a second import says the same: {again} and {imported}"
+        again["position"] == imported["position"],
+        "nothing was written: {} and {}",
+        again["position"],
+        imported["position"]
     );
     ensure!(
         sales_by_product(&stack, "71").await? == rows,
@@ -191,7 +194,7 @@ pub(crate) async fn an_import_gives_the_totals_of_an_independent_script_and_a_se
 pub(crate) async fn an_import_survives_the_death_of_every_process(
     stack: Arc<TestStack>,
 ) -> anyhow::Result<()> {
-    let file = retail_file("survivor", 400, 72_000)?;
+    let file = retail_file("survivor", 900, 72_000)?;
     let mut command = import(&stack, &file);
     command.args(["--concurrency", "4"]);
     let running = tokio::spawn(json_of(command));
