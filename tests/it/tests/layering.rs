@@ -74,7 +74,6 @@ const NEVER: &[(&str, &[&str], &str)] = &[
             "rdkafka",
             "axum",
             "reqwest",
-            "rand",
             "scylla",
             "tokio-postgres",
         ],
