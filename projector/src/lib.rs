@@ -8,12 +8,14 @@
 //! * [`Worker`]: the pipeline, one step at a time, without a thread or a clock of its own.
 //! * [`Runner`]: a thread that steps a worker, starts it again when it fails, and reports.
 //! * [`FixedPartitions`]: a worker's source when no group shares the partitions out.
+//! * [`connect`]: the log and the stores, from the settings.
 //! * [`service`]: the program's parts.
 //!
 //! How a record ends is one of four outcomes: its rows are emitted; it is dropped, because its
 //! projection has no use for it; it is rejected, and then parked with what follows for its key; or
 //! the step fails, and is tried again or stops the projection.
 
+pub mod connect;
 mod fixed;
 pub mod metric_names;
 mod partition;

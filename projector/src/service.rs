@@ -1,23 +1,20 @@
 //! The program's parts, built from its settings.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::EventLog;
-use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
-use cartwright_events::codec::Codec;
-use cartwright_read_model::cassandra::CassandraOptions;
-use cartwright_read_model::postgres::{PostgresOptions, pool};
-use cartwright_read_model::{ReadModelError, Store};
+use cartwright_event_log::kafka::KafkaLog;
+use cartwright_read_model::ReadModelError;
 use cartwright_service::health::Readiness;
-use cartwright_sinks::{CassandraSink, CassandraStore, PostgresSink, Sink};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
+use crate::connect::{LateCodec, Stores, kafka_options};
 use crate::plan::{Limits, Plan, UnknownProjection};
 use crate::runner::{Pace, Runner};
-use crate::settings::{Consistency, InvalidSetting, Projector, Settings};
+use crate::settings::{InvalidSetting, Projector, Settings};
 use crate::worker::Worker;
 
 /// Why the projector cannot start. What may pass (a store, the registry or the log that does not
@@ -48,52 +45,6 @@ pub struct Projections {
     stop_limit: Duration,
 }
 
-/// What the sinks are made of.
-struct Stores {
-    runtime: Handle,
-    postgres: deadpool_postgres::Pool,
-    cassandra: CassandraStore,
-}
-
-impl Stores {
-    fn sink(&self, plan: &Plan) -> Box<dyn Sink> {
-        let runtime = self.runtime.clone();
-        match plan.projection.store {
-            Store::Postgres => Box::new(PostgresSink::new(
-                runtime,
-                self.postgres.clone(),
-                plan.projection,
-                plan.version,
-            )),
-            Store::Cassandra => Box::new(CassandraSink::new(
-                runtime,
-                self.cassandra.clone(),
-                plan.projection,
-                plan.version,
-            )),
-        }
-    }
-}
-
-/// The codec, made when the registry answers for the first time, and shared from then on.
-#[derive(Clone)]
-struct LateCodec {
-    url: Arc<str>,
-    made: Arc<Mutex<Option<Codec>>>,
-}
-
-impl LateCodec {
-    fn get(&self) -> Result<Codec, String> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(codec) = &*made {
-            return Ok(codec.clone());
-        }
-        let codec = Codec::connect(&self.url).map_err(|error| error.to_string())?;
-        *made = Some(codec.clone());
-        Ok(codec)
-    }
-}
-
 impl Projections {
     /// Starts a thread per projection. Stores and registry need not answer yet.
     ///
@@ -106,16 +57,9 @@ impl Projections {
     ) -> Result<Self, StartError> {
         let of = &settings.projector;
         of.check()?;
-        let log = KafkaLog::new(kafka_options(settings))?;
-        let stores = Arc::new(Stores {
-            runtime: runtime.clone(),
-            postgres: pool(&postgres_options(settings))?,
-            cassandra: CassandraStore::new(cassandra_options(settings), of.cassandra_concurrency),
-        });
-        let codec = LateCodec {
-            url: settings.registry.url.as_str().into(),
-            made: Arc::default(),
-        };
+        let log = KafkaLog::new(kafka_options(settings, "cartwright-projector"))?;
+        let stores = Stores::new(settings, runtime.clone())?;
+        let codec = LateCodec::new(&settings.registry.url);
         let stop = Arc::new(AtomicBool::new(false));
         let mut projections = Self {
             runners: Vec::new(),
@@ -126,7 +70,7 @@ impl Projections {
         for name in &of.projections {
             let plan = Plan::named(name, of.log_generation)?;
             let check = readiness.check(format!("projection {}", plan.projection.name));
-            let (log, stores, codec) = (log.clone(), Arc::clone(&stores), codec.clone());
+            let (log, stores, codec) = (log.clone(), stores.clone(), codec.clone());
             let make = move || make_worker(plan, limits, &log, &stores, &codec);
             let stop = Arc::clone(&stop);
             let runner = Runner::start(plan.projection.name, make, check, pace, stop)?;
@@ -174,39 +118,4 @@ fn pace(of: &Projector) -> Pace {
         report_every: Duration::from_millis(of.report_interval_ms),
         pause: Duration::from_millis(of.retry_min_ms.max(100)),
     }
-}
-
-fn kafka_options(settings: &Settings) -> KafkaOptions {
-    let mut options = KafkaOptions::new(&settings.kafka.bootstrap);
-    options.client_id = "cartwright-projector".to_owned();
-    let properties = settings.kafka.properties.iter();
-    options.extra = properties
-        .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-        .collect();
-    options
-}
-
-fn postgres_options(settings: &Settings) -> PostgresOptions {
-    let mut options = PostgresOptions::new(settings.postgres.url.expose());
-    options.max_connections = settings.postgres.max_connections;
-    options.connect_timeout = settings.postgres.connect_timeout();
-    let timeout_ms = settings.projector.postgres_statement_timeout_ms;
-    options.statement_timeout = Some(Duration::from_millis(timeout_ms));
-    options
-}
-
-fn cassandra_options(settings: &Settings) -> CassandraOptions {
-    let (of, projector) = (&settings.cassandra, &settings.projector);
-    let mut options = CassandraOptions::new(of.nodes.clone(), &of.keyspace);
-    options.local_datacenter.clone_from(&of.local_datacenter);
-    options.replication_factor = projector.cassandra_replication_factor;
-    options.credentials = of
-        .credentials()
-        .map(|(user, password)| (user.to_owned(), password.to_owned()));
-    options.consistency = match projector.cassandra_consistency {
-        Consistency::LocalOne => cartwright_read_model::cassandra::Consistency::LocalOne,
-        Consistency::LocalQuorum => cartwright_read_model::cassandra::Consistency::LocalQuorum,
-    };
-    options.request_timeout = Duration::from_millis(projector.cassandra_timeout_ms);
-    options
 }

@@ -40,6 +40,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "cartwright-replay",
+        &[
+            "cartwright-events",
+            "cartwright-event-log",
+            "cartwright-read-model",
+            "cartwright-folds",
+            "cartwright-sinks",
+            "cartwright-projector",
+            "cartwright-service",
+        ],
+    ),
+    (
         "cartwright-query-api",
         &[
             "cartwright-events",

@@ -48,6 +48,21 @@ impl CassandraStore {
         projection: &'static Projection,
         version: u32,
     ) -> Result<Arc<Session>, ReadModelError> {
+        self.with_tables(&[(projection, version)]).await
+    }
+
+    /// The connection, with the control tables made.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn session(&self) -> Result<Arc<Session>, ReadModelError> {
+        self.with_tables(&[]).await
+    }
+
+    async fn with_tables(
+        &self,
+        projections: &[(&'static Projection, u32)],
+    ) -> Result<Arc<Session>, ReadModelError> {
         let mut held = self.0.session.lock().await;
         let session = match &*held {
             Some(session) => Arc::clone(session),
@@ -57,7 +72,7 @@ impl CassandraStore {
                 session
             }
         };
-        cassandra::migrate(&session, &self.0.options, &[(projection, version)]).await?;
+        cassandra::migrate(&session, &self.0.options, projections).await?;
         Ok(session)
     }
 }

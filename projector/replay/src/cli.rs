@@ -1,0 +1,56 @@
+//! The command line, and from there to the command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::list;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// Versions of projections: see, build, verify, switch.
+///
+/// Exit codes: 0 done; 1 something failed; 2 the command line is wrong; 3 refused, or a check has
+/// found something; 4 not finished.
+#[derive(Debug, Parser)]
+#[command(name = "cartwright-replay", version)]
+pub struct Arguments {
+    /// The projector's configuration file (TOML). Environment variables `CARTWRIGHT__SECTION__KEY`
+    /// override it.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Results as JSON on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The projections, their versions and how far these are.
+    List(list::Arguments),
+}
+
+/// Runs one command; errors are one line on standard error.
+#[must_use]
+pub fn run(arguments: Arguments) -> ExitCode {
+    let output = Output::new(arguments.json);
+    let context = Context::new(arguments.config.as_deref(), output);
+    match context.and_then(|context| dispatch(&context, &arguments.command)) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let line = format!("{error:#}").replace('\n', " ");
+            eprintln!("cartwright-replay: {line}");
+            ExitCode::from(Exit::ERROR)
+        }
+    }
+}
+
+fn dispatch(context: &Context, command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::List(arguments) => list::run(context, arguments),
+    }
+}

@@ -1,0 +1,88 @@
+//! What a command says: text for people, JSON for programs.
+
+use std::fmt::Display;
+
+use serde::Serialize;
+
+/// Where a command's results go: standard output, in one of two forms. Progress and remarks go to
+/// standard error, so that the result can be piped.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// JSON, or text.
+    #[must_use]
+    pub const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether programs are reading.
+    #[must_use]
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// The command's result: `value` as JSON, or what `text` makes of it.
+    pub fn result<T: Serialize, D: Display>(&self, value: &T, text: impl FnOnce(&T) -> D) {
+        match self.json {
+            true => match serde_json::to_string_pretty(value) {
+                Ok(json) => println!("{json}"),
+                Err(error) => eprintln!("cartwright-replay: {error}"),
+            },
+            false => println!("{}", text(value).to_string().trim_end()),
+        }
+    }
+
+    /// A remark for people; programs are not told.
+    pub fn remark(&self, text: impl Display) {
+        if !self.json {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// Lines of columns, each as wide as its widest cell; numbers to the right.
+#[must_use]
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |index: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(index));
+        let longest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        longest.max(header.get(index).map_or(0, |cell| cell.chars().count()))
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let is_number = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    let line = |cells: &[String]| {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| {
+            let room = " ".repeat(width.saturating_sub(cell.chars().count()));
+            match is_number(cell) {
+                true => format!("{room}{cell}"),
+                false => format!("{cell}{room}"),
+            }
+        });
+        let cells: Vec<String> = cells.collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
+    let lines = [line(&header)].into_iter();
+    let lines = lines.chain(rows.iter().map(|row| line(row)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [
+            vec!["orders".to_owned(), "12".to_owned()],
+            vec!["a".to_owned(), "7".to_owned()],
+        ];
+        assert_eq!(
+            table(&["projection", "version"], &rows),
+            "projection  version\norders           12\na                 7"
+        );
+    }
+}
