@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use cartwright_service::problem::Problem;
 use cartwright_shard::Answer;
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
@@ -67,9 +67,10 @@ impl Accepted {
 impl IntoResponse for Accepted {
     fn into_response(self) -> Response {
         let position = self.answer.position.to_string();
+        let version = self.answer.version;
         let mut members = self.answer.data;
         members.insert("id".to_owned(), Value::String(self.answer.aggregate_id));
-        members.insert("version".to_owned(), self.answer.version.into());
+        members.insert("version".to_owned(), version.into());
         members.insert("position".to_owned(), Value::String(position.clone()));
         let body = match serde_json::to_vec(&members) {
             Ok(body) => body,
@@ -77,7 +78,8 @@ impl IntoResponse for Accepted {
         };
         let mut response =
             (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
-        for (name, value) in self.headers.into_iter().chain([(POSITION, position)]) {
+        let always = [(POSITION, position), (ETAG, format!("\"{version}\""))];
+        for (name, value) in self.headers.into_iter().chain(always) {
             // Digits, tokens and escaped paths are all visible ASCII.
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().insert(name, value);

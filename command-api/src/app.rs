@@ -13,7 +13,7 @@ use cartwright_event_log::{EventLog, LogError};
 use cartwright_events::Context;
 use cartwright_events::codec::Codec;
 use cartwright_service::health::{Check, Readiness};
-use cartwright_shard::{SystemClock, spawn};
+use cartwright_shard::{Begin, SystemClock, spawn};
 
 use crate::config::{Command, Config};
 use crate::prices::{PriceTable, PriceThread, TableState};
@@ -211,6 +211,7 @@ impl<L: EventLog> Starter<'_, L> {
                 self.codec.clone(),
                 self.config.shard.clone(),
                 Arc::new(SystemClock),
+                Begin::TakeOver,
             )?;
             mailboxes.push(shard.mailbox.clone());
             let stop = move |limit| shard.stop(limit);

@@ -7,6 +7,7 @@ use cartwright_events::PositionToken;
 use cartwright_service::request_id::RequestId;
 use cartwright_service::telemetry::Traceparent;
 use cartwright_shard::IdempotencyKey;
+use http::header::IF_MATCH;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub struct Call {
     pub traceparent: Traceparent,
     /// The client's key; every POST has one.
     pub key: Option<String>,
+    /// The version at which the client saw the aggregate (`If-Match`).
+    pub expected_version: Option<u64>,
     /// What the prices must have taken in before they are used.
     pub position: Option<PositionToken>,
     /// How long the client prefers to wait for an outcome.
@@ -45,7 +48,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// The key with the digest of method, path and body. The body is taken as it was understood, so
+    /// The key with the digest of method, path, body and expected version. The body is taken as it was understood, so
     /// white space and the order of fields make no difference.
     pub(crate) fn idempotency(
         &self,
@@ -60,6 +63,10 @@ impl Call {
         digest.update(&self.path);
         digest.update([0]);
         serde_json::to_writer(&mut digest, body).map_err(Error::Unwritable)?;
+        if let Some(version) = self.expected_version {
+            digest.update([0]);
+            digest.update(version.to_be_bytes());
+        }
         let fingerprint = digest
             .finalize()
             .iter()
@@ -88,6 +95,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
             request_id,
             traceparent,
             key,
+            expected_version: expected_version(&parts.headers)?,
             position: position(&parts.headers)?,
             wait: preferred_wait(&parts.headers),
         })
@@ -149,6 +157,24 @@ fn position(headers: &HeaderMap) -> Result<Option<PositionToken>, Error> {
         }
     }
     Ok(merged)
+}
+
+/// The version in `If-Match`: one entity tag as an answer gave it, such as `"3"`. `*` and a list of
+/// tags say nothing that a command could be held to, and are refused rather than ignored.
+fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+    let mut values = headers.get_all(IF_MATCH).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let tag = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().strip_prefix('"')?.strip_suffix('"'));
+    let digits = tag.filter(|tag| !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_digit()));
+    match (digits.and_then(|tag| tag.parse().ok()), values.next()) {
+        (Some(version), None) => Ok(Some(version)),
+        _ => Err(Error::IfMatchMalformed),
+    }
 }
 
 /// The first `wait` among the preferences, in seconds. A preference that cannot be read is ignored,

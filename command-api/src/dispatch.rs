@@ -56,6 +56,7 @@ impl App {
             correlation_id: call.request_id.as_str().to_owned(),
             traceparent: Some(call.traceparent.to_string()),
             idempotency: call.idempotency(body)?,
+            expected_version: call.expected_version,
             deadline: Timestamp::now().plus_millis(self.settings.deadline_ms.cast_signed()),
             reply,
         };

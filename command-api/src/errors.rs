@@ -7,7 +7,7 @@ use cartwright_domain::{Reason, Rejection, RejectionKind};
 use cartwright_events::Context;
 use cartwright_service::problem::{MEDIA_TYPE, Problem};
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, IF_MATCH};
 
 use crate::call::{IDEMPOTENCY_KEY, MAX_KEY_LEN, POSITION};
 use crate::prices::PricesError;
@@ -32,6 +32,9 @@ pub enum Error {
     /// A header that holds no position token.
     #[error("the position is malformed")]
     PositionMalformed,
+    /// A header that holds no version.
+    #[error("the expected version is malformed")]
+    IfMatchMalformed,
     /// The body cannot be written again, for its digest.
     #[error("the body cannot be digested: {0}")]
     Unwritable(serde_json::Error),
@@ -120,6 +123,12 @@ impl From<Error> for Problem {
                 "format",
                 "Cartwright-Position must be a position token as an answer gave it, and all of one log",
             ),
+            Error::IfMatchMalformed => bad_header(
+                "if_match_malformed",
+                IF_MATCH.as_str(),
+                "format",
+                "If-Match must be one entity tag as an answer gave it in ETag, such as \"3\": the aggregate's version",
+            ),
             Error::NotServed(context) => Problem::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "context_not_served",
@@ -187,6 +196,7 @@ fn rejected(rejection: Rejection) -> Problem {
         RejectionKind::NotFound => StatusCode::NOT_FOUND,
         RejectionKind::Conflict => StatusCode::CONFLICT,
         RejectionKind::NotAllowed => StatusCode::FORBIDDEN,
+        RejectionKind::Precondition => StatusCode::PRECONDITION_FAILED,
     };
     let known = Reason::ALL
         .iter()

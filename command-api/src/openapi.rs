@@ -57,16 +57,20 @@ pub fn document() -> OpenApi {
 struct Common;
 
 /// What can come back instead, by status.
-const PROBLEMS: [(&str, &str); 11] = [
+const PROBLEMS: [(&str, &str); 12] = [
     (
         "400",
-        "The request cannot be read: `malformed_body`, `malformed_path`, `idempotency_key_missing`, `idempotency_key_malformed`, `position_malformed`",
+        "The request cannot be read: `malformed_body`, `malformed_path`, `idempotency_key_missing`, `idempotency_key_malformed`, `if_match_malformed`, `position_malformed`",
     ),
     ("403", "A setting forbids it"),
     ("404", "What it is about does not exist"),
     (
         "409",
         "It does not fit the present state, or what was done under the same reference",
+    ),
+    (
+        "412",
+        "The aggregate is not at the version that `If-Match` names",
     ),
     ("413", "`body_too_large`"),
     ("415", "`unsupported_media_type`"),
@@ -126,6 +130,16 @@ fn describe(operation: &mut Operation, key_required: Required, priced: bool) {
             .example(Some("\"8e03978e-40d5-43e8-bc93-6894a57f9324\"".into()))
             .build(),
     );
+    parameters.push(
+        ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("The version at which the aggregate was seen, as an answer's `ETag` gave it: at any other the answer is 412 with both"))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .example(Some("\"3\"".into()))
+            .build(),
+    );
     if priced {
         parameters.push(
             ParameterBuilder::new()
@@ -149,6 +163,10 @@ fn describe(operation: &mut Operation, key_required: Required, priced: bool) {
                 )),
             );
             response.headers.insert(
+                "ETag".to_owned(),
+                text_header("The aggregate's version, for `If-Match`"),
+            );
+            response.headers.insert(
                 "X-Request-Id".to_owned(),
                 text_header("Id of the request, the client's own if it sent one"),
             );
@@ -167,6 +185,7 @@ fn problem(status: &str, description: &str) -> RefOr<utoipa::openapi::Response> 
         "403" => Some("NotAllowed"),
         "404" => Some("NotFound"),
         "409" => Some("Conflict"),
+        "412" => Some("Precondition"),
         "422" => Some("Invalid"),
         _ => None,
     };

@@ -78,6 +78,9 @@ pub trait BoundedContext: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<(Decision, Accepted), Rejection>;
 
+    /// Version of the aggregate that the command is about; 0 while there is none.
+    fn version(&self, state: &Self::State, command: &Self::Command) -> u64;
+
     /// Decides what a message from another shard does. A message cannot be refused; one that makes
     /// no sense here decides nothing.
     fn receive(&self, state: &Self::State, message: &Message, now: Timestamp) -> Decision;

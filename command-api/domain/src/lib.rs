@@ -44,5 +44,5 @@ pub use inventory::receive::ReceiveStock;
 pub use inventory::{Inventory, InventoryState};
 pub use price::Price;
 pub use reason::Reason;
-pub use rejection::{Rejection, RejectionKind};
+pub use rejection::{Rejection, RejectionKind, at_version};
 pub use settings::{CatalogSettings, CheckoutSettings, InventorySettings};

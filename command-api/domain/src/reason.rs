@@ -75,6 +75,8 @@ reasons! {
     NothingLeftToShip = "nothing_left_to_ship", Conflict, "The whole order has been shipped.";
     QuantityExceedsOrder = "quantity_exceeds_order", Conflict, "More is shipped than is left of a line.";
     ReturnExceedsShipped = "return_exceeds_shipped", Conflict, "More is returned than was shipped and not returned yet.";
+
+    VersionMismatch = "version_mismatch", Precondition, "The aggregate is at another version than the caller expected.";
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub enum RejectionKind {
     Conflict,
     /// A setting forbids it. (HTTP 403)
     NotAllowed,
+    /// The aggregate is not at the version that the caller named. (HTTP 412)
+    Precondition,
 }
 
 /// A refusal: a named reason, in words, with what the caller needs to go on.
@@ -32,6 +34,20 @@ pub struct Rejection {
     pub field: Option<String>,
     /// More for programs, by field name (both prices, what is left, …).
     pub data: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Holds a caller's expectation of a version against the version that there is.
+///
+/// # Errors
+/// [`Reason::VersionMismatch`] with both when they differ.
+pub fn at_version(expected: u64, actual: u64) -> Result<(), Rejection> {
+    if expected == actual {
+        return Ok(());
+    }
+    let detail = format!("The version is {actual}, expected was {expected}");
+    Err(Rejection::new(Reason::VersionMismatch, detail)
+        .with("version", actual)
+        .with("expected_version", expected))
 }
 
 impl Rejection {

@@ -32,5 +32,5 @@ pub use options::ShardOptions;
 pub use outcome::{Answer, Outcome};
 pub use ownership::Ownership;
 pub use results::IdempotencyKey;
-pub use runner::{ShardThread, spawn};
+pub use runner::{Begin, ShardThread, spawn};
 pub use shard::{Inputs, Shard, Step};

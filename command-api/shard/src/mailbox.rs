@@ -24,6 +24,8 @@ pub struct Submission<C> {
     pub traceparent: Option<String>,
     /// The caller's key, if it gave one.
     pub idempotency: Option<IdempotencyKey>,
+    /// The version at which the caller saw the aggregate: at any other, nothing is decided but that.
+    pub expected_version: Option<u64>,
     /// Not decided after this time (the caller has gone).
     pub deadline: Timestamp,
     /// Where the reply goes. A caller that does not wait any more is no error.
@@ -122,6 +124,12 @@ impl<C> Mailbox<C> {
             reply,
         });
         receiver
+    }
+
+    /// Commands that wait for their turn.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.letters.len()
     }
 
     /// What the shard's claim on its partition is now.

@@ -10,6 +10,8 @@ pub enum Ownership {
         /// Why: the first start, or what raised a doubt.
         because: String,
     },
+    /// Connected, and the log read up to near its end, while another process still serves.
+    Standby,
     /// The only writer, with this epoch in every record.
     Serving {
         /// The writer's epoch.
@@ -41,6 +43,7 @@ impl fmt::Display for Ownership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ownership::Recovering { because } => write!(f, "recovering: {because}"),
+            Ownership::Standby => f.write_str("standing by to take over"),
             Ownership::Serving { epoch } => write!(f, "serving in epoch {epoch}"),
             Ownership::Fenced => {
                 f.write_str("fenced: another process has taken the partition over")

@@ -58,79 +58,111 @@ impl From<CommitError> for TakeOverError {
     }
 }
 
-/// Takes the partition over and rebuilds its state.
-pub(crate) fn take_over<B: BoundedContext, L: EventLog>(
-    context: &B,
-    log: &L,
-    place: &Place,
-    options: &ShardOptions,
-    clock: &dyn Clock,
-) -> Result<(L::Writer, ShardState<B>), TakeOverError> {
-    // The producer connects before it takes over, so that the gap between two owners is short.
-    let mut writer = log.writer(&B::CONTEXT.transactional_id(place.partition))?;
-    writer.take_over()?;
-    let mut state = read_back(context, log, place, options)?;
-    let behind_ms = (state.last_time.as_micros() - clock.now().as_micros()) / 1000;
-    if behind_ms > options.max_clock_skew_ms {
-        return Err(TakeOverError::Retry(format!(
-            "this machine's clock is {behind_ms} ms behind the log; at most {} ms is allowed",
-            options.max_clock_skew_ms
-        )));
-    }
-    state.epoch += 1;
-    let mut first = Group::<B::Command>::new(clock.now().max(state.last_time));
-    first.close(&mut state, place);
-    let receipt = writer.commit(first.records)?;
-    if receipt.doubtful {
-        return Err(TakeOverError::Retry(
-            "the commit of the epoch is in doubt".to_owned(),
-        ));
-    }
-    Ok((writer, state))
+/// Everything that a take-over needs, before it fences anybody: a producer that is connected, and as
+/// much of the log as has been read. So the gap between two owners is the rest of the log and the
+/// fence itself.
+pub(crate) struct Standby<B: BoundedContext, L: EventLog> {
+    writer: L::Writer,
+    reader: L::Reader,
+    own: Vec<TopicPartition>,
+    back: ReadBack<B>,
 }
 
-fn read_back<B: BoundedContext, L: EventLog>(
-    context: &B,
-    log: &L,
-    place: &Place,
-    options: &ShardOptions,
-) -> Result<ShardState<B>, TakeOverError> {
-    let mut reader = log.reader(ReaderPurpose::Recovery)?;
-    let own: Vec<TopicPartition> = B::CONTEXT
-        .streams()
-        .iter()
-        .map(|stream| stream.topic())
-        .chain([B::CONTEXT.journal_topic()])
-        .map(|topic| TopicPartition::new(topic, place.partition))
-        .collect();
-    let mut targets = Vec::with_capacity(own.len());
-    for at in &own {
-        targets.push((at.clone(), reader.watermarks(at)?.1));
+impl<B: BoundedContext, L: EventLog> Standby<B, L> {
+    /// Connects, and stands at the beginning of the partition's own topics.
+    pub(crate) fn prepare(
+        log: &L,
+        place: &Place,
+        options: &ShardOptions,
+    ) -> Result<Self, TakeOverError> {
+        let writer = log.writer(&B::CONTEXT.transactional_id(place.partition))?;
+        let mut reader = log.reader(ReaderPurpose::Recovery)?;
+        let own: Vec<TopicPartition> = B::CONTEXT
+            .streams()
+            .iter()
+            .map(|stream| stream.topic())
+            .chain([B::CONTEXT.journal_topic()])
+            .map(|topic| TopicPartition::new(topic, place.partition))
+            .collect();
+        let starts: Vec<_> = own
+            .iter()
+            .map(|at| (at.clone(), Start::Beginning))
+            .collect();
+        reader.assign(&starts)?;
+        let window = ResultWindow::new(options.results_kept, options.results_ttl_ms);
+        Ok(Self {
+            writer,
+            reader,
+            own,
+            back: ReadBack::new(place.clone(), window),
+        })
     }
-    let starts: Vec<_> = own.into_iter().map(|at| (at, Start::Beginning)).collect();
-    reader.assign(&starts)?;
-    let window = ResultWindow::new(options.results_kept, options.results_ttl_ms);
-    let mut back = ReadBack::new(context, place, window);
-    read_to(&mut reader, &targets, options.recovery_stall(), |record| {
-        back.take(&record)
-    })?;
-    back.finish()
+
+    /// Reads up to where the partition ends now.
+    pub(crate) fn catch_up(
+        &mut self,
+        context: &B,
+        options: &ShardOptions,
+    ) -> Result<(), TakeOverError> {
+        let mut targets = Vec::with_capacity(self.own.len());
+        for at in &self.own {
+            targets.push((at.clone(), self.reader.watermarks(at)?.1));
+        }
+        let back = &mut self.back;
+        read_to(
+            &mut self.reader,
+            &targets,
+            options.recovery_stall(),
+            |record| back.take(context, &record),
+        )
+    }
+
+    /// Fences whoever held the partition, reads the rest of it, and writes the new epoch.
+    pub(crate) fn take_over(
+        mut self,
+        context: &B,
+        options: &ShardOptions,
+        clock: &dyn Clock,
+    ) -> Result<(L::Writer, ShardState<B>), TakeOverError> {
+        self.writer.take_over()?;
+        self.catch_up(context, options)?;
+        let Self {
+            mut writer, back, ..
+        } = self;
+        let place = back.place.clone();
+        let mut state = back.finish()?;
+        let behind_ms = (state.last_time.as_micros() - clock.now().as_micros()) / 1000;
+        if behind_ms > options.max_clock_skew_ms {
+            return Err(TakeOverError::Retry(format!(
+                "this machine's clock is {behind_ms} ms behind the log; at most {} ms is allowed",
+                options.max_clock_skew_ms
+            )));
+        }
+        state.epoch += 1;
+        let mut first = Group::<B::Command>::new(clock.now().max(state.last_time));
+        first.close(&mut state, &place);
+        let receipt = writer.commit(first.records)?;
+        if receipt.doubtful {
+            return Err(TakeOverError::Retry(
+                "the commit of the epoch is in doubt".to_owned(),
+            ));
+        }
+        Ok((writer, state))
+    }
 }
 
 /// The state being rebuilt, and what the journal says it must be.
-struct ReadBack<'a, B: BoundedContext> {
-    context: &'a B,
-    place: &'a Place,
+struct ReadBack<B: BoundedContext> {
+    place: Place,
     state: ShardState<B>,
     journaled: BTreeMap<String, u64>,
     first_transaction: u64,
     event_epochs: BTreeMap<Stream, u64>,
 }
 
-impl<'a, B: BoundedContext> ReadBack<'a, B> {
-    fn new(context: &'a B, place: &'a Place, window: ResultWindow) -> Self {
+impl<B: BoundedContext> ReadBack<B> {
+    fn new(place: Place, window: ResultWindow) -> Self {
         Self {
-            context,
             place,
             state: ShardState::new(window),
             journaled: BTreeMap::new(),
@@ -139,7 +171,7 @@ impl<'a, B: BoundedContext> ReadBack<'a, B> {
         }
     }
 
-    fn take(&mut self, record: &Record) -> Result<(), TakeOverError> {
+    fn take(&mut self, context: &B, record: &Record) -> Result<(), TakeOverError> {
         let at = record.topic_partition();
         let Some(value) = &record.value else {
             return Err(TakeOverError::Refused(format!(
@@ -158,7 +190,7 @@ impl<'a, B: BoundedContext> ReadBack<'a, B> {
                     .codec
                     .decode_event(stream, value)
                     .map_err(refused)?;
-                self.take_event(stream, record, &event)
+                self.take_event(context, stream, record, &event)
             }
             None => {
                 let journal = self
@@ -173,6 +205,7 @@ impl<'a, B: BoundedContext> ReadBack<'a, B> {
 
     fn take_event(
         &mut self,
+        context: &B,
         stream: Stream,
         record: &Record,
         event: &cartwright_events::Event,
@@ -208,7 +241,7 @@ impl<'a, B: BoundedContext> ReadBack<'a, B> {
             )));
         }
         *epoch = envelope.writer_epoch;
-        self.context
+        context
             .evolve(&mut self.state.aggregates, event, envelope.seq)
             .map_err(|error| refuse(error.to_string()))
     }

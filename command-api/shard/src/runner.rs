@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, LogError, Record, TopicPartition};
 use cartwright_events::codec::Codec;
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 
 use crate::clock::Clock;
 use crate::inbox::{InboxBatch, InboxPump};
@@ -17,26 +17,65 @@ use crate::options::ShardOptions;
 use crate::ownership::Ownership;
 use crate::shard::{Inputs, Shard, Step};
 
+/// How often a shard that stands by reads on.
+const STANDBY_READ_EVERY: Duration = Duration::from_millis(20);
+
 /// The longest wait without a look at the clock: bounds how late a timer can be after a clock jump.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// How a shard begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// It takes over at once.
+    TakeOver,
+    /// It gets ready, reads along, and takes over when told to [`ShardThread::serve`].
+    StandBy,
+}
+
+/// What a running shard is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Serve,
+    Stop,
+}
+
+/// Orders that may wait: one of each is enough.
+const WAITING_ORDERS: usize = 2;
 
 /// A running shard.
 #[derive(Debug)]
 pub struct ShardThread<C> {
     /// The way to reach it.
     pub mailbox: Mailbox<C>,
-    stop: Sender<()>,
+    orders: Sender<Order>,
     thread: JoinHandle<()>,
 }
 
 impl<C> ShardThread<C> {
+    /// Tells a shard that stands by to take over. One that serves is not disturbed.
+    pub fn serve(&self) {
+        // Full means told already.
+        let _ = self.orders.try_send(Order::Serve);
+    }
+
+    /// Asks the shard to decide what waits, commit it and end, without waiting for it.
+    pub fn ask_to_stop(&self) {
+        // Full can only mean that a stop is among what waits.
+        let _ = self.orders.try_send(Order::Stop);
+    }
+
+    /// Whether its thread has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Asks the shard to decide what waits, commit it and end. Returns whether it did within
     /// `limit`.
     #[must_use]
     pub fn stop(self, limit: Duration) -> bool {
-        let Self { stop, thread, .. } = self;
-        // Full means asked already.
-        let _ = stop.try_send(());
+        self.ask_to_stop();
+        let Self { thread, .. } = self;
         let asked = Instant::now();
         while !thread.is_finished() {
             if asked.elapsed() > limit {
@@ -48,7 +87,7 @@ impl<C> ShardThread<C> {
     }
 }
 
-/// Starts a shard of `partition` on its own thread. It takes over at once.
+/// Starts a shard of `partition` on its own thread.
 ///
 /// # Errors
 /// When the machine gives no thread.
@@ -59,9 +98,10 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
     codec: Codec,
     options: ShardOptions,
     clock: Arc<dyn Clock>,
+    begin: Begin,
 ) -> std::io::Result<ShardThread<B::Command>> {
     let (sender, letters) = bounded(options.mailbox_capacity);
-    let (stop, stopped) = bounded(1);
+    let (orders, told) = bounded(WAITING_ORDERS);
     let inbox = TopicPartition::new(B::CONTEXT.inbox_topic(), partition);
     let pump = InboxPump::spawn(log.clone(), inbox, options.inbox_batch)?;
     let shard = Shard::new(
@@ -82,17 +122,17 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
         shard,
         letters,
         pump,
-        stopped,
+        told,
         options,
         clock,
         micros_per_command,
     };
     let thread = thread::Builder::new()
         .name(format!("{}-{partition}", B::CONTEXT.name()))
-        .spawn(move || runner.run())?;
+        .spawn(move || runner.run(begin))?;
     Ok(ShardThread {
         mailbox,
-        stop,
+        orders,
         thread,
     })
 }
@@ -101,7 +141,7 @@ struct Runner<B: BoundedContext, L: EventLog> {
     shard: Shard<B, L>,
     letters: Receiver<Letter<B::Command>>,
     pump: InboxPump,
-    stopped: Receiver<()>,
+    told: Receiver<Order>,
     options: ShardOptions,
     clock: Arc<dyn Clock>,
     micros_per_command: Arc<AtomicU64>,
@@ -116,8 +156,9 @@ enum Woken<C> {
 }
 
 impl<B: BoundedContext, L: EventLog> Runner<B, L> {
-    fn run(mut self) {
-        if self.take_over() {
+    fn run(mut self, begin: Begin) {
+        let may_serve = begin == Begin::TakeOver || self.stand_by();
+        if may_serve && self.take_over() {
             self.serve();
         }
         self.pump.stop();
@@ -144,7 +185,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
                     }
                     false
                 }
-                Woken::Timer => self.stopped.try_recv().is_ok(),
+                Woken::Timer => self.told.try_recv() == Ok(Order::Stop),
                 Woken::Stop => true,
             };
             if !self.drain(&mut inputs) {
@@ -207,7 +248,11 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             Duration::from_micros(u64::try_from(micros).unwrap_or(0)).min(LONGEST_WAIT)
         });
         select! {
-            recv(self.stopped) -> _ => Woken::Stop,
+            recv(self.told) -> order => match order {
+                Ok(Order::Serve) => Woken::Timer,
+                // Whoever could tell has gone.
+                Ok(Order::Stop) | Err(_) => Woken::Stop,
+            },
             recv(self.letters) -> letter => letter.map_or(Woken::Stop, Woken::Letter),
             recv(self.pump.batches) -> batch => batch.map_or(Woken::Timer, Woken::Inbox),
             default(due) => Woken::Timer,
@@ -250,6 +295,32 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
         true
     }
 
+    /// Gets ready and reads along until told to serve. Returns whether it was.
+    fn stand_by(&mut self) -> bool {
+        let mut pause = Duration::from_millis(self.options.take_over_backoff_ms);
+        let longest = Duration::from_millis(self.options.take_over_backoff_max_ms);
+        loop {
+            let wait = match self.shard.prepare() {
+                Ok(Step::Ended) => return false,
+                Ok(_) => STANDBY_READ_EVERY,
+                Err(reason) => {
+                    tracing::warn!(reason, "getting ready to take over failed; trying again");
+                    let wait = pause;
+                    pause = (pause * 2).min(longest);
+                    wait
+                }
+            };
+            match self.told.recv_timeout(wait) {
+                Ok(Order::Serve) => return true,
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.shard.end(Ownership::Stopped);
+                    return false;
+                }
+            }
+        }
+    }
+
     /// Takes over until it serves. Returns whether it does.
     fn take_over(&mut self) -> bool {
         let mut pause = Duration::from_millis(self.options.take_over_backoff_ms);
@@ -264,9 +335,12 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
                 }
                 Err(reason) => tracing::warn!(reason, "the take-over failed; trying again"),
             }
-            if self.stopped.recv_timeout(pause).is_ok() {
-                self.shard.end(Ownership::Stopped);
-                return false;
+            match self.told.recv_timeout(pause) {
+                Ok(Order::Serve) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.shard.end(Ownership::Stopped);
+                    return false;
+                }
             }
             pause = (pause * 2).min(longest);
         }

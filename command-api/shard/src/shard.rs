@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use cartwright_domain::{BoundedContext, EvolveError};
+use cartwright_domain::{BoundedContext, EvolveError, at_version};
 use cartwright_event_log::{CommitError, EventLog, LogWriter, Record};
 use cartwright_events::codec::{Codec, CodecError};
 use cartwright_events::envelope::header;
@@ -20,7 +20,7 @@ use crate::mailbox::{Reply, Submission};
 use crate::options::ShardOptions;
 use crate::outcome::{Answer, Outcome};
 use crate::ownership::Ownership;
-use crate::recovery::{TakeOverError, take_over};
+use crate::recovery::{Standby, TakeOverError};
 use crate::results::{Found, ResultKey};
 use crate::state::ShardState;
 use crate::waiters::Waiters;
@@ -85,6 +85,7 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     clock: Arc<dyn Clock>,
     ownership: watch::Sender<Ownership>,
     live: Option<Live<B, L::Writer>>,
+    standby: Option<Standby<B, L>>,
     /// Commands that wait for room in a group, or were in a group whose outcome was in doubt.
     backlog: VecDeque<Submission<B::Command>>,
     waiters: Waiters,
@@ -114,6 +115,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             clock,
             ownership: watch::Sender::new(Ownership::Recovering { because }),
             live: None,
+            standby: None,
             backlog: VecDeque::new(),
         }
     }
@@ -151,6 +153,34 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         Some(timer.map_or(keep_alive, |timer| timer.min(keep_alive)))
     }
 
+    /// Gets ready to take over while another process still serves: connects the producer and reads
+    /// the partition up to where it ends now. Again later, it reads on from there. Fences nobody.
+    ///
+    /// # Errors
+    /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
+    pub fn prepare(&mut self) -> Result<Step, String> {
+        let prepared = match self.standby.take() {
+            Some(standby) => Ok(standby),
+            None => Standby::prepare(&self.log, &self.place, &self.options),
+        };
+        let read = prepared.and_then(|mut standby| {
+            standby.catch_up(&self.context, &self.options)?;
+            Ok(standby)
+        });
+        match read {
+            Ok(standby) => {
+                self.standby = Some(standby);
+                let changed = |ownership: &mut Ownership| {
+                    let before = std::mem::replace(ownership, Ownership::Standby);
+                    before != Ownership::Standby
+                };
+                self.ownership.send_if_modified(changed);
+                Ok(Step::Idle)
+            }
+            Err(error) => self.not_taken_over(error),
+        }
+    }
+
     /// Fences whoever held the partition, reads it back and serves.
     ///
     /// Commands of a group whose outcome was in doubt are then settled: those in the journal are
@@ -160,13 +190,14 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
     pub fn take_over(&mut self) -> Result<Step, String> {
         self.live = None;
-        match take_over(
-            &self.context,
-            &self.log,
-            &self.place,
-            &self.options,
-            self.clock.as_ref(),
-        ) {
+        let prepared = match self.standby.take() {
+            Some(standby) => Ok(standby),
+            None => Standby::prepare(&self.log, &self.place, &self.options),
+        };
+        let taken = prepared.and_then(|standby| {
+            standby.take_over(&self.context, &self.options, self.clock.as_ref())
+        });
+        match taken {
             Ok((writer, state)) => {
                 tracing::info!(
                     context = B::CONTEXT.name(),
@@ -180,14 +211,20 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 self.live = Some(Live { writer, state });
                 Ok(Step::Idle)
             }
-            Err(TakeOverError::Retry(reason)) => {
+            Err(error) => self.not_taken_over(error),
+        }
+    }
+
+    fn not_taken_over(&mut self, error: TakeOverError) -> Result<Step, String> {
+        match error {
+            TakeOverError::Retry(reason) => {
                 self.ownership.send_replace(Ownership::Recovering {
                     because: reason.clone(),
                 });
                 Err(reason)
             }
-            Err(TakeOverError::Fenced) => Ok(self.end(Ownership::Fenced)),
-            Err(TakeOverError::Refused(reason)) => Ok(self.end(Ownership::Refused { reason })),
+            TakeOverError::Fenced => Ok(self.end(Ownership::Fenced)),
+            TakeOverError::Refused(reason) => Ok(self.end(Ownership::Refused { reason })),
         }
     }
 
@@ -327,6 +364,10 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             return Ok(());
         }
         let decided = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(expected) = submission.expected_version {
+                let actual = self.context.version(&state.aggregates, &submission.command);
+                at_version(expected, actual)?;
+            }
             self.context
                 .decide(&state.aggregates, &submission.command, group.now())
         }));
@@ -542,6 +583,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             "the shard has ended"
         );
         self.live = None;
+        self.standby = None;
         for submission in self.backlog.drain(..) {
             send(
                 submission.reply,

@@ -12,3 +12,4 @@ mod orders;
 mod prices;
 mod stock;
 mod stop;
+mod versions;

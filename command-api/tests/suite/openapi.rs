@@ -68,7 +68,7 @@ async fn commands_are_described_with_their_headers_and_problems() {
         }
         let responses = operation["responses"].as_object().unwrap();
         for status in [
-            "400", "403", "404", "409", "413", "415", "421", "422", "500", "503", "504",
+            "400", "403", "404", "409", "412", "413", "415", "421", "422", "500", "503", "504",
         ] {
             let content = &responses[status]["content"];
             assert!(

@@ -62,7 +62,7 @@ impl<B: BoundedContext + Clone> Node<B> {
                 self.crash();
                 Ok(true)
             }
-            Ownership::Recovering { .. } => {
+            Ownership::Recovering { .. } | Ownership::Standby => {
                 // A failed take-over is tried again by a later act.
                 let _ = self.shard.take_over();
                 Ok(true)

@@ -356,6 +356,7 @@ where
             key: key.to_owned(),
             fingerprint: key.to_owned(),
         }),
+        expected_version: None,
         deadline: now.plus_millis(60_000),
         reply,
     });

@@ -49,6 +49,11 @@ impl BoundedContext for Catalog {
         }
     }
 
+    fn version(&self, state: &CatalogState, command: &CatalogCommand) -> u64 {
+        let product = state.products.get(command.sku().as_str());
+        product.map_or(0, |product| product.version)
+    }
+
     /// No message is for the catalog.
     fn receive(&self, _: &CatalogState, _: &Message, _: Timestamp) -> Decision {
         nothing()

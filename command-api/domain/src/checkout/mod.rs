@@ -177,6 +177,20 @@ impl BoundedContext for Checkout {
         }
     }
 
+    fn version(&self, state: &CheckoutState, command: &CheckoutCommand) -> u64 {
+        use CheckoutCommand as C;
+        match command {
+            C::CreateCart(_)
+            | C::AddItem(_)
+            | C::ChangeItem(_)
+            | C::RemoveItem(_)
+            | C::CheckOut(_) => state.cart(command.id()).map_or(0, |cart| cart.version),
+            C::Pay(_) | C::Ship(_) | C::Return(_) | C::Cancel(_) => {
+                state.order(command.id()).map_or(0, Order::version)
+            }
+        }
+    }
+
     fn receive(&self, state: &CheckoutState, message: &Message, now: Timestamp) -> Decision {
         match message {
             Message::ReservationAnswer(answer) => {

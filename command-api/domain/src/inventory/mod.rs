@@ -99,6 +99,10 @@ impl BoundedContext for Inventory {
         }
     }
 
+    fn version(&self, state: &InventoryState, command: &InventoryCommand) -> u64 {
+        state.item(command.sku()).map_or(0, |item| item.version)
+    }
+
     fn receive(&self, state: &InventoryState, message: &Message, now: Timestamp) -> Decision {
         let events = match message {
             Message::ReserveStock(request) => {

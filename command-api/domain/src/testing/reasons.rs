@@ -8,6 +8,7 @@ use crate::testing::*;
 use crate::{
     AddItem, AdjustStock, Cancel, ChangePrice, CheckOut, CheckoutCommand, CheckoutSettings,
     CreateCart, CreateProduct, NewItem, ReceiveStock, RemoveItem, RetireProduct, Return, Ship,
+    at_version,
 };
 
 fn refused(shop: &mut Shop, command: impl Into<CheckoutCommand>) -> Rejection {
@@ -224,6 +225,7 @@ fn provoke(reason: Reason) -> Rejection {
                 occurred_at: None,
             },
         ),
+        Reason::VersionMismatch => at_version(2, 3).expect_err("a rejection"),
     }
 }
 

@@ -101,6 +101,7 @@ impl Rig {
             command_id: format!("command-{}", self.commands),
             correlation_id: format!("request-{}", self.commands),
             traceparent: None,
+            expected_version: None,
             idempotency,
             deadline: Timestamp::from_micros(self.log.now_us()).plus_millis(3_600_000),
             reply,

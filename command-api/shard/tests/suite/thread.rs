@@ -8,7 +8,8 @@ use cartwright_event_log::{EventLog, LogWriter};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Context, Timestamp};
 use cartwright_shard::{
-    Mailbox, Outcome, Ownership, Reply, ShardOptions, ShardThread, Submission, SystemClock, spawn,
+    Begin, Mailbox, Outcome, Ownership, Reply, ShardOptions, ShardThread, Submission, SystemClock,
+    spawn,
 };
 use tokio::sync::oneshot;
 
@@ -29,6 +30,7 @@ fn start(options: ShardOptions) -> (MemoryLog, ShardThread<Command>) {
         Codec::fixed(),
         options,
         Arc::new(SystemClock),
+        Begin::TakeOver,
     );
     (log, shard.expect("a thread"))
 }
@@ -42,6 +44,7 @@ fn submission(sku: &str) -> (Submission<Command>, oneshot::Receiver<Reply>) {
         command_id: format!("command-{sku}-{:?}", Instant::now()),
         correlation_id: "request".to_owned(),
         traceparent: None,
+        expected_version: None,
         idempotency: None,
         deadline: Timestamp::now().plus_millis(60_000),
         reply,
@@ -152,4 +155,60 @@ fn wait_until(
         assert!(begun.elapsed() < PATIENCE, "still {}", *ownership.borrow());
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_shard_that_stands_by_fences_nobody_and_knows_all_when_it_takes_over() {
+    let (log, first) = start(ShardOptions::default());
+    assert!(matches!(
+        submit(&first.mailbox, "a").blocking_recv(),
+        Ok(Reply::Decided(_))
+    ));
+    let second = spawn(
+        Toy,
+        0,
+        log.clone(),
+        Codec::fixed(),
+        ShardOptions::default(),
+        Arc::new(SystemClock),
+        Begin::StandBy,
+    )
+    .expect("a thread");
+    let mut ownership = second.mailbox.ownership_changes();
+    wait_until(&mut ownership, |ownership| *ownership == Ownership::Standby);
+    // The owner goes on, and what it writes now is known to its successor all the same.
+    let waiting = submit(&second.mailbox, "a");
+    assert!(matches!(
+        submit(&first.mailbox, "a").blocking_recv(),
+        Ok(Reply::Decided(_))
+    ));
+    assert!(first.stop(PATIENCE));
+    second.serve();
+    match waiting.blocking_recv() {
+        Ok(Reply::Decided(Outcome::Accepted(answer))) => assert_eq!(answer.version, 3),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(second.mailbox.ownership(), Ownership::Serving { epoch: 2 });
+    assert!(second.stop(PATIENCE));
+}
+
+#[test]
+fn a_shard_that_stands_by_can_be_called_off() {
+    let (log, first) = start(ShardOptions::default());
+    let second = spawn(
+        Toy,
+        0,
+        log,
+        Codec::fixed(),
+        ShardOptions::default(),
+        Arc::new(SystemClock),
+        Begin::StandBy,
+    )
+    .expect("a thread");
+    assert!(second.stop(PATIENCE));
+    assert!(matches!(
+        submit(&first.mailbox, "a").blocking_recv(),
+        Ok(Reply::Decided(_))
+    ));
+    assert!(first.stop(PATIENCE));
 }

@@ -112,6 +112,11 @@ impl BoundedContext for Toy {
         ))
     }
 
+    fn version(&self, state: &State, command: &Command) -> u64 {
+        let counter = state.counters.get(Self::key(command));
+        counter.map_or(0, |counter| counter.version)
+    }
+
     fn receive(&self, state: &State, message: &Message, now: Timestamp) -> Decision {
         let Message::ReserveStock(reserve) = message else {
             return Decision {

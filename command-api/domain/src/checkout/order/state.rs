@@ -252,6 +252,12 @@ impl Order {
         self.placed.as_ref()
     }
 
+    /// Version of what is known under the id: payments for an order that nobody knows count.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Where the order stands.
     #[must_use]
     pub fn standing(&self) -> Option<Standing> {
