@@ -17,13 +17,19 @@
 
 pub mod connect;
 mod fixed;
+mod folding;
 pub mod metric_names;
+mod parked;
 mod partition;
 mod plan;
 mod progress;
+mod requests;
 mod runner;
+mod scan;
 pub mod service;
 pub mod settings;
+mod unpark;
+mod work;
 mod worker;
 
 pub use fixed::FixedPartitions;

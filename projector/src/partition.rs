@@ -1,22 +1,27 @@
 //! One partition of a projection: where it stands, and what records make of it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use cartwright_event_log::{Record, Start, TopicPartition};
-use cartwright_events::codec::{Codec, CodecError};
+use cartwright_events::codec::Codec;
 use cartwright_events::{Envelope, Stream, Timestamp};
 use cartwright_folds::Outcome;
 use cartwright_read_model::{ParkReason, ParkedRow, Position, PositionKey};
-use cartwright_sinks::{Batch, Loaded, SeqOp};
+use cartwright_sinks::{Batch, Loaded, SeqOp, Unparked};
 
-use crate::plan::Plan;
+use crate::folding::{envelope, key_text, outcome};
+use crate::parked::Parked;
+use crate::plan::{Limits, Plan};
+use crate::unpark::Drain;
 
 /// Why no more records can be taken now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Halt {
     /// Something outside does not answer: try again later.
     Wait(String),
+    /// Too much is put aside: take no more until somebody has done something about it.
+    Hold(String),
     /// Going on would lose or invent something: the projection stops until somebody has looked.
     Stop(String),
     /// The log's client is broken: begin anew with another.
@@ -38,10 +43,11 @@ pub(crate) struct Cut {
     pub(crate) batch: Arc<Batch>,
     pub(crate) records: usize,
     pub(crate) dropped: usize,
+    /// Records that it puts aside for the first time.
+    pub(crate) parked: usize,
 }
 
 /// A partition that this worker owns.
-#[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) at: TopicPartition,
     key: PositionKey,
@@ -51,7 +57,9 @@ pub(crate) struct Partition {
     stored: Option<Position>,
     /// After every record taken in so far.
     next: Position,
-    parked_keys: HashSet<String>,
+    pub(crate) parked: Parked,
+    /// The request about parked records that is being carried out.
+    pub(crate) drain: Option<Drain>,
     pending: Pending,
     /// Read from the log, not yet taken in.
     pub(crate) backlog: VecDeque<Record>,
@@ -80,7 +88,8 @@ impl Partition {
             started: false,
             stored: None,
             next: beginning(plan.generation),
-            parked_keys: HashSet::new(),
+            parked: Parked::default(),
+            drain: None,
             pending: Pending::default(),
             backlog: VecDeque::new(),
             in_doubt: None,
@@ -95,23 +104,20 @@ impl Partition {
         self.stored
     }
 
-    pub(crate) fn parked_keys(&self) -> usize {
-        self.parked_keys.len()
-    }
-
     /// Forgets what it holds in memory: the store is asked again.
     pub(crate) fn reset(&mut self) {
         self.started = false;
         self.pending = Pending::default();
         self.backlog.clear();
         self.in_doubt = None;
+        self.drain = None;
     }
 
     /// Takes over what is stored, and says where to read from.
     pub(crate) fn start(&mut self, plan: &Plan, loaded: Loaded) -> Result<Start, Halt> {
         self.reset();
         self.stored = loaded.position;
-        self.parked_keys = loaded.parked.into_iter().map(|parked| parked.key).collect();
+        self.parked = loaded.parked.into_iter().collect();
         match loaded.position {
             Some(position) if position.generation > plan.generation => Err(Halt::Stop(format!(
                 "{}: the stored position is of generation {} of the log, this log is of \
@@ -136,10 +142,10 @@ impl Partition {
         &mut self,
         plan: &Plan,
         codec: &Codec,
-        max_rows: usize,
-        max_parked_keys: usize,
+        limits: &Limits,
     ) -> Result<bool, Halt> {
-        while self.pending.ops.len() < max_rows {
+        self.check_parked(limits)?;
+        while self.pending.ops.len() < limits.max_rows {
             let Some(record) = self.backlog.pop_front() else {
                 return Ok(true);
             };
@@ -147,14 +153,16 @@ impl Partition {
                 self.backlog.push_front(record);
                 return Err(halt);
             }
-            if self.parked_keys.len() > max_parked_keys {
-                return Err(Halt::Stop(format!(
-                    "{}: more than {max_parked_keys} keys are parked; the last one at offset {}",
-                    self.at, record.offset
-                )));
-            }
+            self.check_parked(limits)?;
         }
         Ok(self.backlog.is_empty())
+    }
+
+    fn check_parked(&self, limits: &Limits) -> Result<(), Halt> {
+        match self.parked.excess(limits) {
+            Some(excess) => Err(Halt::Hold(format!("{}: {excess}", self.at))),
+            None => Ok(()),
+        }
     }
 
     /// Started, with nothing read that is not in the store.
@@ -166,6 +174,12 @@ impl Partition {
     pub(crate) fn is_current(&mut self, read: u64, now: Timestamp) {
         self.next.next_offset = self.next.next_offset.max(read);
         self.next.recorded_at = self.next.recorded_at.max(now);
+    }
+
+    /// Whether everything that was taken in is in the store, so that what is parked can be looked
+    /// at.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.started && self.in_doubt.is_none() && !self.has_moved()
     }
 
     fn has_moved(&self) -> bool {
@@ -181,17 +195,57 @@ impl Partition {
             return None;
         }
         let pending = std::mem::take(&mut self.pending);
+        self.tell(&pending.parked);
         Some(Cut {
+            parked: pending.parked.len(),
             batch: Arc::new(Batch {
                 key: self.key.clone(),
                 expected: self.stored,
                 next: self.next,
                 ops: pending.ops,
                 parked: pending.parked,
+                unparked: Unparked::default(),
             }),
             records: pending.records,
             dropped: pending.dropped,
         })
+    }
+
+    /// A batch about what was parked before, which leaves the position where it is.
+    pub(crate) fn cut_unparked(
+        &self,
+        (ops, parked, unparked): (Vec<SeqOp>, Vec<ParkedRow>, Unparked),
+    ) -> Cut {
+        Cut {
+            batch: Arc::new(Batch {
+                key: self.key.clone(),
+                expected: self.stored,
+                next: self.next,
+                ops,
+                parked,
+                unparked,
+            }),
+            records: 0,
+            dropped: 0,
+            parked: 0,
+        }
+    }
+
+    /// Once for a batch: a storm of bad records must not become one of log lines.
+    fn tell(&self, parked: &[ParkedRow]) {
+        let mut rejected = parked.iter().filter(|row| row.reason != ParkReason::Behind);
+        if let Some(first) = rejected.next() {
+            tracing::warn!(
+                projection = self.key.projection,
+                partition = %self.at,
+                key = first.key,
+                offset = first.offset,
+                seq = first.seq,
+                reason = first.reason.text(),
+                more = rejected.count(),
+                "records are parked, and with them what follows for their keys"
+            );
+        }
     }
 
     /// The batch is in the store.
@@ -203,28 +257,19 @@ impl Partition {
         if record.offset < self.next.next_offset {
             return Ok(());
         }
-        let recorded_at = Timestamp::from_micros(record.timestamp_us);
         let key = key_text(record);
-        let envelope = Envelope::read(
-            self.key.stream,
-            record.partition,
-            record.offset,
-            recorded_at,
-            &record.headers,
-        );
-        let envelope = match envelope {
+        let envelope = match envelope(self.key.stream, record) {
             Ok(envelope) => envelope,
             // No shard wrote it: it takes no place among the seqs.
-            Err(invalid) => {
-                let reason = format!("not written by a shard: {invalid}");
-                self.park(key, record.offset, 0, ParkReason::Rejected(reason));
+            Err(reason) => {
+                self.park(key, record.offset, 0, reason);
                 self.advance(record, self.next.seq);
                 return Ok(());
             }
         };
         self.check_dense(&envelope)?;
-        if self.parked_keys.contains(&key) {
-            self.park(key, record.offset, envelope.seq, ParkReason::Behind);
+        if self.parked.contains(&key) {
+            self.park(key, record.offset, envelope.seq, String::new());
         } else {
             match outcome(plan, codec, &envelope, record, &key)? {
                 Outcome::Emit(ops) => {
@@ -234,7 +279,6 @@ impl Partition {
                 }
                 Outcome::Drop(_) => self.pending.dropped += 1,
                 Outcome::Reject(reason) => {
-                    let reason = ParkReason::Rejected(reason);
                     self.park(key, record.offset, envelope.seq, reason);
                 }
             }
@@ -257,26 +301,16 @@ impl Partition {
         };
     }
 
-    fn park(&mut self, key: String, offset: u64, seq: u64, reason: ParkReason) {
-        let behind = reason == ParkReason::Behind;
-        if !behind {
-            tracing::warn!(
-                projection = self.key.projection,
-                partition = %self.at,
-                key,
-                offset,
-                seq,
-                reason = reason.text(),
-                "a record is parked, and with it what follows for its key"
-            );
-        }
-        self.parked_keys.insert(key.clone());
-        self.pending.parked.push(ParkedRow {
-            key,
-            offset,
-            seq,
-            reason,
-        });
+    /// Puts a record aside. What keeps a key parked is its first record; the others are behind it,
+    /// whatever they hold.
+    fn park(&mut self, key: String, offset: u64, seq: u64, reason: String) {
+        let reason = match self.parked.contains(&key) {
+            true => ParkReason::Behind,
+            false => ParkReason::Rejected(reason),
+        };
+        let row = ParkedRow::new(key, offset, seq, reason);
+        self.parked.put(row.clone());
+        self.pending.parked.push(row);
     }
 
     /// Seqs have no gap and no repeat: the proof that nothing was missed.
@@ -303,54 +337,4 @@ fn beginning(generation: u32) -> Position {
         seq: 0,
         recorded_at: Timestamp::EPOCH,
     }
-}
-
-/// The key as text; records of ours have nothing else.
-fn key_text(record: &Record) -> String {
-    let key = record.key.as_deref().unwrap_or_default();
-    let text = String::from_utf8_lossy(key).replace('\0', "\u{fffd}");
-    // A store's key is neither empty nor endless. Distinct keys may come to share a name here,
-    // which parks more than needed and loses nothing.
-    match text.char_indices().nth(MAX_PARKED_KEY_CHARS) {
-        _ if text.is_empty() => "(no key)".to_owned(),
-        Some((end, _)) => text[..end].to_owned(),
-        None => text,
-    }
-}
-
-const MAX_PARKED_KEY_CHARS: usize = 120;
-
-/// Decodes and folds.
-fn outcome(
-    plan: &Plan,
-    codec: &Codec,
-    envelope: &Envelope,
-    record: &Record,
-    key: &str,
-) -> Result<Outcome, Halt> {
-    let at = || format!("{} offset {}", record.topic_partition(), record.offset);
-    let Some(value) = &record.value else {
-        return Ok(Outcome::Reject("has no value".to_owned()));
-    };
-    let event = match codec.decode_event(envelope.stream, value) {
-        Ok(event) => event,
-        Err(CodecError::Malformed { problem, .. }) => {
-            return Ok(Outcome::Reject(format!("malformed: {problem}")));
-        }
-        Err(error @ CodecError::RegistryUnavailable(_)) => {
-            return Err(Halt::Wait(error.to_string()));
-        }
-        Err(
-            error @ (CodecError::NewerWriter { .. }
-            | CodecError::UnknownSchema { .. }
-            | CodecError::NotRegistered { .. }),
-        ) => return Err(Halt::Stop(format!("{}: {error}", at()))),
-    };
-    if event.aggregate_id != key {
-        let id = &event.aggregate_id;
-        return Ok(Outcome::Reject(format!(
-            "is about {id:?}, not about its key"
-        )));
-    }
-    Ok((plan.fold)(envelope, &event))
 }

@@ -78,6 +78,17 @@ pub struct Limits {
     pub heartbeat: Option<Duration>,
     /// Keys that may be parked in one partition; with more the projection stops.
     pub max_parked_keys: usize,
+    /// Records that may be parked in one partition, those behind others included; with more the
+    /// projection stops.
+    pub max_parked_records: usize,
+    /// How often to look for requests about parked records.
+    pub requests_every: Duration,
+    /// Parked records that are read again at a time.
+    pub unpark_records: usize,
+    /// Bytes of them that are held at a time. A single record may be larger.
+    pub unpark_bytes: usize,
+    /// How long new records wait at a time while parked ones are read again.
+    pub unpark_slice: Duration,
 }
 
 impl Default for Limits {
@@ -91,6 +102,11 @@ impl Default for Limits {
             retry_max: Duration::from_secs(5),
             heartbeat: Some(Duration::from_secs(2)),
             max_parked_keys: 1_000,
+            max_parked_records: 20_000,
+            requests_every: Duration::from_secs(1),
+            unpark_records: 10_000,
+            unpark_bytes: 32 * 1_024 * 1_024,
+            unpark_slice: Duration::from_millis(300),
         }
     }
 }

@@ -21,6 +21,12 @@ pub enum Step {
         /// What it waits for.
         reason: String,
     },
+    /// Too much is parked: no more records are taken, but what is asked to be done about it is
+    /// still carried out, and the projection goes on by itself when there is less.
+    Held {
+        /// What is too much.
+        reason: String,
+    },
     /// The projection must not go on: drop the worker. It would stop at the same place again until
     /// somebody has acted.
     Stopped {
@@ -45,6 +51,8 @@ pub struct Applied {
     pub rows: usize,
     /// Records that were put aside.
     pub parked: usize,
+    /// Records that were put aside before and have been applied, or given up.
+    pub unparked: usize,
     /// Batches.
     pub batches: usize,
     /// Time spent in the sink.
@@ -60,6 +68,8 @@ pub struct PartitionReport {
     pub position: Option<Position>,
     /// Keys that are parked.
     pub parked_keys: usize,
+    /// Records that are parked.
+    pub parked_records: usize,
     /// Offsets between the reader's position and the end of the partition, control records
     /// included; `None` when the log could not be asked.
     pub behind: Option<u64>,
@@ -70,7 +80,8 @@ impl Applied {
         self.records += cut.records;
         self.dropped += cut.dropped;
         self.rows += cut.batch.ops.len();
-        self.parked += cut.batch.parked.len();
+        self.parked += cut.parked;
+        self.unparked += cut.batch.unparked.settled.len();
         self.batches += 1;
     }
 
@@ -82,6 +93,7 @@ impl Applied {
             dropped: self.dropped - before.dropped,
             rows: self.rows - before.rows,
             parked: self.parked - before.parked,
+            unparked: self.unparked - before.unparked,
             batches: self.batches - before.batches,
             took: self.took.saturating_sub(before.took),
         }

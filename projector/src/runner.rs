@@ -146,6 +146,12 @@ impl Following {
                         self.pause();
                     }
                 }
+                Step::Held { reason } => {
+                    self.not_up(format!("stopped: {reason}"));
+                    if begin.elapsed() < self.pace.pause {
+                        self.pause();
+                    }
+                }
                 Step::Failed { reason } => {
                     self.not_up(format!("starting again: {reason}"));
                     self.pause();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cartwright_event_log::EventLog;
 use cartwright_event_log::kafka::KafkaLog;
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose};
 use cartwright_read_model::ReadModelError;
 use cartwright_service::health::Readiness;
 use thiserror::Error;
@@ -110,7 +110,12 @@ fn make_worker<L: EventLog>(
     let reader = log
         .group_reader(&plan.group(), &plan.topics())
         .map_err(|error| error.to_string())?;
-    Ok(Worker::new(plan, limits, reader, codec, stores.sink(&plan)))
+    let lookup = log.clone();
+    let worker = Worker::new(plan, limits, reader, codec, stores.sink(&plan));
+    Ok(worker.with_lookup(move || {
+        let reader = lookup.reader(ReaderPurpose::Recovery)?;
+        Ok(Box::new(reader) as Box<dyn LogReader>)
+    }))
 }
 
 fn pace(of: &Projector) -> Pace {

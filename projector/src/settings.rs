@@ -58,6 +58,17 @@ pub struct Projector {
     pub heartbeat_ms: u64,
     /// Keys that may be parked in one partition; with more the projection stops. Default 1,000.
     pub max_parked_keys: usize,
+    /// Records that may be parked in one partition, those behind others included; with more the
+    /// projection stops. Default 20,000.
+    pub max_parked_records: usize,
+    /// How often to look for requests about parked records. Default 1,000.
+    pub requests_interval_ms: u64,
+    /// Parked records that are read again at a time. Default 10,000.
+    pub unpark_records: usize,
+    /// Bytes of them that are held at a time. Default 33,554,432.
+    pub unpark_bytes: usize,
+    /// How long new records wait at a time while parked ones are read again. Default 300.
+    pub unpark_slice_ms: u64,
     /// How often lag is measured. Default 2,000.
     pub report_interval_ms: u64,
     /// How long the projections may take to finish their batches when the process stops.
@@ -114,6 +125,11 @@ impl Default for Projector {
             retry_max_ms: ms(limits.retry_max),
             heartbeat_ms: limits.heartbeat.map_or(0, ms),
             max_parked_keys: limits.max_parked_keys,
+            max_parked_records: limits.max_parked_records,
+            requests_interval_ms: ms(limits.requests_every),
+            unpark_records: limits.unpark_records,
+            unpark_bytes: limits.unpark_bytes,
+            unpark_slice_ms: ms(limits.unpark_slice),
             report_interval_ms: 2_000,
             stop_limit_ms: 10_000,
             postgres_statement_timeout_ms: 60_000,
@@ -138,6 +154,11 @@ impl Projector {
             retry_max: Duration::from_millis(self.retry_max_ms),
             heartbeat: (self.heartbeat_ms > 0).then(|| Duration::from_millis(self.heartbeat_ms)),
             max_parked_keys: self.max_parked_keys,
+            max_parked_records: self.max_parked_records,
+            requests_every: Duration::from_millis(self.requests_interval_ms),
+            unpark_records: self.unpark_records,
+            unpark_bytes: self.unpark_bytes,
+            unpark_slice: Duration::from_millis(self.unpark_slice_ms),
         }
     }
 
@@ -151,6 +172,11 @@ impl Projector {
             ("max_batch_records", self.max_batch_records),
             ("max_batch_rows", self.max_batch_rows),
             ("max_parked_keys", self.max_parked_keys),
+            ("max_parked_records", self.max_parked_records),
+            ("unpark_records", self.unpark_records),
+            ("unpark_bytes", self.unpark_bytes),
+            ("unpark_slice_ms", self.unpark_slice_ms as usize),
+            ("requests_interval_ms", self.requests_interval_ms as usize),
             ("cassandra_concurrency", self.cassandra_concurrency),
             (
                 "cassandra_replication_factor",

@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use cartwright_event_log::{GroupEvent, GroupReader, LogError, Record, Start, TopicPartition};
+use cartwright_event_log::{
+    GroupEvent, GroupReader, LogError, LogReader, Record, Start, TopicPartition,
+};
 use cartwright_events::Timestamp;
 use cartwright_events::codec::Codec;
-use cartwright_sinks::{Sink, SinkError};
+use cartwright_sinks::Sink;
 
-use crate::partition::{Cut, Halt, Partition};
+use crate::partition::{Halt, Partition};
 use crate::plan::{Limits, Plan};
 use crate::progress::{Applied, PartitionReport, Step};
+use crate::requests::Requests;
+use crate::unpark::{Drain, Lookup};
+use crate::work::{Work, halt_of, halt_of_log};
 
 /// The pipeline of one projection: group reader, codec, fold, sink.
 pub struct Worker<G> {
@@ -28,6 +33,9 @@ pub struct Worker<G> {
     backoff: Option<Duration>,
     paused: bool,
     heartbeat: Instant,
+    /// Reads parked records again; without it nobody can ask for that.
+    lookup: Option<Lookup>,
+    requests: Requests,
 }
 
 impl<G: GroupReader> Worker<G> {
@@ -47,7 +55,20 @@ impl<G: GroupReader> Worker<G> {
             backoff: None,
             paused: false,
             heartbeat: Instant::now(),
+            lookup: None,
+            requests: Requests::default(),
         }
+    }
+
+    /// Makes it carry out requests about parked records, which it reads again with the readers
+    /// that `open` makes.
+    #[must_use]
+    pub fn with_lookup(
+        mut self,
+        open: impl FnMut() -> Result<Box<dyn LogReader>, LogError> + Send + 'static,
+    ) -> Self {
+        self.lookup = Some(Box::new(open));
+        self
     }
 
     /// One round: waits for records up to the poll's time, applies them with their position.
@@ -64,6 +85,10 @@ impl<G: GroupReader> Worker<G> {
                 let longer = |waited: Duration| (waited * 2).min(self.limits.retry_max);
                 self.backoff = Some(self.backoff.map_or(self.limits.retry_min, longer));
                 Step::Waiting { reason }
+            }
+            Err(Halt::Hold(reason)) => {
+                self.backoff = Some(self.limits.retry_min);
+                Step::Held { reason }
             }
             Err(Halt::Stop(reason)) => Step::Stopped { reason },
             Err(Halt::Fail(reason)) => Step::Failed { reason },
@@ -88,7 +113,8 @@ impl<G: GroupReader> Worker<G> {
             .map(|partition| PartitionReport {
                 at: partition.at.clone(),
                 position: partition.position(),
-                parked_keys: partition.parked_keys(),
+                parked_keys: partition.parked.key_count(),
+                parked_records: partition.parked.records(),
                 behind: self.behind(partition),
             })
             .collect()
@@ -114,13 +140,13 @@ impl<G: GroupReader> Worker<G> {
         self.start_partitions()?;
         let before = self.totals.clone();
         // What is left over from a step that could not be finished comes first.
-        self.process()?;
+        self.process_and_unpark()?;
         self.resume()?;
         let rebalanced = self.gather()?;
-        self.process()?;
+        self.process_and_unpark()?;
         self.say_what_is_read_to_its_end()?;
         let applied = self.totals.since(&before);
-        Ok(match (applied.records, rebalanced) {
+        Ok(match (applied.records + applied.unparked, rebalanced) {
             (0, true) => Step::Rebalanced,
             (0, false) => Step::Idle,
             _ => Step::Applied(applied),
@@ -269,6 +295,57 @@ impl<G: GroupReader> Worker<G> {
         Ok(())
     }
 
+    /// Applies what was read, and then looks at what is parked; also where too much is parked to go
+    /// on.
+    fn process_and_unpark(&mut self) -> Result<(), Halt> {
+        match self.process() {
+            Ok(()) => self.carry_out(),
+            Err(held @ Halt::Hold(_)) => self.carry_out().and(Err(held)),
+            Err(halt) => Err(halt),
+        }
+    }
+
+    /// Carries out what is asked to be done about parked records, for a part of a second.
+    fn carry_out(&mut self) -> Result<(), Halt> {
+        let Some(lookup) = &mut self.lookup else {
+            return Ok(());
+        };
+        if let Some(after) = self.requests.due(self.limits.requests_every) {
+            let (name, version) = (self.plan.projection.name, self.plan.version);
+            let found = self.sink.requests(name, version, after);
+            self.requests.found(found.map_err(halt_of)?);
+        }
+        let until = Instant::now() + self.limits.unpark_slice;
+        let settled = |each: &&mut Partition| each.is_settled();
+        for partition in self.partitions.values_mut().filter(settled) {
+            let mut work = Work {
+                plan: &self.plan,
+                limits: &self.limits,
+                codec: &self.codec,
+                sink: self.sink.as_mut(),
+                totals: &mut self.totals,
+            };
+            let mut drain = match partition.drain.take() {
+                Some(drain) => drain,
+                None => match self.requests.take_for(partition) {
+                    Some(request) => Drain::begin(request, partition, &mut work)?,
+                    None => continue,
+                },
+            };
+            if !partition.started {
+                continue;
+            }
+            match drain.advance(partition, &mut work, lookup, until) {
+                Ok(true) => self.requests.forget(drain.request()),
+                unfinished => {
+                    partition.drain = Some(drain);
+                    unfinished?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in and applies everything that was read. A partition that must stop does so after
     /// what came before has been applied, and does not keep the others from being applied.
     fn process(&mut self) -> Result<(), Halt> {
@@ -284,82 +361,5 @@ impl<G: GroupReader> Worker<G> {
             outcome = outcome.and(work.drain(partition));
         }
         outcome
-    }
-}
-
-struct Work<'a> {
-    plan: &'a Plan,
-    limits: &'a Limits,
-    codec: &'a Codec,
-    sink: &'a mut dyn Sink,
-    totals: &'a mut Applied,
-}
-
-impl Work<'_> {
-    fn drain(mut self, partition: &mut Partition) -> Result<(), Halt> {
-        if let Some(cut) = partition.in_doubt.take() {
-            self.apply(partition, cut)?;
-        }
-        while partition.started {
-            let taken = partition.take_in(
-                self.plan,
-                self.codec,
-                self.limits.max_rows,
-                self.limits.max_parked_keys,
-            );
-            if let Some(cut) = partition.cut() {
-                self.apply(partition, cut)?;
-            }
-            if taken? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, partition: &mut Partition, cut: Cut) -> Result<(), Halt> {
-        let begin = Instant::now();
-        let result = self.sink.apply(&cut.batch);
-        self.totals.took += begin.elapsed();
-        match result {
-            Ok(()) => {
-                partition.applied(&cut);
-                self.totals.count(&cut);
-                Ok(())
-            }
-            Err(SinkError::PositionMoved) => {
-                tracing::info!(partition = %partition.at, "the position has moved: loading it again");
-                partition.reset();
-                Ok(())
-            }
-            Err(error @ SinkError::Retry { .. }) => {
-                partition.in_doubt = Some(cut);
-                Err(halt_of(error))
-            }
-            Err(error @ SinkError::Fatal { .. }) => Err(halt_of(error)),
-        }
-    }
-}
-
-fn halt_of(error: SinkError) -> Halt {
-    match error {
-        SinkError::Retry { reason } => Halt::Wait(reason),
-        SinkError::PositionMoved => Halt::Wait(error.to_string()),
-        SinkError::Fatal { reason } => Halt::Stop(reason),
-    }
-}
-
-fn halt_of_log(error: LogError) -> Halt {
-    match error {
-        LogError::Unavailable { .. }
-        | LogError::UnknownTopic { .. }
-        | LogError::UnknownPartition(_)
-        | LogError::NotAssigned(_)
-        | LogError::Stalled { .. } => Halt::Wait(error.to_string()),
-        // Deleted, or another log than the position is from: needs somebody who knows which.
-        LogError::OutOfRange { .. } => Halt::Stop(error.to_string()),
-        LogError::Fenced { .. } | LogError::Configuration { .. } | LogError::Fatal { .. } => {
-            Halt::Fail(error.to_string())
-        }
     }
 }

@@ -3,12 +3,14 @@
 mod connect;
 mod control;
 mod migrate;
+mod parking;
 mod reader;
 mod views;
 
 pub use connect::{CassandraOptions, connect};
 pub use control::{all_rows, load_parked, load_position, load_positions};
 pub use migrate::migrate;
+pub use parking::{ParkRequests, ask, parked_rows, skipped_rows};
 pub use views::Views;
 
 pub use scylla::statement::Consistency;

@@ -20,6 +20,7 @@ mod ddl;
 mod error;
 mod op;
 mod parked;
+mod parking;
 mod position;
 pub mod postgres;
 mod row;
@@ -32,8 +33,11 @@ pub use clock::{CellTime, ClockError};
 pub use ddl::{create_table_cql, create_table_sql};
 pub use error::ReadModelError;
 pub use op::{InvalidOp, MAX_KEY_BYTES, MAX_TEXT_BYTES, RowOp};
-pub use parked::ParkedSeq;
-pub use position::{ParkReason, ParkedRow, Position, PositionKey};
+pub use parked::{ParkReason, ParkedRow, ParkedSeq};
+pub use parking::{
+    MOST_REQUESTS, ParkAction, ParkRequest, RequestOutcome, RequestState, SkippedRow,
+};
+pub use position::{Position, PositionKey};
 pub use row::{FromCell, Row, TypedRow};
 pub use schema::{Column, ColumnType, Index, Order, Projection, ROW_SEQ, Store, Table};
 pub use tables::{PROJECTIONS, projection};

@@ -1,15 +1,126 @@
-//! Which events a projection has not applied although its position is past them.
+//! Records that a projection has put aside although its position is past them.
 
-use cartwright_events::Stream;
+use cartwright_events::{Stream, Timestamp};
+use serde::Serialize;
 
+use crate::position::PositionKey;
 use crate::row::{FromCell, Row};
-use crate::tables::parked_state;
+use crate::value::Value;
 
-/// The most parked records that are looked at; a projection with more is broken, and says so
+/// The most parked records that readers look at; a projection with more is broken, and says so
 /// elsewhere.
 pub(crate) const MOST_PARKED: u32 = 10_000;
 
-/// The place of a record that is parked and neither retried nor skipped yet.
+const BEHIND: &str = "behind";
+
+/// Why a record is parked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParkReason {
+    /// It cannot be folded. Of the records that wait under one key only the first is such.
+    Rejected(String),
+    /// An earlier record of its key is parked.
+    Behind,
+}
+
+impl ParkReason {
+    /// The reason in words.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            ParkReason::Rejected(reason) => reason,
+            ParkReason::Behind => BEHIND,
+        }
+    }
+}
+
+/// A pointer to a record that was put aside; the record itself stays in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParkedRow {
+    /// The record's key; what of it is no UTF-8 is replaced.
+    pub key: String,
+    /// Where the record is.
+    pub offset: u64,
+    /// Its seq; 0 when its headers hold none.
+    pub seq: u64,
+    /// Why it is parked.
+    pub reason: ParkReason,
+    /// Grows with every change of this pointer, from the record's seq on: what decides between two
+    /// writes in a store with a time per cell.
+    pub revision: u64,
+    /// The last request that tried it and left it parked.
+    pub tried_by: Option<String>,
+}
+
+impl ParkedRow {
+    /// A record that is parked for the first time.
+    #[must_use]
+    pub fn new(key: String, offset: u64, seq: u64, reason: ParkReason) -> Self {
+        Self {
+            key,
+            offset,
+            seq,
+            reason,
+            revision: seq,
+            tried_by: None,
+        }
+    }
+
+    /// The same record, tried by `request` in vain.
+    #[must_use]
+    pub fn tried(&self, request: &str, reason: String) -> Self {
+        Self {
+            reason: ParkReason::Rejected(reason),
+            revision: self.revision + 1,
+            tried_by: Some(request.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// From a row of [`PARKED`](crate::tables::PARKED), if it belongs to this generation of the
+    /// log.
+    #[must_use]
+    pub fn waiting(row: &Row, generation: u32) -> Option<Self> {
+        if u32::from_cell(row.value("generation"))? != generation {
+            return None;
+        }
+        let reason = String::from_cell(row.value("reason"))?;
+        Some(Self {
+            key: FromCell::from_cell(row.value("record_key"))?,
+            offset: FromCell::from_cell(row.value("record_offset"))?,
+            seq: FromCell::from_cell(row.value("seq"))?,
+            reason: match reason.as_str() {
+                BEHIND => ParkReason::Behind,
+                _ => ParkReason::Rejected(reason),
+            },
+            revision: FromCell::from_cell(row.value("row_seq"))?,
+            tried_by: FromCell::from_cell(row.value("tried_by"))?,
+        })
+    }
+
+    /// The key of its row in [`PARKED`](crate::tables::PARKED), and of the one in
+    /// [`SKIPPED`](crate::tables::SKIPPED) when it is given up.
+    #[must_use]
+    pub fn row_key(&self, of: &PositionKey) -> Vec<Value> {
+        let mut key = Vec::from(of.values());
+        key.extend([self.key.as_str().into(), self.offset.into()]);
+        key
+    }
+
+    /// The cells of its row in [`PARKED`](crate::tables::PARKED), written at `now`.
+    #[must_use]
+    pub fn cells(&self, generation: u32, now: Timestamp) -> [(&'static str, Value); 5] {
+        [
+            ("generation", generation.into()),
+            ("seq", self.seq.into()),
+            ("reason", self.reason.text().into()),
+            ("tried_by", self.tried_by.clone().into()),
+            ("parked_at", now.into()),
+        ]
+    }
+}
+
+/// The place of a record that is parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParkedSeq {
     /// The stream.
@@ -23,12 +134,9 @@ pub struct ParkedSeq {
 }
 
 impl ParkedSeq {
-    /// From a row of [`PARKED`](crate::tables::PARKED), if its record still waits.
+    /// From a row of [`PARKED`](crate::tables::PARKED).
     #[must_use]
     pub fn from_row(row: &Row) -> Option<Self> {
-        if String::from_cell(row.value("state"))? != parked_state::PARKED {
-            return None;
-        }
         Some(Self {
             stream: Stream::of_topic(&String::from_cell(row.value("topic"))?)?,
             partition: FromCell::from_cell(row.value("log_partition"))?,

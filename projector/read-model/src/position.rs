@@ -1,11 +1,10 @@
-//! How far a projection is, and what it has put aside.
+//! How far a projection is.
 
 use cartwright_events::{Stream, Timestamp};
 use serde::Serialize;
 
 use crate::row::{FromCell, Row};
 use crate::schema::Projection;
-use crate::tables::parked_state;
 use crate::value::Value;
 
 /// Whose position: one partition of one topic, as one version of one projection has applied it.
@@ -33,41 +32,6 @@ pub struct Position {
     /// The log's time of the last record applied: the rows show what was true then.
     pub recorded_at: Timestamp,
 }
-
-/// Why a record is parked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum ParkReason {
-    /// It cannot be folded.
-    Rejected(String),
-    /// An earlier record of its key is parked.
-    Behind,
-}
-
-impl ParkReason {
-    /// The reason in words.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        match self {
-            ParkReason::Rejected(reason) => reason,
-            ParkReason::Behind => BEHIND,
-        }
-    }
-}
-
-/// A pointer to a record that was put aside; the record itself stays in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ParkedRow {
-    /// The record's key; what of it is no UTF-8 is replaced.
-    pub key: String,
-    /// Where the record is.
-    pub offset: u64,
-    /// Its seq; 0 when its headers hold none.
-    pub seq: u64,
-    /// Why it is parked.
-    pub reason: ParkReason,
-}
-
-const BEHIND: &str = "behind";
 
 impl Position {
     /// From a row of [`POSITIONS`](crate::tables::POSITIONS).
@@ -120,41 +84,6 @@ impl PositionKey {
             self.version.into(),
             self.stream.topic().into(),
             self.partition.into(),
-        ]
-    }
-}
-
-impl ParkedRow {
-    /// From a row of [`PARKED`](crate::tables::PARKED), if it still waits and belongs to this
-    /// generation of the log.
-    #[must_use]
-    pub fn waiting(row: &Row, generation: u32) -> Option<Self> {
-        let state = String::from_cell(row.value("state"))?;
-        let of = u32::from_cell(row.value("generation"))?;
-        if state != parked_state::PARKED || of != generation {
-            return None;
-        }
-        let reason = String::from_cell(row.value("reason"))?;
-        Some(Self {
-            key: FromCell::from_cell(row.value("record_key"))?,
-            offset: FromCell::from_cell(row.value("record_offset"))?,
-            seq: FromCell::from_cell(row.value("seq"))?,
-            reason: match reason.as_str() {
-                BEHIND => ParkReason::Behind,
-                _ => ParkReason::Rejected(reason),
-            },
-        })
-    }
-
-    /// The cells of a row of [`PARKED`](crate::tables::PARKED), written at `now`.
-    #[must_use]
-    pub fn cells(&self, generation: u32, now: Timestamp) -> [(&'static str, Value); 5] {
-        [
-            ("generation", generation.into()),
-            ("seq", self.seq.into()),
-            ("reason", self.reason.text().into()),
-            ("state", parked_state::PARKED.into()),
-            ("parked_at", now.into()),
         ]
     }
 }

@@ -11,7 +11,7 @@ mod timeline;
 
 pub use carts::{CART_LINES, CARTS};
 pub use catalog::CATALOG_PRODUCTS;
-pub use control::{CONTROL_VERSION, PARKED, POSITIONS, parked_state};
+pub use control::{CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, SKIPPED};
 pub use orders::{
     ORDER_PAYMENTS, ORDER_REFUNDS_DUE, ORDER_RETURNS, ORDER_SHIPMENTS, ORDERS, ORDERS_BY_CUSTOMER,
 };
@@ -45,7 +45,7 @@ pub mod projections {
 }
 
 /// What every store holds besides the projections' tables.
-pub const CONTROL_TABLES: [&Table; 2] = [&POSITIONS, &PARKED];
+pub const CONTROL_TABLES: [&Table; 4] = [&POSITIONS, &PARKED, &SKIPPED, &PARK_REQUESTS];
 
 /// The projection called `name`.
 #[must_use]

@@ -8,17 +8,18 @@ pub use store::CassandraStore;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cartwright_events::Timestamp;
-use cartwright_read_model::tables::POSITIONS;
+use cartwright_read_model::cassandra::ParkRequests;
 use cartwright_read_model::{
-    CellTime, PositionKey, Projection, ReadModelError, RowOp, Value, cassandra,
+    CellTime, ParkRequest, PositionKey, Projection, ReadModelError, RequestOutcome, Value,
+    cassandra,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 use scylla::client::session::Session;
 use tokio::runtime::Handle;
 
-use crate::merge::{MergedRow, merge, parked_op};
-use crate::sink::{Batch, Loaded, SeqOp, Sink, SinkError};
+use crate::control::{final_ops, parked_ops, settled_ops};
+use crate::merge::{MergedRow, merge};
+use crate::sink::{Batch, Loaded, Sink, SinkError};
 use statements::{Statements, Write};
 
 /// See [`Sink`]. Nothing guards the position: a projector that has lost its partition may still
@@ -35,6 +36,7 @@ pub struct CassandraSink {
 struct Ready {
     session: Arc<Session>,
     statements: Arc<Statements>,
+    requests: Arc<ParkRequests>,
 }
 
 impl CassandraSink {
@@ -80,9 +82,11 @@ impl Sink for CassandraSink {
             let session = store.migrated(projection, version).await?;
             let keyspace = &store.options().keyspace;
             let statements = Statements::prepare(&session, keyspace, projection, version).await?;
+            let requests = ParkRequests::prepare(&session, keyspace).await?;
             Ok(Ready {
                 session,
                 statements: Arc::new(statements),
+                requests: Arc::new(requests),
             })
         })?;
         self.ready = Some(ready);
@@ -105,32 +109,37 @@ impl Sink for CassandraSink {
         let concurrency = self.store.concurrency();
         self.run(async move { apply(&ready, &batch, concurrency).await })
     }
+
+    fn requests(
+        &mut self,
+        projection: &str,
+        version: u32,
+        after: &str,
+    ) -> Result<Vec<(ParkRequest, RequestOutcome)>, SinkError> {
+        let ready = self.ready()?;
+        let (projection, after) = (projection.to_owned(), after.to_owned());
+        self.run(async move {
+            let found = ready
+                .requests
+                .after(&ready.session, &projection, version, &after)
+                .await;
+            Ok(found?)
+        })
+    }
 }
 
 async fn apply(ready: &Ready, batch: &Batch, concurrency: usize) -> Result<(), SinkError> {
     let generation = batch.next.generation;
-    let parked: Vec<SeqOp> = batch
-        .parked
-        .iter()
-        .map(|parked| SeqOp {
-            seq: parked.seq,
-            op: parked_op(&batch.key, generation, parked),
-        })
-        .collect();
+    let parked = parked_ops(batch);
     let mut rows = merge(&batch.ops)?;
     rows.extend(merge(&parked)?);
     write_all(ready, &writes(&rows, generation)?, concurrency).await?;
-    // Only now: whoever reads the position may rely on the rows.
-    let op = RowOp::upsert(
-        &POSITIONS,
-        batch.key.values(),
-        batch.next.cells(Timestamp::now()),
-    );
-    let position = [SeqOp {
-        seq: batch.next.seq,
-        op,
-    }];
-    write_all(ready, &writes(&merge(&position)?, generation)?, 1).await
+    // Only now: what is on the list no longer is in the rows.
+    let settled = settled_ops(batch);
+    write_all(ready, &writes(&merge(&settled)?, generation)?, concurrency).await?;
+    // And last: whoever reads the position or an answer may rely on both.
+    let last = final_ops(batch);
+    write_all(ready, &writes(&merge(&last)?, generation)?, 1).await
 }
 
 /// The writes of each partition of each table, together.

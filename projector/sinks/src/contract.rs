@@ -4,12 +4,15 @@
 //! are for [`MemorySink`](crate::MemorySink) and, over a running server, for the real stores.
 
 mod cases;
+mod parking;
 mod subjects;
 
 pub use subjects::{CassandraSubject, MemorySubject, PostgresSubject};
 
 use cartwright_events::Stream;
-use cartwright_read_model::{Column, Order, Projection, Row, Store, Table};
+use cartwright_read_model::{
+    Column, Order, ParkRequest, Projection, Row, SkippedRow, Store, Table,
+};
 
 use crate::sink::Sink;
 
@@ -23,6 +26,12 @@ pub trait Subject {
 
     /// Every row of `table`, in any order.
     fn rows(&self, table: &'static Table) -> Vec<Row>;
+
+    /// Puts a request about parked records of [`PROJECTION`] into the store.
+    fn ask(&self, request: &ParkRequest);
+
+    /// What is kept of records of [`PROJECTION`] that were given up.
+    fn skipped(&self) -> Vec<SkippedRow>;
 
     /// Whether a batch that follows another position than the stored one is refused as a whole
     /// (rather than taken and outvoted).
@@ -72,7 +81,8 @@ pub static PROJECTION: Projection = Projection {
 pub fn check(subject: &dyn Subject) {
     subject.sink().prepare().expect("prepare");
     subject.sink().prepare().expect("prepare is harmless again");
-    for (partition, (name, case)) in (0..).zip(cases::CASES) {
+    let cases = cases::CASES.into_iter().chain(parking::CASES);
+    for (partition, (name, case)) in (0..).zip(cases) {
         eprintln!("contract: {name}");
         case(&cases::Case::new(subject, name, partition));
     }

@@ -9,6 +9,7 @@
 
 mod cassandra;
 pub mod contract;
+mod control;
 mod memory;
 mod merge;
 mod postgres;
@@ -17,4 +18,4 @@ mod sink;
 pub use cassandra::{CassandraSink, CassandraStore};
 pub use memory::{MemoryFault, MemorySink, MemoryStore, Semantics};
 pub use postgres::PostgresSink;
-pub use sink::{Batch, Loaded, SeqOp, Sink, SinkError};
+pub use sink::{Batch, Loaded, SeqOp, Sink, SinkError, Unparked};

@@ -5,13 +5,16 @@ mod table;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cartwright_events::Timestamp;
-use cartwright_read_model::tables::{CONTROL_TABLES, CONTROL_VERSION, PARKED, POSITIONS};
+use cartwright_read_model::tables::{
+    CONTROL_TABLES, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS,
+};
 use cartwright_read_model::{
-    CellTime, ParkedRow, Position, PositionKey, Projection, Row, RowOp, Table,
+    CellTime, ParkRequest, ParkedRow, Position, PositionKey, Projection, RequestOutcome, Row,
+    RowOp, Table,
 };
 
-use crate::merge::{MergedRow, merge, parked_op};
+use crate::control::{final_ops, parked_ops, settled_ops};
+use crate::merge::{MergedRow, merge};
 use crate::sink::{Batch, Loaded, SeqOp, Sink, SinkError};
 use table::StoredTable;
 
@@ -47,6 +50,8 @@ struct State {
     faults: VecDeque<MemoryFault>,
     down: bool,
     applied: u64,
+    /// How often each partition was written, as [`Semantics::Transactional`] guards it.
+    writes: HashMap<PositionKey, u64>,
 }
 
 impl MemoryStore {
@@ -59,6 +64,7 @@ impl MemoryStore {
             faults: VecDeque::new(),
             down: false,
             applied: 0,
+            writes: HashMap::new(),
         })))
     }
 
@@ -93,6 +99,20 @@ impl MemoryStore {
         tables.flat_map(|table| self.rows(table, version)).collect()
     }
 
+    /// Puts a request about parked records into the store, as an operator does.
+    ///
+    /// # Panics
+    /// Never: what it writes is made here.
+    pub fn ask(&self, projection: &str, version: u32, request: &ParkRequest) {
+        let key = request.row_key(projection, version);
+        let op = RowOp::upsert(&PARK_REQUESTS, key, request.cells());
+        let ops = [SeqOp { seq: 0, op }];
+        let mut state = self.lock();
+        for row in merge(&ops).unwrap_or_default() {
+            state.table(&row, CONTROL_VERSION).put(&row);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,13 +123,19 @@ impl MemoryStore {
 pub struct MemorySink {
     store: MemoryStore,
     version: u32,
+    /// How often each partition was written, as this sink knows it.
+    known: HashMap<PositionKey, u64>,
 }
 
 impl MemorySink {
     /// A sink for one projection as `version`.
     #[must_use]
     pub fn new(store: MemoryStore, version: u32) -> Self {
-        Self { store, version }
+        Self {
+            store,
+            version,
+            known: HashMap::new(),
+        }
     }
 }
 
@@ -121,6 +147,8 @@ impl Sink for MemorySink {
     fn load(&mut self, key: &PositionKey, generation: u32) -> Result<Loaded, SinkError> {
         let state = self.store.lock();
         state.check_up()?;
+        let writes = state.writes.get(key).copied().unwrap_or_default();
+        self.known.insert(key.clone(), writes);
         Ok(state.load(key, generation))
     }
 
@@ -132,17 +160,44 @@ impl Sink for MemorySink {
             return Err(SinkError::fatal("memory: refused"));
         }
         let complete = match state.semantics {
-            Semantics::Transactional => state.apply_as_one(batch, self.version, fault)?,
+            Semantics::Transactional => {
+                let known = self.known.get(&batch.key).copied();
+                state.apply_as_one(batch, self.version, known, fault)?
+            }
             Semantics::CellTimes => state.apply_by_cell(batch, self.version, fault)?,
         };
         if !complete {
             return Err(SinkError::retry("memory: failed half way"));
         }
         state.applied += 1;
-        match fault {
-            Some(MemoryFault::AnswerLost) => Err(SinkError::retry("memory: the answer is lost")),
-            _ => Ok(()),
+        let writes = state.writes.entry(batch.key.clone()).or_default();
+        *writes += 1;
+        if fault == Some(MemoryFault::AnswerLost) {
+            return Err(SinkError::retry("memory: the answer is lost"));
         }
+        self.known.insert(batch.key.clone(), *writes);
+        Ok(())
+    }
+
+    fn requests(
+        &mut self,
+        projection: &str,
+        version: u32,
+        after: &str,
+    ) -> Result<Vec<(ParkRequest, RequestOutcome)>, SinkError> {
+        let state = self.store.lock();
+        state.check_up()?;
+        let stored = state.tables.get(&(PARK_REQUESTS.name, CONTROL_VERSION));
+        let rows = stored.map_or_else(Vec::new, |stored| stored.rows(&PARK_REQUESTS));
+        let of = [projection.into(), version.into()];
+        let mut requests: Vec<_> = rows
+            .iter()
+            .filter(|row| row.values.starts_with(&of))
+            .filter_map(ParkRequest::from_row)
+            .filter(|(request, _)| request.id.as_str() > after)
+            .collect();
+        requests.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        Ok(requests)
     }
 }
 
@@ -185,8 +240,10 @@ impl State {
         &mut self,
         batch: &Batch,
         version: u32,
+        known: Option<u64>,
         fault: Option<MemoryFault>,
     ) -> Result<bool, SinkError> {
+        let writes = self.writes.get(&batch.key).copied().unwrap_or_default();
         let stored = self.load(&batch.key, batch.next.generation).position;
         let same = |a: Position, b: Position| {
             (a.generation, a.next_offset) == (b.generation, b.next_offset)
@@ -196,14 +253,14 @@ impl State {
             (Some(stored), Some(expected)) => same(stored, expected),
             _ => false,
         };
-        if !as_expected {
+        if !as_expected || known.is_some_and(|known| known != writes) {
             return Err(SinkError::PositionMoved);
         }
         if matches!(fault, Some(MemoryFault::AfterRows(_))) {
             return Ok(false);
         }
-        let ops = all_ops(batch);
-        for row in merge(&ops)? {
+        let control = [parked_ops(batch), settled_ops(batch), final_ops(batch)].concat();
+        for row in merge(&batch.ops)?.into_iter().chain(merge(&control)?) {
             self.table(&row, version).put(&row);
         }
         Ok(true)
@@ -217,25 +274,33 @@ impl State {
         fault: Option<MemoryFault>,
     ) -> Result<bool, SinkError> {
         let generation = batch.next.generation;
-        let mut ops = all_ops(batch);
-        let position = ops.split_off(ops.len() - 1);
-        let mut rows = merge(&ops)?;
+        let (parked, settled, last) = (parked_ops(batch), settled_ops(batch), final_ops(batch));
+        let mut rows = merge(&batch.ops)?;
+        rows.extend(merge(&parked)?);
+        let mut settled = merge(&settled)?;
         if let Some(MemoryFault::AfterRows(most)) = fault {
             // Rows are written in no particular order: which ones stay is any part of them.
-            let length = rows.len().max(1);
-            rows.rotate_left(most % length);
+            rotate(&mut rows, most);
+            rotate(&mut settled, most);
+            rows.extend(settled);
             rows.truncate(most);
+            return self.write_rows(&rows, version, generation).map(|()| false);
         }
-        for row in &rows {
+        rows.extend(settled);
+        rows.extend(merge(&last)?);
+        self.write_rows(&rows, version, generation).map(|()| true)
+    }
+
+    fn write_rows(
+        &mut self,
+        rows: &[MergedRow<'_>],
+        version: u32,
+        generation: u32,
+    ) -> Result<(), SinkError> {
+        for row in rows {
             self.table(row, version).write(row, generation)?;
         }
-        if matches!(fault, Some(MemoryFault::AfterRows(_))) {
-            return Ok(false);
-        }
-        for row in merge(&position)? {
-            self.table(&row, version).write(&row, generation)?;
-        }
-        Ok(true)
+        Ok(())
     }
 
     fn table(&mut self, row: &MergedRow<'_>, version: u32) -> &mut StoredTable {
@@ -245,19 +310,10 @@ impl State {
     }
 }
 
-/// Rows, parked records and, last, the position.
-fn all_ops(batch: &Batch) -> Vec<SeqOp> {
-    let mut ops = batch.ops.clone();
-    ops.extend(batch.parked.iter().map(|parked| SeqOp {
-        seq: parked.seq,
-        op: parked_op(&batch.key, batch.next.generation, parked),
-    }));
-    let cells = batch.next.cells(Timestamp::now());
-    ops.push(SeqOp {
-        seq: batch.next.seq,
-        op: RowOp::upsert(&POSITIONS, batch.key.values(), cells),
-    });
-    ops
+fn rotate<T>(rows: &mut [T], by: usize) {
+    if !rows.is_empty() {
+        rows.rotate_left(by % rows.len());
+    }
 }
 
 fn write_time(generation: u32, seq: u64) -> Result<i64, SinkError> {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use cartwright_read_model::{ParkedRow, PositionKey, RowOp, Table, Value};
+use cartwright_read_model::{RowOp, Table, Value};
 
 use crate::sink::{SeqOp, SinkError};
 
@@ -72,18 +72,6 @@ impl<'a> MergedRow<'a> {
         }
         Ok(())
     }
-}
-
-/// The row that a parked record is kept in, as an operation on the control table.
-pub(crate) fn parked_op(key: &PositionKey, generation: u32, parked: &ParkedRow) -> RowOp {
-    let mut row_key = Vec::from(key.values());
-    row_key.extend([parked.key.as_str().into(), parked.offset.into()]);
-    let now = cartwright_events::Timestamp::now();
-    RowOp::upsert(
-        &cartwright_read_model::tables::PARKED,
-        row_key,
-        parked.cells(generation, now),
-    )
 }
 
 #[cfg(test)]

@@ -2,26 +2,35 @@
 
 mod statements;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cartwright_events::Timestamp;
 use cartwright_read_model::postgres::{self, Micros};
-use cartwright_read_model::{Position, PositionKey, Projection, ReadModelError};
+use cartwright_read_model::tables::CONTROL_VERSION;
+use cartwright_read_model::{
+    ParkRequest, Position, PositionKey, Projection, ReadModelError, RequestOutcome,
+};
 use deadpool_postgres::{Pool, Transaction};
 use tokio::runtime::Handle;
+use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
-use crate::merge::{merge, parked_op};
-use crate::sink::{Batch, Loaded, SeqOp, Sink, SinkError};
+use crate::control::{answer_ops, parked_ops, settled_ops};
+use crate::merge::merge;
+use crate::sink::{Batch, Loaded, Sink, SinkError};
 use statements::{delete_rows, upsert_rows};
 
 /// See [`Sink`]. The stored position guards every transaction, so a projector that has lost its
-/// partition changes nothing.
+/// partition changes nothing. So does the time at which the position's row was last written, which
+/// every transaction raises: what is done about parked records leaves the position where it is.
 pub struct PostgresSink {
     runtime: Handle,
     pool: Pool,
     projection: &'static Projection,
     version: u32,
+    /// When each partition was last written, as this sink knows it.
+    written_at: HashMap<PositionKey, Timestamp>,
 }
 
 impl PostgresSink {
@@ -33,6 +42,7 @@ impl PostgresSink {
             pool,
             projection,
             version,
+            written_at: HashMap::new(),
         }
     }
 
@@ -62,56 +72,104 @@ impl Sink for PostgresSink {
     }
 
     fn load(&mut self, key: &PositionKey, generation: u32) -> Result<Loaded, SinkError> {
-        let (pool, key) = (self.pool.clone(), key.clone());
-        self.run(async move {
-            let client = pool.get().await.map_err(ReadModelError::from)?;
-            Ok(Loaded {
-                position: postgres::load_position(&**client, &key).await?,
-                parked: postgres::load_parked(&**client, &key, generation).await?,
-            })
-        })
+        let (pool, of) = (self.pool.clone(), key.clone());
+        let (written_at, loaded) = self.run(async move {
+            let mut client = pool.get().await.map_err(ReadModelError::from)?;
+            // One snapshot: the list is the one that goes with the position.
+            let transaction = client
+                .build_transaction()
+                .isolation_level(IsolationLevel::RepeatableRead)
+                .read_only(true)
+                .start()
+                .await?;
+            let position = postgres::load_position(&*transaction, &of).await?;
+            let parked = postgres::load_parked(&*transaction, &of, generation).await?;
+            let written_at = written_at(&transaction, &of).await?;
+            transaction.commit().await?;
+            Ok((written_at, Loaded { position, parked }))
+        })?;
+        match written_at {
+            Some(time) => self.written_at.insert(key.clone(), time),
+            None => self.written_at.remove(key),
+        };
+        Ok(loaded)
     }
 
     fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {
-        let (pool, batch, version) = (self.pool.clone(), Arc::clone(batch), self.version);
-        self.run(async move { apply(&pool, &batch, version).await })
+        let (pool, given, version) = (self.pool.clone(), Arc::clone(batch), self.version);
+        let known = self.written_at.get(&batch.key).copied();
+        let written_at = self.run(async move { apply(&pool, &given, known, version).await })?;
+        self.written_at.insert(batch.key.clone(), written_at);
+        Ok(())
+    }
+
+    fn requests(
+        &mut self,
+        projection: &str,
+        version: u32,
+        after: &str,
+    ) -> Result<Vec<(ParkRequest, RequestOutcome)>, SinkError> {
+        let (pool, projection, after) =
+            (self.pool.clone(), projection.to_owned(), after.to_owned());
+        self.run(async move {
+            let client = pool.get().await.map_err(ReadModelError::from)?;
+            Ok(postgres::park_requests(&**client, &projection, version, &after).await?)
+        })
     }
 }
 
-async fn apply(pool: &Pool, batch: &Batch, version: u32) -> Result<(), SinkError> {
+/// Answers when the position was written.
+async fn apply(
+    pool: &Pool,
+    batch: &Batch,
+    known: Option<Timestamp>,
+    version: u32,
+) -> Result<Timestamp, SinkError> {
     let rows = merge(&batch.ops)?;
-    let parked: Vec<SeqOp> = batch
-        .parked
-        .iter()
-        .map(|parked| SeqOp {
-            seq: parked.seq,
-            op: parked_op(&batch.key, batch.next.generation, parked),
-        })
-        .collect();
-    let parked = merge(&parked)?;
+    let mut control = parked_ops(batch);
+    control.extend(settled_ops(batch));
+    control.extend(answer_ops(batch));
+    let control = merge(&control)?;
     let mut client = pool.get().await.map_err(ReadModelError::from)?;
     let transaction = client.transaction().await?;
     // First, since it locks the position's row: whoever else applies this partition waits here and
     // then finds it moved.
-    if !move_position(&transaction, &batch.key, batch.expected, batch.next).await? {
+    let moved = move_position(&transaction, &batch.key, batch.expected, known, batch.next).await?;
+    let Some(written_at) = moved else {
         transaction.rollback().await?;
         return Err(SinkError::PositionMoved);
-    }
+    };
     delete_rows(&transaction, &rows, version).await?;
     upsert_rows(&transaction, &rows, version).await?;
-    let control = cartwright_read_model::tables::CONTROL_VERSION;
-    upsert_rows(&transaction, &parked, control).await?;
+    delete_rows(&transaction, &control, CONTROL_VERSION).await?;
+    upsert_rows(&transaction, &control, CONTROL_VERSION).await?;
     transaction.commit().await?;
-    Ok(())
+    Ok(written_at)
 }
 
-/// Moves the position if it is where the batch expects it.
+async fn written_at(
+    transaction: &Transaction<'_>,
+    key: &PositionKey,
+) -> Result<Option<Timestamp>, SinkError> {
+    let statement = transaction.prepare_cached(statements::WRITTEN_AT).await?;
+    let (version, partition) = (i64::from(key.version), i64::from(key.partition));
+    let topic = key.stream.topic();
+    let row = transaction
+        .query_opt(&statement, &[&key.projection, &version, &topic, &partition])
+        .await?;
+    let time = row.map(|row| row.try_get::<_, Micros>(0)).transpose()?;
+    Ok(time.map(|micros| micros.0))
+}
+
+/// Moves the position if it is where the batch expects it and, when the sink knows it, was written
+/// then; answers when it is written now.
 async fn move_position(
     transaction: &Transaction<'_>,
     key: &PositionKey,
     expected: Option<Position>,
+    known: Option<Timestamp>,
     next: Position,
-) -> Result<bool, SinkError> {
+) -> Result<Option<Timestamp>, SinkError> {
     let topic = key.stream.topic();
     let number = |value: u64| i64::try_from(value).map_err(SinkError::fatal);
     let (next_offset, seq) = (number(next.next_offset)?, number(next.seq)?);
@@ -134,7 +192,7 @@ async fn move_position(
                 &recorded_at,
                 &now,
             ];
-            transaction.execute(&insert, &values).await?
+            transaction.query_opt(&insert, &values).await?
         }
         Some(expected) => {
             let update = transaction
@@ -142,7 +200,8 @@ async fn move_position(
                 .await?;
             let old_offset = number(expected.next_offset)?;
             let old_generation = i64::from(expected.generation);
-            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 11] = [
+            let known = known.map(Micros);
+            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
                 &key.projection,
                 &version,
                 &topic,
@@ -154,11 +213,13 @@ async fn move_position(
                 &now,
                 &old_generation,
                 &old_offset,
+                &known,
             ];
-            transaction.execute(&update, &values).await?
+            transaction.query_opt(&update, &values).await?
         }
     };
-    Ok(moved == 1)
+    let time = moved.map(|row| row.try_get::<_, Micros>(0)).transpose()?;
+    Ok(time.map(|micros| micros.0))
 }
 
 impl From<tokio_postgres::Error> for SinkError {

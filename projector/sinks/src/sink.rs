@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cartwright_read_model::{ParkedRow, Position, PositionKey, RowOp};
+use cartwright_read_model::{
+    ParkRequest, ParkedRow, Position, PositionKey, RequestOutcome, RowOp, SkippedRow,
+};
 use thiserror::Error;
 
 /// A row operation and the seq of the event that asked for it.
@@ -25,8 +27,21 @@ pub struct Batch {
     pub next: Position,
     /// Row operations in the order of seq.
     pub ops: Vec<SeqOp>,
-    /// Records to be put aside.
+    /// Records to be put aside, or to be kept there with another reason.
     pub parked: Vec<ParkedRow>,
+    /// Records that are put aside no longer, and requests that have been carried out with them.
+    pub unparked: Unparked,
+}
+
+/// What becomes of records that were parked before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unparked {
+    /// Records that wait no longer: their rows are in the batch, or they were given up.
+    pub settled: Vec<ParkedRow>,
+    /// What is kept of those of them that were given up.
+    pub skipped: Vec<SkippedRow>,
+    /// Requests that are done with this batch.
+    pub answered: Vec<(ParkRequest, RequestOutcome)>,
 }
 
 /// What is stored of a partition.
@@ -73,6 +88,10 @@ pub enum SinkError {
 /// * Later seqs win: within a batch, and against any batch of an earlier position that arrives late.
 ///   How: a transactional store refuses with `PositionMoved` and changes nothing; a store with a
 ///   time per cell takes the writes and lets them lose.
+/// * What is parked no longer is taken off the list after its rows are there, and never before; a
+///   request is answered last. A transactional store does it all at once, and refuses with
+///   `PositionMoved` also when somebody else has applied something since this sink last loaded or
+///   applied the partition, though the position is the same.
 /// * Cells that no operation names stay as they are. A delete removes what was written before it
 ///   and nothing that was written later.
 /// * Each row remembers the largest seq that wrote to it, as `row_seq`.
@@ -97,6 +116,20 @@ pub trait Sink: Send {
     /// # Errors
     /// See [`SinkError`].
     fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError>;
+
+    /// The requests about parked records of a projection's version, after the one called `after`,
+    /// in their order; carried out or not. A sink that nobody can ask has none.
+    ///
+    /// # Errors
+    /// `Retry` or `Fatal`.
+    fn requests(
+        &mut self,
+        _projection: &str,
+        _version: u32,
+        _after: &str,
+    ) -> Result<Vec<(ParkRequest, RequestOutcome)>, SinkError> {
+        Ok(Vec::new())
+    }
 }
 
 impl SinkError {

@@ -7,3 +7,5 @@ mod real;
 mod rebalance;
 mod setup;
 mod stops;
+mod storm;
+mod unpark;

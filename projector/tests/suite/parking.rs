@@ -167,13 +167,13 @@ fn too_many_parked_keys_stop_the_projection() {
     }
     let store = MemoryStore::new(Semantics::Transactional);
     let last = run(&mut log.worker("products", &store));
-    let Step::Stopped { reason } = last else {
+    let Step::Held { reason } = last else {
         panic!("{last:?}");
     };
     assert!(reason.contains("more than 3 keys are parked"), "{reason}");
     let again = run(&mut log.worker("products", &store));
     assert!(
-        matches!(again, Step::Stopped { .. }),
+        matches!(again, Step::Held { .. }),
         "it stops there again: {again:?}"
     );
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cartwright_event_log::memory::{MemoryLog, MemoryReader};
 use cartwright_event_log::{
-    EventLog, LogWriter, NewRecord, ReaderPurpose, TopicPartition, partition_for_key,
+    EventLog, LogReader, LogWriter, NewRecord, ReaderPurpose, TopicPartition, partition_for_key,
 };
 use cartwright_events::envelope::header;
 use cartwright_events::{Codec, Event, Stream};
@@ -27,6 +27,11 @@ pub fn limits() -> Limits {
         retry_max: Duration::ZERO,
         heartbeat: None,
         max_parked_keys: 3,
+        max_parked_records: 1_000,
+        requests_every: Duration::ZERO,
+        unpark_records: 4,
+        unpark_bytes: 64 * 1_024,
+        unpark_slice: Duration::ZERO,
     }
 }
 
@@ -93,6 +98,9 @@ impl TestLog {
                 },
             })
             .collect();
+        if records.is_empty() {
+            return;
+        }
         let mut writer = self.log.writer("test").expect("a writer");
         writer.take_over().expect("take-over");
         writer.commit(records).expect("commit");
@@ -140,8 +148,22 @@ impl TestLog {
         name: &str,
         sink: Box<dyn Sink>,
     ) -> Worker<FixedPartitions<MemoryReader>> {
-        let plan = plan(name);
-        Worker::new(plan, limits(), self.fixed(&plan), self.codec.clone(), sink)
+        self.worker_of(plan(name), limits(), sink)
+    }
+
+    /// A worker with everything of its own; reads parked records again when asked to.
+    pub fn worker_of(
+        &self,
+        plan: Plan,
+        limits: Limits,
+        sink: Box<dyn Sink>,
+    ) -> Worker<FixedPartitions<MemoryReader>> {
+        let log = self.log.clone();
+        let worker = Worker::new(plan, limits, self.fixed(&plan), self.codec.clone(), sink);
+        worker.with_lookup(move || {
+            let reader = log.reader(ReaderPurpose::Recovery)?;
+            Ok(Box::new(reader) as Box<dyn LogReader>)
+        })
     }
 
     /// Projects everything in one clean run.

@@ -4,7 +4,8 @@ use scylla::client::session::Session;
 
 use super::reader::Reader;
 use crate::error::ReadModelError;
-use crate::position::{ParkedRow, Position, PositionKey};
+use crate::parked::ParkedRow;
+use crate::position::{Position, PositionKey};
 use crate::row::Row;
 use crate::schema::{Projection, Table};
 use crate::tables::{CONTROL_VERSION, PARKED, POSITIONS};
@@ -45,8 +46,7 @@ pub async fn load_positions(
         .collect())
 }
 
-/// The records of one partition that are parked and not yet retried or skipped, in the order of
-/// key and offset.
+/// The records of one partition that are parked, in the order of key and offset.
 ///
 /// # Errors
 /// What the store said.

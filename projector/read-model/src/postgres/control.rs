@@ -6,7 +6,8 @@ use tokio_postgres::types::Type;
 use super::from_sql;
 use crate::ddl::names;
 use crate::error::ReadModelError;
-use crate::position::{ParkedRow, Position, PositionKey};
+use crate::parked::ParkedRow;
+use crate::position::{Position, PositionKey};
 use crate::row::Row;
 use crate::schema::{Projection, Table};
 use crate::tables::{CONTROL_VERSION, PARKED, POSITIONS};
@@ -86,8 +87,7 @@ pub async fn load_positions(
     Ok(positions)
 }
 
-/// The records of one partition that are parked and not yet retried or skipped, in the order of
-/// key and offset.
+/// The records of one partition that are parked, in the order of key and offset.
 ///
 /// # Errors
 /// What the store said.

@@ -8,7 +8,7 @@ use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::parked::{MOST_PARKED, ParkedSeq};
 use crate::schema::{Projection, Store};
-use crate::tables::{CONTROL_TABLES, CONTROL_VERSION, PARKED, PROJECTIONS, parked_state};
+use crate::tables::{CONTROL_TABLES, CONTROL_VERSION, PARKED, PROJECTIONS};
 
 /// The tables that this code reads and that nobody has made yet, by their names in the store.
 ///
@@ -48,8 +48,8 @@ pub async fn parked_seqs(
     version: u32,
 ) -> Result<Vec<ParkedSeq>, ReadModelError> {
     let sql = format!(
-        "SELECT {} FROM {} WHERE projection = $1 AND projection_version = $2 AND state = $3 \
-         ORDER BY {} LIMIT $4",
+        "SELECT {} FROM {} WHERE projection = $1 AND projection_version = $2 \
+         ORDER BY {} LIMIT $3",
         names(PARKED.columns()),
         PARKED.physical_name(CONTROL_VERSION),
         names(PARKED.key()),
@@ -60,7 +60,6 @@ pub async fn parked_seqs(
             &[
                 (&projection.name, Type::TEXT),
                 (&i64::from(version), Type::INT8),
-                (&parked_state::PARKED, Type::TEXT),
                 (&i64::from(MOST_PARKED), Type::INT8),
             ],
         )

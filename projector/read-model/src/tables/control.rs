@@ -5,17 +5,6 @@ use crate::schema::{Column, Order, Table};
 /// The version of the control tables' own layout.
 pub const CONTROL_VERSION: u32 = 1;
 
-/// States of a parked record. In Cassandra the larger word wins at equal times, so a parked record
-/// that was retried or skipped stays so when an old worker parks it again.
-pub mod parked_state {
-    /// Waits for somebody.
-    pub const PARKED: &str = "parked";
-    /// Was applied after all.
-    pub const RETRIED: &str = "retried";
-    /// Was given up.
-    pub const SKIPPED: &str = "skipped";
-}
-
 /// How far each projection is, in each partition.
 pub static POSITIONS: Table = Table {
     name: "positions",
@@ -37,9 +26,9 @@ pub static POSITIONS: Table = Table {
     indexes: &[],
 };
 
-/// Pointers to records that were put aside.
+/// Pointers to records that were put aside and wait.
 pub static PARKED: Table = Table {
-    name: "parked",
+    name: "parked_records",
     partition: &[
         Column::text("projection"),
         Column::int("projection_version"),
@@ -54,8 +43,63 @@ pub static PARKED: Table = Table {
         Column::int("generation"),
         Column::int("seq"),
         Column::text("reason"),
-        Column::text("state"),
+        Column::text("tried_by"),
         Column::time("parked_at"),
+    ],
+    indexes: &[],
+};
+
+/// Records that were given up, and why: kept for the record.
+pub static SKIPPED: Table = Table {
+    name: "skipped_records",
+    partition: &[
+        Column::text("projection"),
+        Column::int("projection_version"),
+    ],
+    clustering: &[
+        (Column::text("topic"), Order::Ascending),
+        (Column::int("log_partition"), Order::Ascending),
+        (Column::text("record_key"), Order::Ascending),
+        (Column::int("record_offset"), Order::Ascending),
+    ],
+    cells: &[
+        Column::int("generation"),
+        Column::int("seq"),
+        Column::text("reason"),
+        Column::text("note"),
+        Column::text("request_id"),
+        Column::text("skipped_by"),
+        Column::time("skipped_at"),
+    ],
+    indexes: &[],
+};
+
+/// What operators asked to be done about parked records, and what came of it. Ids sort by time.
+pub static PARK_REQUESTS: Table = Table {
+    name: "park_requests",
+    partition: &[
+        Column::text("projection"),
+        Column::int("projection_version"),
+    ],
+    clustering: &[
+        (Column::text("request_id"), Order::Ascending),
+        (Column::text("topic"), Order::Ascending),
+        (Column::int("log_partition"), Order::Ascending),
+    ],
+    cells: &[
+        Column::text("action"),
+        Column::text("record_key"),
+        Column::int("record_offset"),
+        Column::text("reason_part"),
+        Column::text("note"),
+        Column::text("asked_by"),
+        Column::time("asked_at"),
+        Column::text("state"),
+        Column::int("retried"),
+        Column::int("skipped"),
+        Column::int("still_parked"),
+        Column::text("detail"),
+        Column::time("done_at"),
     ],
     indexes: &[],
 };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use cartwright_events::Timestamp;
 use cartwright_read_model::cassandra::{self, CassandraOptions};
-use cartwright_read_model::{Row, Table, postgres};
+use cartwright_read_model::tables::{CONTROL_VERSION, SKIPPED};
+use cartwright_read_model::{ParkRequest, Row, SkippedRow, Table, postgres};
 use deadpool_postgres::Pool;
 use tokio::runtime::Handle;
 
@@ -12,6 +13,9 @@ use super::{PARTS, PROJECTION, Subject, THINGS};
 use crate::memory::{MemorySink, MemoryStore, Semantics};
 use crate::sink::Sink;
 use crate::{CassandraSink, CassandraStore, PostgresSink};
+
+/// Rows of a list that is looked at.
+const MOST_READ: u32 = 1_000;
 
 /// [`MemorySink`] in either way.
 pub struct MemorySubject {
@@ -41,6 +45,15 @@ impl Subject for MemorySubject {
 
     fn rows(&self, table: &'static Table) -> Vec<Row> {
         self.store.rows(table, self.version())
+    }
+
+    fn ask(&self, request: &ParkRequest) {
+        self.store.ask(PROJECTION.name, self.version(), request);
+    }
+
+    fn skipped(&self) -> Vec<SkippedRow> {
+        let rows = self.store.rows(&SKIPPED, CONTROL_VERSION);
+        rows.iter().filter_map(SkippedRow::from_row).collect()
     }
 
     fn refuses_stale_batches(&self) -> bool {
@@ -92,6 +105,24 @@ impl Subject for PostgresSubject {
         self.runtime.block_on(async move {
             let client = pool.get().await.expect("a connection");
             let rows = postgres::all_rows(&**client, table, version).await;
+            rows.expect("rows")
+        })
+    }
+
+    fn ask(&self, request: &ParkRequest) {
+        let (pool, version) = (self.pool.clone(), self.version);
+        self.runtime.block_on(async move {
+            let client = pool.get().await.expect("a connection");
+            let asked = postgres::ask(&**client, PROJECTION.name, version, request).await;
+            asked.expect("a request");
+        });
+    }
+
+    fn skipped(&self) -> Vec<SkippedRow> {
+        let (pool, version) = (self.pool.clone(), self.version);
+        self.runtime.block_on(async move {
+            let client = pool.get().await.expect("a connection");
+            let rows = postgres::skipped_rows(&**client, PROJECTION.name, version, MOST_READ).await;
             rows.expect("rows")
         })
     }
@@ -154,6 +185,21 @@ impl Subject for CassandraSubject {
         let session = self.session();
         let keyspace = &self.store.options().keyspace;
         let rows = cassandra::all_rows(&session, keyspace, table, self.version);
+        self.runtime.block_on(rows).expect("rows")
+    }
+
+    fn ask(&self, request: &ParkRequest) {
+        let session = self.session();
+        let keyspace = &self.store.options().keyspace;
+        let asked = cassandra::ask(&session, keyspace, PROJECTION.name, self.version, request);
+        self.runtime.block_on(asked).expect("a request");
+    }
+
+    fn skipped(&self) -> Vec<SkippedRow> {
+        let session = self.session();
+        let keyspace = &self.store.options().keyspace;
+        let name = PROJECTION.name;
+        let rows = cassandra::skipped_rows(&session, keyspace, name, self.version, MOST_READ);
         self.runtime.block_on(rows).expect("rows")
     }
 

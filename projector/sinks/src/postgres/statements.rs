@@ -14,13 +14,20 @@ use crate::sink::SinkError;
 pub(super) const FIRST_POSITION: &str = "INSERT INTO positions_v1 \
     (projection, projection_version, topic, log_partition, generation, next_offset, seq, \
      recorded_at, updated_at, row_seq) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $7) ON CONFLICT DO NOTHING";
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $7) ON CONFLICT DO NOTHING RETURNING updated_at";
 
-/// The position of a partition that was at `$10`, `$11`.
+/// The position of a partition that was at `$10`, `$11` and, unless that is null, written at `$12`.
+/// Its time grows with every write, whatever clocks say.
 pub(super) const NEXT_POSITION: &str = "UPDATE positions_v1 SET generation = $5, \
-    next_offset = $6, seq = $7, recorded_at = $8, updated_at = $9, row_seq = $7 \
+    next_offset = $6, seq = $7, recorded_at = $8, row_seq = $7, \
+    updated_at = greatest($9, updated_at + interval '1 microsecond') \
     WHERE projection = $1 AND projection_version = $2 AND topic = $3 AND log_partition = $4 \
-    AND generation = $10 AND next_offset = $11";
+    AND generation = $10 AND next_offset = $11 \
+    AND ($12::timestamptz IS NULL OR updated_at = $12) RETURNING updated_at";
+
+/// When a partition's position was last written.
+pub(super) const WRITTEN_AT: &str = "SELECT updated_at FROM positions_v1 \
+    WHERE projection = $1 AND projection_version = $2 AND topic = $3 AND log_partition = $4";
 
 const fn array_type(kind: ColumnType) -> &'static str {
     match kind {

@@ -1,0 +1,72 @@
+//! What one record makes of the rows: decoding and folding.
+
+use cartwright_event_log::Record;
+use cartwright_events::codec::{Codec, CodecError};
+use cartwright_events::{Envelope, Stream, Timestamp};
+use cartwright_folds::Outcome;
+
+use crate::partition::Halt;
+use crate::plan::Plan;
+
+const MAX_PARKED_KEY_CHARS: usize = 120;
+
+/// The key as text; records of ours have nothing else.
+pub(crate) fn key_text(record: &Record) -> String {
+    let key = record.key.as_deref().unwrap_or_default();
+    let text = String::from_utf8_lossy(key).replace('\0', "\u{fffd}");
+    // A store's key is neither empty nor endless. Distinct keys may come to share a name here,
+    // which parks more than needed and loses nothing.
+    match text.char_indices().nth(MAX_PARKED_KEY_CHARS) {
+        _ if text.is_empty() => "(no key)".to_owned(),
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+/// The record's envelope; without one no shard wrote it, and the reason says so.
+pub(crate) fn envelope(stream: Stream, record: &Record) -> Result<Envelope, String> {
+    let recorded_at = Timestamp::from_micros(record.timestamp_us);
+    Envelope::read(
+        stream,
+        record.partition,
+        record.offset,
+        recorded_at,
+        &record.headers,
+    )
+    .map_err(|invalid| format!("not written by a shard: {invalid}"))
+}
+
+/// Decodes and folds.
+pub(crate) fn outcome(
+    plan: &Plan,
+    codec: &Codec,
+    envelope: &Envelope,
+    record: &Record,
+    key: &str,
+) -> Result<Outcome, Halt> {
+    let at = || format!("{} offset {}", record.topic_partition(), record.offset);
+    let Some(value) = &record.value else {
+        return Ok(Outcome::Reject("has no value".to_owned()));
+    };
+    let event = match codec.decode_event(envelope.stream, value) {
+        Ok(event) => event,
+        Err(CodecError::Malformed { problem, .. }) => {
+            return Ok(Outcome::Reject(format!("malformed: {problem}")));
+        }
+        Err(error @ CodecError::RegistryUnavailable(_)) => {
+            return Err(Halt::Wait(error.to_string()));
+        }
+        Err(
+            error @ (CodecError::NewerWriter { .. }
+            | CodecError::UnknownSchema { .. }
+            | CodecError::NotRegistered { .. }),
+        ) => return Err(Halt::Stop(format!("{}: {error}", at()))),
+    };
+    if event.aggregate_id != key {
+        let id = &event.aggregate_id;
+        return Ok(Outcome::Reject(format!(
+            "is about {id:?}, not about its key"
+        )));
+    }
+    Ok((plan.fold)(envelope, &event))
+}
