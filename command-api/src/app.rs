@@ -178,7 +178,7 @@ impl<L: EventLog> Starter<'_, L> {
         let first_topic = context.inbox_topic();
         let expected = self.log.partition_count(first_topic)?;
         let events = context.streams().iter().map(|stream| stream.topic());
-        for topic in events.chain([context.journal_topic()]) {
+        for topic in events.chain([context.journal_topic(), context.snapshots_topic()]) {
             let found = self.log.partition_count(topic)?;
             if found != expected {
                 return Err(StartError::Partitions {

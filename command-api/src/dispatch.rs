@@ -75,6 +75,10 @@ impl App {
                 state: state(),
                 shard: shard.name.clone(),
             }),
+            Ok(Ok(Reply::Overloaded { retry_after_ms })) => Err(Error::MailboxFull {
+                shard: shard.name.clone(),
+                retry_after: Duration::from_millis(retry_after_ms),
+            }),
             Ok(Ok(Reply::Failed { reason })) => Err(Error::Failed {
                 shard: shard.name.clone(),
                 reason,

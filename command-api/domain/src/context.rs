@@ -61,6 +61,9 @@ pub trait BoundedContext: Send + Sync + 'static {
     const CONTEXT: Context;
     /// The aggregates of one shard.
     type State: Default + Send + 'static;
+    /// All that is remembered of one aggregate, as snapshots keep it. Its JSON is the snapshot's
+    /// format: fields may be added with a default; any other change needs a new format number.
+    type Snapshot: Serialize + DeserializeOwned + Send + 'static;
     /// What callers can ask for.
     type Command: Serialize + DeserializeOwned + Send + 'static;
 
@@ -100,6 +103,34 @@ pub trait BoundedContext: Send + Sync + 'static {
 
     /// Decides the timers that are due at `now`, `most` aggregates at a time.
     fn on_time(&self, state: &Self::State, now: Timestamp, most: usize) -> Vec<Decision>;
+
+    /// Ids of the aggregates in memory, in order, from the one after `after`.
+    fn ids_after<'a>(
+        &self,
+        state: &'a Self::State,
+        after: Option<&str>,
+    ) -> Box<dyn DoubleEndedIterator<Item = &'a str> + 'a>;
+
+    /// Number of aggregates in memory.
+    fn count(&self, state: &Self::State) -> usize;
+
+    /// Whether the aggregate is in memory.
+    fn holds(&self, state: &Self::State, aggregate_id: &str) -> bool;
+
+    /// The aggregate as it is; `None` when it is not in memory.
+    fn snapshot(&self, state: &Self::State, aggregate_id: &str) -> Option<Self::Snapshot>;
+
+    /// Puts the aggregate into memory, or in the place of what was there, as it was when the
+    /// snapshot was taken.
+    fn restore(&self, state: &mut Self::State, aggregate_id: &str, snapshot: Self::Snapshot);
+
+    /// Takes the aggregate out of memory.
+    fn forget(&self, state: &mut Self::State, aggregate_id: &str);
+
+    /// Whether only a caller's command can still change the aggregate: it has no timer, and every
+    /// message about it decides what it would decide if there were no such aggregate. Such an
+    /// aggregate may leave memory, and comes back for a command.
+    fn is_finished(&self, state: &Self::State, aggregate_id: &str) -> bool;
 
     /// What became of an aggregate whose caller waits for an outcome; `None` while it is open.
     fn outcome(&self, state: &Self::State, aggregate_id: &str) -> Option<Accepted>;

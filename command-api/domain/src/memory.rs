@@ -1,11 +1,15 @@
 //! What an aggregate remembers of what it has done, so that a repeat can be answered for ever.
 //! Compact, because it is kept for as long as the aggregate lives.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use cartwright_events::Stream;
+use serde::{Deserialize, Serialize};
 
 /// Where the events of one decision stand in their stream. They stand together: a shard numbers the
 /// events of a decision one after the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Written {
     /// The aggregate's version after them.
     pub(crate) version: u64,
@@ -40,7 +44,7 @@ impl Written {
 /// A 64-bit digest of a command's content (FNV-1a): the same content gives the same digest, also in
 /// another process. It tells a repeat from a reference that was used for something else; it keeps
 /// nobody from making two contents alike on purpose, which would only fool the caller itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Digest(u64);
 
 impl Digest {
@@ -83,9 +87,19 @@ impl Digest {
     }
 }
 
+/// The keys of `map` that come after `after`, in order.
+pub(crate) fn keys_after<'a, V>(
+    map: &'a BTreeMap<String, V>,
+    after: Option<&str>,
+) -> Box<dyn DoubleEndedIterator<Item = &'a str> + 'a> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let range = map.range::<str, _>((from, Bound::Unbounded));
+    Box::new(range.map(|(key, _)| key.as_str()))
+}
+
 /// A small map as a sorted vector: no memory when empty, little when it holds the few entries that
 /// are usual, binary search when it holds many.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SmallMap<K, V> {
     entries: Vec<(K, V)>,
 }

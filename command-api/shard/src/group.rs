@@ -11,6 +11,7 @@ use cartwright_events::journal::{DecidedCommand, FailedMessage, JournalRecord, S
 use cartwright_events::{Event, PositionToken, Stream, Timestamp};
 
 use crate::mailbox::{Reply, Submission};
+use crate::snapshots::CHECKPOINT;
 use crate::state::ShardState;
 
 /// What caused an event: copied into its headers and those of the messages beside it.
@@ -67,6 +68,12 @@ pub(crate) struct Group<C> {
     pub(crate) touched: BTreeSet<String>,
     /// Whether the inbox position moved.
     pub(crate) read_inbox: bool,
+    /// Which record begins a round of snapshots.
+    pub(crate) begin: Option<usize>,
+    /// Aggregates that leave memory with this transaction, and which record holds them.
+    pub(crate) leaving: Vec<(String, usize)>,
+    events: usize,
+    decided_count: usize,
     ranges: BTreeMap<Stream, (u64, u64)>,
     messages: u64,
     now: Timestamp,
@@ -82,6 +89,10 @@ impl<C> Group<C> {
             failed: Vec::new(),
             touched: BTreeSet::new(),
             read_inbox: false,
+            begin: None,
+            leaving: Vec::new(),
+            events: 0,
+            decided_count: 0,
             ranges: BTreeMap::new(),
             messages: 0,
             now,
@@ -96,6 +107,17 @@ impl<C> Group<C> {
     /// Whether there is anything to make durable. Repeats alone are not: they were durable before.
     pub(crate) fn must_commit(&self) -> bool {
         !self.records.is_empty() || !self.decided.is_empty() || self.read_inbox
+    }
+
+    /// The topic of each record.
+    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
+        let topics = self.records.iter().map(|record| &record.topic);
+        topics.map(Arc::clone).collect()
+    }
+
+    /// Events and results: what a take-over would have to read again.
+    pub(crate) fn weight(&self) -> usize {
+        self.events + self.decided_count
     }
 
     /// Applies a decision to the state and takes its records. Returns where its events stand.
@@ -118,6 +140,7 @@ impl<C> Group<C> {
             self.records
                 .push(event_record(place, event, seq, state.epoch, cause));
             self.touched.insert(event.aggregate_id.clone());
+            self.events += 1;
         }
         self.send::<B>(state, place, &decision.messages, cause);
         Ok(position)
@@ -159,6 +182,7 @@ impl<C> Group<C> {
     pub(crate) fn close<B: BoundedContext>(&mut self, state: &mut ShardState<B>, place: &Place) {
         state.transaction += 1;
         state.last_time = self.now;
+        self.decided_count = self.decided.len();
         let journal = JournalRecord {
             writer_epoch: state.epoch,
             transaction: state.transaction,
@@ -176,15 +200,19 @@ impl<C> Group<C> {
             decided: std::mem::take(&mut self.decided),
             failed: std::mem::take(&mut self.failed),
         };
+        let mut headers = vec![
+            (header::SEQ, state.transaction.to_string().into_bytes()),
+            (header::WRITER_EPOCH, state.epoch.to_string().into_bytes()),
+        ];
+        if let Some(offset) = state.rounds.complete_from() {
+            headers.push((CHECKPOINT, offset.to_string().into_bytes()));
+        }
         self.records.push(NewRecord {
             topic: Arc::from(B::CONTEXT.journal_topic()),
             partition: place.partition,
             key: Vec::new(),
             value: Some(place.codec.encode_journal(B::CONTEXT, &journal)),
-            headers: vec![
-                (header::SEQ, state.transaction.to_string().into_bytes()),
-                (header::WRITER_EPOCH, state.epoch.to_string().into_bytes()),
-            ],
+            headers,
         });
     }
 }

@@ -8,11 +8,15 @@
 //! ```text
 //! mailbox ─┐                         ┌─► events        (public topics)
 //! inbox   ─┼─► decide ─► group ─► commit ─► messages   (other shards' inboxes)
-//! timers  ─┘      ▲                  └─► journal       (seqs, results, inbox position, epoch)
+//! timers  ─┘      ▲                  ├─► journal       (seqs, results, inbox position, epoch)
+//!                 │                  └─► snapshots     (what a take-over need not read again)
 //!                 └──── recovery ◄─── read back
 //! ```
 
+mod archive;
+mod archive_reader;
 mod clock;
+mod decide;
 mod group;
 mod inbox;
 mod mailbox;
@@ -23,9 +27,11 @@ mod recovery;
 mod results;
 mod runner;
 mod shard;
+mod snapshots;
 mod state;
 mod waiters;
 
+pub use archive::{ArchiveAnswer, ArchiveAsk};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use mailbox::{Mailbox, MailboxFull, Reply, Submission};
 pub use options::ShardOptions;

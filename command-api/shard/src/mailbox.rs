@@ -41,6 +41,12 @@ pub enum Reply {
     KeyReused,
     /// The deadline passed before its turn came. Nothing was done.
     DeadlinePassed,
+    /// The shard has no room: for one more aggregate, or for one more command that waits for an
+    /// aggregate that is not in memory. Nothing was done.
+    Overloaded {
+        /// After how long to try again, in milliseconds.
+        retry_after_ms: u64,
+    },
     /// Deciding it failed inside (a panic). Nothing was done.
     Failed {
         /// What the panic said.

@@ -22,6 +22,17 @@ pub struct ShardOptions {
     pub results_kept: usize,
     /// How long a result is remembered, in milliseconds.
     pub results_ttl_ms: i64,
+    /// Events and results after which a new round of snapshots begins; never before there are half as
+    /// many as there are aggregates and results in memory. Bounds what a take-over reads.
+    pub checkpoint_tail: usize,
+    /// Bytes of snapshots in one transaction; a quarter of them in one that has commands.
+    pub snapshot_group_bytes: usize,
+    /// A finished aggregate that was left alone for so long leaves memory, in milliseconds.
+    pub archive_after_ms: i64,
+    /// Finished aggregates that may stay in memory for that time; the oldest leave first.
+    pub finished_kept: usize,
+    /// Aggregates in memory beyond which none is created.
+    pub live_max: usize,
     /// Callers that may wait for an outcome at a time.
     pub waiters: usize,
     /// Timers decided in one group.
@@ -52,6 +63,11 @@ impl Default for ShardOptions {
             inbox_batch: 2_000,
             results_kept: 200_000,
             results_ttl_ms: 24 * 3_600_000,
+            checkpoint_tail: 100_000,
+            snapshot_group_bytes: 256 * 1024,
+            archive_after_ms: 600_000,
+            finished_kept: 50_000,
+            live_max: 2_000_000,
             waiters: 20_000,
             timers_per_group: 500,
             keep_alive_ms: 24 * 3_600_000,

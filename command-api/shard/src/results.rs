@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use cartwright_events::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
 
@@ -17,7 +18,7 @@ pub struct IdempotencyKey {
 }
 
 /// Under what a result is remembered. Callers' keys and our command ids never meet.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum ResultKey {
     Idempotency(String),
     Command(String),
@@ -28,6 +29,15 @@ struct Stored {
     fingerprint: String,
     outcome: Outcome,
     decided_at: Timestamp,
+}
+
+/// A result as snapshots keep it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    pub(crate) key: ResultKey,
+    pub(crate) fingerprint: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) decided_at: Timestamp,
 }
 
 /// What the window knows of a request.
@@ -46,6 +56,8 @@ pub(crate) enum Found<'a> {
 pub(crate) struct ResultWindow {
     by_key: HashMap<ResultKey, Stored>,
     order: VecDeque<ResultKey>,
+    /// How many have left the window: the number of the first one in it.
+    evicted: u64,
     kept: usize,
     ttl_ms: i64,
 }
@@ -55,9 +67,40 @@ impl ResultWindow {
         Self {
             by_key: HashMap::new(),
             order: VecDeque::new(),
+            evicted: 0,
             kept,
             ttl_ms,
         }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The number that the next result gets.
+    pub(crate) fn end(&self) -> u64 {
+        self.evicted + self.order.len() as u64
+    }
+
+    /// Up to `most` results from number `first` on, which counts every result that was ever in this
+    /// window, and the number that comes after them.
+    pub(crate) fn from(&self, first: u64, most: usize) -> (Vec<Remembered>, u64) {
+        let skip = first.saturating_sub(self.evicted);
+        let from = usize::try_from(skip).unwrap_or(usize::MAX);
+        let keys = self.order.iter().skip(from).take(most);
+        let results: Vec<Remembered> = keys
+            .filter_map(|key| {
+                let stored = self.by_key.get(key)?;
+                Some(Remembered {
+                    key: key.clone(),
+                    fingerprint: stored.fingerprint.clone(),
+                    outcome: stored.outcome.clone(),
+                    decided_at: stored.decided_at,
+                })
+            })
+            .collect();
+        let next = first.max(self.evicted) + results.len() as u64;
+        (results, next)
     }
 
     pub(crate) fn find(&self, key: &ResultKey, fingerprint: &str, now: Timestamp) -> Found<'_> {
@@ -96,6 +139,7 @@ impl ResultWindow {
             }
             if let Some(oldest) = self.order.pop_front() {
                 self.by_key.remove(&oldest);
+                self.evicted += 1;
                 evicted += 1;
             }
         }

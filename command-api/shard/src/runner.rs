@@ -1,5 +1,6 @@
 //! A shard on a thread of its own: librdkafka's transactional calls block.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,6 +11,8 @@ use cartwright_event_log::{EventLog, LogError, Record, TopicPartition};
 use cartwright_events::codec::Codec;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 
+use crate::archive::{ArchiveAnswer, ArchiveAsk};
+use crate::archive_reader::ArchiveReader;
 use crate::clock::Clock;
 use crate::inbox::{InboxBatch, InboxPump};
 use crate::mailbox::{Letter, Mailbox};
@@ -104,6 +107,8 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
     let (orders, told) = bounded(WAITING_ORDERS);
     let inbox = TopicPartition::new(B::CONTEXT.inbox_topic(), partition);
     let pump = InboxPump::spawn(log.clone(), inbox, options.inbox_batch)?;
+    let snapshots = TopicPartition::new(B::CONTEXT.snapshots_topic(), partition);
+    let archive = ArchiveReader::spawn(log.clone(), snapshots, options.recovery_stall())?;
     let shard = Shard::new(
         context,
         partition,
@@ -122,6 +127,8 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
         shard,
         letters,
         pump,
+        archive,
+        asks: VecDeque::new(),
         told,
         options,
         clock,
@@ -141,6 +148,9 @@ struct Runner<B: BoundedContext, L: EventLog> {
     shard: Shard<B, L>,
     letters: Receiver<Letter<B::Command>>,
     pump: InboxPump,
+    archive: ArchiveReader,
+    /// What the archive reader has had no room for yet.
+    asks: VecDeque<ArchiveAsk>,
     told: Receiver<Order>,
     options: ShardOptions,
     clock: Arc<dyn Clock>,
@@ -151,6 +161,7 @@ struct Runner<B: BoundedContext, L: EventLog> {
 enum Woken<C> {
     Letter(Letter<C>),
     Inbox(InboxBatch),
+    Archive(ArchiveAnswer),
     Timer,
     Stop,
 }
@@ -162,6 +173,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             self.serve();
         }
         self.pump.stop();
+        self.archive.stop();
         // Dropping the mailbox's receiving end ends every reply that still waits in it.
     }
 
@@ -185,6 +197,10 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
                     }
                     false
                 }
+                Woken::Archive(answer) => {
+                    inputs.archive.push(answer);
+                    false
+                }
                 Woken::Timer => self.told.try_recv() == Ok(Order::Stop),
                 Woken::Stop => true,
             };
@@ -206,6 +222,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
         let commands = inputs.commands.len() as u64;
         let begun = Instant::now();
         let step = self.shard.step(inputs);
+        self.ask_archive();
         let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         if let Some(each) = micros.checked_div(commands) {
             let before = self.micros_per_command.load(Ordering::Relaxed);
@@ -222,6 +239,17 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             }
             Step::TakeOver => self.take_over(),
             Step::Ended => false,
+        }
+    }
+
+    /// Hands on what the shard wants to know; what there is no room for waits for a later step.
+    fn ask_archive(&mut self) {
+        self.asks.extend(self.shard.take_asks());
+        while let Some(ask) = self.asks.pop_front() {
+            if let Err(ask) = self.archive.ask(ask) {
+                self.asks.push_front(ask);
+                return;
+            }
         }
     }
 
@@ -255,6 +283,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             },
             recv(self.letters) -> letter => letter.map_or(Woken::Stop, Woken::Letter),
             recv(self.pump.batches) -> batch => batch.map_or(Woken::Timer, Woken::Inbox),
+            recv(self.archive.answers) -> answer => answer.map_or(Woken::Timer, Woken::Archive),
             default(due) => Woken::Timer,
         }
     }
@@ -267,6 +296,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             };
             put(inputs, letter);
         }
+        inputs.archive.extend(self.archive.answers.try_iter());
         while inputs.inbox.len() < self.options.inbox_batch {
             let Ok(batch) = self.pump.batches.try_recv() else {
                 break;
@@ -329,6 +359,9 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             match self.shard.take_over() {
                 Ok(Step::Ended) => return false,
                 Ok(_) => {
+                    // Those of an earlier take-over have no answer any more.
+                    self.asks.clear();
+                    self.ask_archive();
                     self.pump
                         .start_at(self.shard.inbox_position().unwrap_or_default());
                     return true;

@@ -1,27 +1,26 @@
 //! The shard itself: decide, commit, reply, and nothing that waits. Its driver gives it what has
 //! arrived, one step at a time, which a simulation can do as well as a thread.
 
-use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use cartwright_domain::{BoundedContext, EvolveError, at_version};
+use cartwright_domain::BoundedContext;
 use cartwright_event_log::{CommitError, EventLog, LogWriter, Record};
-use cartwright_events::codec::{Codec, CodecError};
-use cartwright_events::envelope::header;
-use cartwright_events::journal::{DecidedCommand, FailedMessage};
+use cartwright_events::codec::Codec;
 use cartwright_events::{PositionToken, Timestamp};
 use tokio::sync::{oneshot, watch};
 
+use crate::archive::{ArchiveAnswer, ArchiveAsk};
 use crate::clock::Clock;
-use crate::group::{Cause, Group, Pending, Place};
+use crate::decide::Halt;
+use crate::group::{Group, Pending, Place};
 use crate::mailbox::{Reply, Submission};
 use crate::options::ShardOptions;
-use crate::outcome::{Answer, Outcome};
+use crate::outcome::Answer;
 use crate::ownership::Ownership;
-use crate::recovery::{Standby, TakeOverError};
-use crate::results::{Found, ResultKey};
+use crate::recovery::{Ground, Standby, TakeOverError};
+use crate::snapshots::format::Unreadable;
+use crate::snapshots::{Rounds, add};
 use crate::state::ShardState;
 use crate::waiters::Waiters;
 
@@ -33,6 +32,8 @@ pub struct Inputs<C> {
     pub inbox: Vec<Record>,
     /// Callers that wait for an aggregate's outcome.
     pub watches: Vec<(String, oneshot::Sender<Answer>)>,
+    /// Answers to what [`Shard::take_asks`] gave.
+    pub archive: Vec<ArchiveAnswer>,
 }
 
 impl<C> Default for Inputs<C> {
@@ -41,6 +42,7 @@ impl<C> Default for Inputs<C> {
             commands: Vec::new(),
             inbox: Vec::new(),
             watches: Vec::new(),
+            archive: Vec::new(),
         }
     }
 }
@@ -58,19 +60,6 @@ pub enum Step {
     Ended,
 }
 
-/// A message that the shard must stop at, or an event that does not fit.
-enum Halt {
-    Evolve(EvolveError),
-    NewerWriter(String),
-    Retry(String),
-}
-
-impl From<EvolveError> for Halt {
-    fn from(error: EvolveError) -> Self {
-        Halt::Evolve(error)
-    }
-}
-
 struct Live<B: BoundedContext, W> {
     writer: W,
     state: ShardState<B>,
@@ -78,17 +67,22 @@ struct Live<B: BoundedContext, W> {
 
 /// The single writer of one partition of one context.
 pub struct Shard<B: BoundedContext, L: EventLog> {
-    context: B,
+    pub(crate) context: B,
     log: L,
-    place: Place,
-    options: ShardOptions,
-    clock: Arc<dyn Clock>,
+    pub(crate) place: Place,
+    pub(crate) options: ShardOptions,
+    pub(crate) clock: Arc<dyn Clock>,
     ownership: watch::Sender<Ownership>,
     live: Option<Live<B, L::Writer>>,
-    standby: Option<Standby<B, L>>,
     /// Commands that wait for room in a group, or were in a group whose outcome was in doubt.
-    backlog: VecDeque<Submission<B::Command>>,
+    pub(crate) backlog: VecDeque<Submission<B::Command>>,
+    /// Commands that wait for an aggregate that is not in memory.
+    pub(crate) held: VecDeque<Submission<B::Command>>,
     waiters: Waiters,
+    take_overs: u64,
+    /// Set when a snapshot was found unreadable: the next take-over does without.
+    distrusts_snapshots: bool,
+    standby: Option<Standby<B, L>>,
 }
 
 impl<B: BoundedContext, L: EventLog> Shard<B, L> {
@@ -115,8 +109,11 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             clock,
             ownership: watch::Sender::new(Ownership::Recovering { because }),
             live: None,
-            standby: None,
             backlog: VecDeque::new(),
+            held: VecDeque::new(),
+            take_overs: 0,
+            distrusts_snapshots: false,
+            standby: None,
         }
     }
 
@@ -149,8 +146,23 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     pub fn next_due(&self) -> Option<Timestamp> {
         let live = self.live.as_ref()?;
         let keep_alive = live.state.last_time.plus_millis(self.options.keep_alive_ms);
+        let options = &self.options;
         let timer = self.context.next_due(&live.state.aggregates);
-        Some(timer.map_or(keep_alive, |timer| timer.min(keep_alive)))
+        let archive = &live.state.archive;
+        let leaving = archive.next_leaving(options.archive_after_ms, options.finished_kept);
+        let round = live.state.rounds.is_under_way();
+        let round = round.then_some(live.state.last_time);
+        [timer, leaving, round]
+            .into_iter()
+            .flatten()
+            .chain([keep_alive])
+            .min()
+    }
+
+    /// What has to be read from the snapshots topic; the answers go into a later step.
+    pub fn take_asks(&mut self) -> Vec<ArchiveAsk> {
+        let live = self.live.as_mut();
+        live.map_or_else(Vec::new, |live| live.state.archive.take_asks())
     }
 
     /// Gets ready to take over while another process still serves: connects the producer and reads
@@ -159,25 +171,32 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// # Errors
     /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
     pub fn prepare(&mut self) -> Result<Step, String> {
-        let prepared = match self.standby.take() {
-            Some(standby) => Ok(standby),
-            None => Standby::prepare(&self.log, &self.place, &self.options),
+        let mut standby = self.standby.take();
+        let ground = self.ground(true);
+        let read = match &mut standby {
+            Some(standby) => ground.read_on(standby),
+            None => ground.prepare().map(|prepared| standby = Some(prepared)),
         };
-        let read = prepared.and_then(|mut standby| {
-            standby.catch_up(&self.context, &self.options)?;
-            Ok(standby)
+        if let Err(error) = read {
+            return self.not_taken_over(error);
+        }
+        self.standby = standby;
+        self.ownership.send_if_modified(|ownership| {
+            let before = std::mem::replace(ownership, Ownership::Standby);
+            before != Ownership::Standby
         });
-        match read {
-            Ok(standby) => {
-                self.standby = Some(standby);
-                let changed = |ownership: &mut Ownership| {
-                    let before = std::mem::replace(ownership, Ownership::Standby);
-                    before != Ownership::Standby
-                };
-                self.ownership.send_if_modified(changed);
-                Ok(Step::Idle)
-            }
-            Err(error) => self.not_taken_over(error),
+        Ok(Step::Idle)
+    }
+
+    fn ground(&self, snapshots: bool) -> Ground<'_, B, L> {
+        Ground {
+            context: &self.context,
+            log: &self.log,
+            place: &self.place,
+            options: &self.options,
+            clock: self.clock.as_ref(),
+            number: self.take_overs,
+            snapshots,
         }
     }
 
@@ -190,13 +209,13 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
     pub fn take_over(&mut self) -> Result<Step, String> {
         self.live = None;
-        let prepared = match self.standby.take() {
-            Some(standby) => Ok(standby),
-            None => Standby::prepare(&self.log, &self.place, &self.options),
-        };
-        let taken = prepared.and_then(|standby| {
-            standby.take_over(&self.context, &self.options, self.clock.as_ref())
-        });
+        self.take_overs += 1;
+        let standby = self.standby.take();
+        let mut taken = self.ground(!self.distrusts_snapshots).take_over(standby);
+        if let Err(TakeOverError::Unreadable(error)) = &taken {
+            tracing::warn!(%error, "making the state from all events instead");
+            taken = self.ground(false).take_over(None);
+        }
         match taken {
             Ok((writer, state)) => {
                 tracing::info!(
@@ -209,6 +228,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 self.ownership
                     .send_replace(Ownership::Serving { epoch: state.epoch });
                 self.live = Some(Live { writer, state });
+                self.distrusts_snapshots = false;
+                self.release_held();
                 Ok(Step::Idle)
             }
             Err(error) => self.not_taken_over(error),
@@ -217,11 +238,12 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
 
     fn not_taken_over(&mut self, error: TakeOverError) -> Result<Step, String> {
         match error {
-            TakeOverError::Retry(reason) => {
+            TakeOverError::Retry(_) | TakeOverError::Unreadable(_) => {
+                let because = error.to_string();
                 self.ownership.send_replace(Ownership::Recovering {
-                    because: reason.clone(),
+                    because: because.clone(),
                 });
-                Err(reason)
+                Err(because)
             }
             TakeOverError::Fenced => Ok(self.end(Ownership::Fenced)),
             TakeOverError::Refused(reason) => Ok(self.end(Ownership::Refused { reason })),
@@ -234,13 +256,21 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let Some(mut live) = self.live.take() else {
             return Step::TakeOver;
         };
+        if let Err(error) = self.take_from_archive(&mut live.state, inputs.archive) {
+            self.distrusts_snapshots = true;
+            return self.doubt(&error.to_string());
+        }
+        Rounds::begin_if_due(&mut live.state, &self.context, &self.options);
+        let round = live.state.rounds.is_under_way();
         let mut group = Group::new(self.clock.now().max(live.state.last_time));
-        let filled = self.fill(&mut live.state, &mut group, &inputs.inbox);
+        let filled = self
+            .fill(&mut live.state, &mut group, &inputs.inbox)
+            .and_then(|()| self.add_snapshots(&mut live.state, &mut group));
         if let Err(halt) = filled {
             return self.halt(halt, group);
         }
         let idle_for = live.state.last_time.plus_millis(self.options.keep_alive_ms);
-        if !group.must_commit() && group.now() < idle_for {
+        if !group.must_commit() && !round && group.now() < idle_for {
             reply_all(group.pending);
             self.live = Some(live);
             self.watch(inputs.watches);
@@ -249,6 +279,37 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let step = self.commit(live, group);
         self.watch(inputs.watches);
         step
+    }
+
+    /// Takes in what was read from the snapshots topic, and lets the commands go on that waited.
+    fn take_from_archive(
+        &mut self,
+        state: &mut ShardState<B>,
+        answers: Vec<ArchiveAnswer>,
+    ) -> Result<(), Unreadable> {
+        if !answers.is_empty() {
+            self.release_held();
+        }
+        for answer in answers {
+            let in_memory = self.context.ids_after(&state.aggregates, None);
+            if let Some(whole) = state.archive.take(answer, in_memory)? {
+                let snapshot = whole.read()?;
+                self.context
+                    .restore(&mut state.aggregates, &whole.name, snapshot);
+                state.archive.may_leave(state.last_time, whole.name);
+            }
+        }
+        self.give_up_held();
+        Ok(())
+    }
+
+    fn add_snapshots(
+        &self,
+        state: &mut ShardState<B>,
+        group: &mut Group<B::Command>,
+    ) -> Result<(), Halt> {
+        add::add(&self.context, &self.place, &self.options, state, group)
+            .map_err(|error| Halt::Retry(format!("a snapshot can't be written: {error}")))
     }
 
     /// Answers callers whose outcome is decided and durable; lets the others wait.
@@ -290,209 +351,9 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         }
     }
 
-    fn fill(
-        &mut self,
-        state: &mut ShardState<B>,
-        group: &mut Group<B::Command>,
-        inbox: &[Record],
-    ) -> Result<(), Halt> {
-        // Messages first: they are somebody's unfinished order, commands are new work.
-        for record in inbox {
-            self.receive(state, group, record)?;
-        }
-        let due = self
-            .context
-            .next_due(&state.aggregates)
-            .is_some_and(|due| due <= group.now());
-        if due {
-            let decisions = self.context.on_time(
-                &state.aggregates,
-                group.now(),
-                self.options.timers_per_group,
-            );
-            for decision in decisions {
-                let id = decision
-                    .events
-                    .first()
-                    .map_or("", |event| &event.aggregate_id);
-                let cause = Cause::timer(id);
-                group.take(&self.context, state, &self.place, &decision, &cause)?;
-            }
-        }
-        while group.records.len() < self.options.group_records
-            && group.outcome_bytes < self.options.group_outcome_bytes
-        {
-            let Some(submission) = self.backlog.pop_front() else {
-                break;
-            };
-            self.decide(state, group, submission)?;
-        }
-        Ok(())
-    }
-
-    fn decide(
-        &mut self,
-        state: &mut ShardState<B>,
-        group: &mut Group<B::Command>,
-        submission: Submission<B::Command>,
-    ) -> Result<(), Halt> {
-        let (key, fingerprint) = match &submission.idempotency {
-            Some(key) => (
-                ResultKey::Idempotency(key.key.clone()),
-                key.fingerprint.clone(),
-            ),
-            None => (
-                ResultKey::Command(submission.command_id.clone()),
-                String::new(),
-            ),
-        };
-        match state.results.find(&key, &fingerprint, group.now()) {
-            Found::Decided(outcome) => {
-                // It may have been decided in this very group, so this reply waits as well.
-                let reply = Reply::Decided(outcome.clone());
-                group.pending.push(Pending { submission, reply });
-                return Ok(());
-            }
-            Found::OtherRequest => {
-                send(submission.reply, Reply::KeyReused);
-                return Ok(());
-            }
-            Found::Nothing => {}
-        }
-        if submission.deadline < self.clock.now() {
-            send(submission.reply, Reply::DeadlinePassed);
-            return Ok(());
-        }
-        let decided = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(expected) = submission.expected_version {
-                let actual = self.context.version(&state.aggregates, &submission.command);
-                at_version(expected, actual)?;
-            }
-            self.context
-                .decide(&state.aggregates, &submission.command, group.now())
-        }));
-        let outcome = match decided {
-            Err(panic) => {
-                let reason = panic_text(panic.as_ref());
-                tracing::error!(
-                    command_id = submission.command_id,
-                    reason,
-                    "deciding a command failed"
-                );
-                send(submission.reply, Reply::Failed { reason });
-                return Ok(());
-            }
-            Ok(Err(rejection)) => Outcome::Rejected(rejection),
-            Ok(Ok((decision, accepted))) => {
-                let cause = Cause::of(&submission);
-                let taken = group.take(&self.context, state, &self.place, &decision, &cause);
-                let mut position = match taken {
-                    Ok(position) => position,
-                    Err(error) => {
-                        let reason = error.to_string();
-                        send(submission.reply, Reply::Unknown { reason });
-                        return Err(error.into());
-                    }
-                };
-                for &(stream, seq) in &accepted.earlier {
-                    position.raise(stream, self.place.partition, seq);
-                }
-                Outcome::accepted(accepted, position)
-            }
-        };
-        let stored = match serde_json::to_string(&outcome) {
-            Ok(stored) => stored,
-            Err(error) => {
-                // An outcome that can't be stored could not be repeated: forget the whole group.
-                let reason = format!("the outcome can't be stored: {error}");
-                send(
-                    submission.reply,
-                    Reply::Failed {
-                        reason: reason.clone(),
-                    },
-                );
-                return Err(Halt::Retry(reason));
-            }
-        };
-        group.outcome_bytes += stored.len();
-        group.decided.push(DecidedCommand {
-            command_id: submission.command_id.clone(),
-            idempotency_key: submission.idempotency.as_ref().map(|key| key.key.clone()),
-            fingerprint: fingerprint.clone(),
-            outcome: stored,
-        });
-        state
-            .results
-            .remember(key, fingerprint, outcome.clone(), group.now());
-        group.pending.push(Pending {
-            submission,
-            reply: Reply::Decided(outcome),
-        });
-        Ok(())
-    }
-
-    fn receive(
-        &mut self,
-        state: &mut ShardState<B>,
-        group: &mut Group<B::Command>,
-        record: &Record,
-    ) -> Result<(), Halt> {
-        if record.offset < state.inbox_position {
-            return Ok(()); // applied before, in a transaction that is in the journal
-        }
-        let cause = cause_of(record);
-        let value = record.value.as_deref().unwrap_or_default();
-        match self.place.codec.decode_message(B::CONTEXT, value) {
-            Ok(message) => {
-                let received = catch_unwind(AssertUnwindSafe(|| {
-                    self.context
-                        .receive(&state.aggregates, &message, group.now())
-                }));
-                match received {
-                    Ok(decision) => {
-                        group.take(&self.context, state, &self.place, &decision, &cause)?;
-                    }
-                    Err(panic) => {
-                        let reason = panic_text(panic.as_ref());
-                        tracing::error!(
-                            offset = record.offset,
-                            reason,
-                            "deciding a message failed"
-                        );
-                        let answers = self.context.give_up(&message, &reason);
-                        group.send(state, &self.place, &answers, &cause);
-                        group.failed.push(FailedMessage {
-                            offset: record.offset,
-                            reason,
-                        });
-                    }
-                }
-            }
-            Err(CodecError::NewerWriter { .. }) => {
-                return Err(Halt::NewerWriter(format!(
-                    "{} offset {} is from a newer writer: upgrade this process",
-                    record.topic_partition(),
-                    record.offset
-                )));
-            }
-            Err(error @ CodecError::RegistryUnavailable { .. }) => {
-                return Err(Halt::Retry(error.to_string()));
-            }
-            Err(error) => {
-                tracing::error!(offset = record.offset, %error, "an inbox message is unreadable");
-                group.failed.push(FailedMessage {
-                    offset: record.offset,
-                    reason: error.to_string(),
-                });
-            }
-        }
-        state.inbox_position = record.offset + 1;
-        group.read_inbox = true;
-        Ok(())
-    }
-
     fn commit(&mut self, mut live: Live<B, L::Writer>, mut group: Group<B::Command>) -> Step {
         group.close(&mut live.state, &self.place);
+        let topics = group.topics();
         let records = std::mem::take(&mut group.records);
         let count = records.len();
         match live.writer.commit(records) {
@@ -503,7 +364,15 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                     .record(group.pending.len() as f64);
                 metrics::counter!("cartwright_shard_records_total", "context" => B::CONTEXT.name())
                     .increment(count as u64);
-                reply_all(group.pending);
+                add::committed(
+                    &self.context,
+                    &mut live.state,
+                    &mut group,
+                    &topics,
+                    &receipt,
+                );
+                gauge::<B>(&self.place, &live.state, &self.context);
+                reply_all(std::mem::take(&mut group.pending));
                 self.tell_waiters(&live.state, &group.touched);
                 if receipt.doubtful {
                     return self.doubt("a commit was slow or its connection broke");
@@ -584,7 +453,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         );
         self.live = None;
         self.standby = None;
-        for submission in self.backlog.drain(..) {
+        for submission in self.backlog.drain(..).chain(self.held.drain(..)) {
             send(
                 submission.reply,
                 Reply::Unknown {
@@ -597,7 +466,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     }
 }
 
-fn send(sender: oneshot::Sender<Reply>, reply: Reply) {
+pub(crate) fn send(sender: oneshot::Sender<Reply>, reply: Reply) {
     // A caller that does not wait any more is no error.
     let _ = sender.send(reply);
 }
@@ -619,23 +488,12 @@ fn fail_all<C>(pending: Vec<Pending<C>>, reason: &str) {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
-}
-
-fn cause_of(record: &Record) -> Cause {
-    let text = |name: &str| {
-        record
-            .header(name)
-            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-    };
-    Cause {
-        command_id: text(header::COMMAND_ID).unwrap_or_default(),
-        correlation_id: text(header::CORRELATION_ID).unwrap_or_default(),
-        traceparent: text(header::TRACEPARENT),
-    }
+fn gauge<B: BoundedContext>(place: &Place, state: &ShardState<B>, context: &B) {
+    let labels = [
+        ("context", B::CONTEXT.name().to_owned()),
+        ("partition", place.partition.to_string()),
+    ];
+    metrics::gauge!("cartwright_shard_aggregates", &labels)
+        .set(context.count(&state.aggregates) as f64);
+    metrics::gauge!("cartwright_shard_archived", &labels).set(state.archive.len() as f64);
 }

@@ -49,7 +49,11 @@ pub fn log() -> MemoryLog {
     let log = MemoryLog::waiting();
     for context in Context::ALL {
         let events = context.streams().iter().map(|stream| stream.topic());
-        for topic in events.chain([context.inbox_topic(), context.journal_topic()]) {
+        for topic in events.chain([
+            context.inbox_topic(),
+            context.journal_topic(),
+            context.snapshots_topic(),
+        ]) {
             log.create_topic(topic, PARTITIONS);
         }
         log.create_topic(context.snapshots_topic(), PARTITIONS);

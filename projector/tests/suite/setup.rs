@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cartwright_event_log::memory::{MemoryLog, MemoryReader};
 use cartwright_event_log::{
-    EventLog, LogReader, LogWriter, NewRecord, ReaderPurpose, TopicPartition, partition_for_key,
+    EventLog, LogReader, LogWriter, NewRecord, ReaderPurpose, TopicPartition,
 };
 use cartwright_events::envelope::header;
 use cartwright_events::{Codec, Event, Stream};
@@ -176,7 +176,7 @@ impl TestLog {
 }
 
 pub fn partition_of(key: &str) -> u32 {
-    partition_for_key(key.as_bytes(), PARTITIONS)
+    cartwright_events::partition::partition_of(key, PARTITIONS)
 }
 
 /// Steps until there is nothing left to do, or it stops; answers the last step.

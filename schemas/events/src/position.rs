@@ -50,6 +50,13 @@ impl PositionToken {
         *entry = seq.max(*entry);
     }
 
+    /// The seq of the topic-partition; 0 when the token does not name it.
+    #[must_use]
+    pub fn seq(&self, stream: Stream, partition: u32) -> u64 {
+        let seq = self.seqs.get(&(stream, partition));
+        seq.copied().unwrap_or_default()
+    }
+
     /// Takes the larger of both, part by part. Tokens of another generation are left out.
     pub fn merge(&mut self, other: &PositionToken) {
         if other.generation == self.generation {

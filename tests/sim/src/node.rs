@@ -1,12 +1,16 @@
 //! A process with one shard: its mailbox is a list, its inbox reader a read of the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cartwright_domain::BoundedContext;
 use cartwright_event_log::memory::MemoryLog;
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start, TopicPartition};
 use cartwright_events::codec::Codec;
-use cartwright_shard::{Inputs, ManualClock, Ownership, Shard, ShardOptions, Step, Submission};
+use cartwright_shard::{
+    ArchiveAnswer, ArchiveAsk, Inputs, ManualClock, Ownership, Shard, ShardOptions, Step,
+    Submission,
+};
 
 /// The process of one partition of one context.
 pub(crate) struct Node<B: BoundedContext + Clone> {
@@ -16,6 +20,7 @@ pub(crate) struct Node<B: BoundedContext + Clone> {
     clock: Arc<ManualClock>,
     shard: Shard<B, MemoryLog>,
     mailbox: Vec<Submission<B::Command>>,
+    asks: Vec<ArchiveAsk>,
 }
 
 impl<B: BoundedContext + Clone> Node<B> {
@@ -33,6 +38,7 @@ impl<B: BoundedContext + Clone> Node<B> {
             clock: Arc::clone(clock),
             shard,
             mailbox: Vec::new(),
+            asks: Vec::new(),
         }
     }
 
@@ -43,6 +49,7 @@ impl<B: BoundedContext + Clone> Node<B> {
     /// kill -9, and another process in its place.
     pub(crate) fn crash(&mut self) {
         self.mailbox.clear();
+        self.asks.clear();
         self.shard = start(&self.context, self.partition, &self.log, &self.clock);
     }
 
@@ -71,11 +78,13 @@ impl<B: BoundedContext + Clone> Node<B> {
                 let inbox = self.inbox(most_inbox);
                 let busy =
                     !inbox.is_empty() || !self.mailbox.is_empty() || self.shard.has_backlog();
-                let commands = std::mem::take(&mut self.mailbox);
+                let archive = self.read_archive();
+                let busy = busy || !archive.is_empty();
                 let step = self.shard.step(Inputs {
-                    commands,
+                    commands: std::mem::take(&mut self.mailbox),
                     inbox,
-                    watches: Vec::new(),
+                    archive,
+                    ..Inputs::default()
                 });
                 Ok(busy || step != Step::Idle)
             }
@@ -84,6 +93,22 @@ impl<B: BoundedContext + Clone> Node<B> {
 
     pub(crate) fn next_due(&self) -> Option<cartwright_events::Timestamp> {
         self.shard.next_due()
+    }
+
+    /// Answers what the shard asks of its snapshots; what can't be read is read by a later act.
+    fn read_archive(&mut self) -> Vec<ArchiveAnswer> {
+        self.asks.extend(self.shard.take_asks());
+        let at = TopicPartition::new(B::CONTEXT.snapshots_topic(), self.partition);
+        let mut answers = Vec::new();
+        self.asks
+            .retain(|ask| match ask.answer(&self.log, &at, Duration::ZERO) {
+                Ok(answer) => {
+                    answers.push(answer);
+                    false
+                }
+                Err(_) => true,
+            });
+        answers
     }
 
     fn inbox(&self, most: usize) -> Vec<cartwright_event_log::Record> {
@@ -96,7 +121,7 @@ impl<B: BoundedContext + Clone> Node<B> {
             .reader(ReaderPurpose::Tailing)
             .and_then(|mut reader| {
                 reader.assign(&[(at, Start::Offset(position))])?;
-                reader.poll(most, std::time::Duration::ZERO)
+                reader.poll(most, Duration::ZERO)
             });
         // A reader that fails is read again by a later act.
         read.unwrap_or_default()
@@ -112,6 +137,11 @@ fn start<B: BoundedContext + Clone>(
     let options = ShardOptions {
         // Half-read logs are the log's fault here, not time's.
         recovery_stall_ms: 0,
+        // Small, so that rounds of snapshots and the way into the archive and back are everywhere.
+        checkpoint_tail: 8,
+        snapshot_group_bytes: 2_000,
+        archive_after_ms: 2_000,
+        finished_kept: 4,
         ..ShardOptions::default()
     };
     Shard::new(

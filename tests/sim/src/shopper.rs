@@ -111,7 +111,7 @@ impl Shopper {
                     return Err(format!("{key} failed inside: {reason}"));
                 }
                 // Whatever happened to it, a retry under the same key is safe.
-                Ok(Reply::Unknown { .. } | Reply::DeadlinePassed)
+                Ok(Reply::Unknown { .. } | Reply::DeadlinePassed | Reply::Overloaded { .. })
                 | Err(oneshot::error::TryRecvError::Closed) => {}
                 Err(oneshot::error::TryRecvError::Empty) => open.push(receiver),
             }

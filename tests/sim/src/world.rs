@@ -77,7 +77,11 @@ impl World {
         let log = MemoryLog::new();
         for context in Context::ALL {
             let topics = context.streams().iter().map(|stream| stream.topic());
-            for topic in topics.chain([context.inbox_topic(), context.journal_topic()]) {
+            for topic in topics.chain([
+                context.inbox_topic(),
+                context.journal_topic(),
+                context.snapshots_topic(),
+            ]) {
                 log.create_topic(topic, PARTITIONS);
             }
         }

@@ -17,13 +17,11 @@ pub mod kafka;
 mod limits;
 mod log;
 pub mod memory;
-mod murmur2;
 mod read_to;
 mod record;
 
 pub use error::{CommitError, LogError};
 pub use limits::Limits;
 pub use log::{EventLog, GroupEvent, GroupReader, LogReader, LogWriter, ReaderPurpose, Receipt};
-pub use murmur2::{murmur2, partition_for_key};
 pub use read_to::read_to;
 pub use record::{NewRecord, Record, Start, TopicPartition};

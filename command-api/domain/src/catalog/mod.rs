@@ -6,12 +6,13 @@ pub mod create_product;
 pub mod product;
 pub mod retire_product;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use cartwright_events::{Context, Event, EventBody, Message, Sku, Timestamp};
 
 use crate::context::{Accepted, BoundedContext, Decision, EvolveError, Outgoing};
 use crate::facts::{Decided, misfit, nothing};
+use crate::memory::keys_after;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::settings::CatalogSettings;
@@ -28,12 +29,13 @@ pub struct Catalog {
 /// The products of one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CatalogState {
-    products: HashMap<String, Product>,
+    products: BTreeMap<String, Product>,
 }
 
 impl BoundedContext for Catalog {
     const CONTEXT: Context = Context::Catalog;
     type State = CatalogState;
+    type Snapshot = Product;
     type Command = CatalogCommand;
 
     fn key(command: &CatalogCommand) -> &str {
@@ -79,6 +81,39 @@ impl BoundedContext for Catalog {
 
     fn on_time(&self, _: &CatalogState, _: Timestamp, _: usize) -> Vec<Decision> {
         Vec::new()
+    }
+
+    fn ids_after<'a>(
+        &self,
+        state: &'a CatalogState,
+        after: Option<&str>,
+    ) -> Box<dyn DoubleEndedIterator<Item = &'a str> + 'a> {
+        keys_after(&state.products, after)
+    }
+
+    fn count(&self, state: &CatalogState) -> usize {
+        state.products.len()
+    }
+
+    fn holds(&self, state: &CatalogState, sku: &str) -> bool {
+        state.products.contains_key(sku)
+    }
+
+    fn snapshot(&self, state: &CatalogState, sku: &str) -> Option<Product> {
+        state.products.get(sku).cloned()
+    }
+
+    fn restore(&self, state: &mut CatalogState, sku: &str, product: Product) {
+        state.products.insert(sku.to_owned(), product);
+    }
+
+    fn forget(&self, state: &mut CatalogState, sku: &str) {
+        state.products.remove(sku);
+    }
+
+    /// Products are few and stay.
+    fn is_finished(&self, _: &CatalogState, _: &str) -> bool {
+        false
     }
 
     fn outcome(&self, _: &CatalogState, _: &str) -> Option<Accepted> {

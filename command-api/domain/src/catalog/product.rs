@@ -2,6 +2,7 @@
 
 use cartwright_events::catalog::{ProductCreated, ProductEvent};
 use cartwright_events::{Currency, Event, Stream};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::context::EvolveError;
@@ -9,7 +10,7 @@ use crate::facts::{misfit, must_be, must_follow};
 use crate::memory::{Digest, Written};
 
 /// A product as the catalog's writer needs to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Product {
     pub(super) version: u64,
     pub(super) price_minor: i64,

@@ -4,7 +4,7 @@ pub mod cart;
 pub mod command;
 pub mod order;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cartwright_events::cart::CartEvent;
@@ -13,10 +13,12 @@ use cartwright_events::{Context, Event, EventBody, Message, OrderId, Timestamp};
 
 use crate::context::{Accepted, BoundedContext, Decision, EvolveError, Outgoing, Prices};
 use crate::facts::{Decided, misfit, nothing};
+use crate::memory::keys_after;
 use crate::settings::CheckoutSettings;
 use cart::state::Cart;
 use command::CheckoutCommand;
-use order::state::Order;
+use order::state::{Order, Placed};
+use serde::{Deserialize, Serialize};
 
 /// The checkout context.
 #[derive(Clone)]
@@ -35,11 +37,28 @@ enum Timer {
     Order(String),
 }
 
+/// A cart and what became of it: an order has the id of its cart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CartAndOrder {
+    cart: Option<Cart>,
+    order: Option<Order>,
+}
+
+impl CartAndOrder {
+    /// Neither changes but by a caller's command. Money that is known for no order stays in sight.
+    fn is_finished(&self) -> bool {
+        let cart_is_closed = self.cart.as_ref().is_none_or(|cart| !cart.is_open());
+        match &self.order {
+            Some(order) => cart_is_closed && order.placed().is_some_and(Placed::is_finished),
+            None => cart_is_closed,
+        }
+    }
+}
+
 /// The carts and orders of one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckoutState {
-    carts: HashMap<String, Cart>,
-    orders: HashMap<String, Order>,
+    by_id: BTreeMap<String, CartAndOrder>,
     timers: BTreeSet<(Timestamp, Timer)>,
 }
 
@@ -47,13 +66,13 @@ impl CheckoutState {
     /// The cart of that id.
     #[must_use]
     pub fn cart(&self, id: &str) -> Option<&Cart> {
-        self.carts.get(id)
+        self.by_id.get(id)?.cart.as_ref()
     }
 
     /// All that is known under that order id.
     #[must_use]
     pub fn order(&self, id: &str) -> Option<&Order> {
-        self.orders.get(id)
+        self.by_id.get(id)?.order.as_ref()
     }
 
     /// Moves an aggregate's timer.
@@ -91,18 +110,16 @@ impl Checkout {
     ) -> Result<(), EvolveError> {
         let idle_ms = self.settings.cart_idle_ms;
         let id = &event.aggregate_id;
-        let (before, after) = match state.carts.get_mut(id) {
+        let slot = &mut state.by_id.entry(id.clone()).or_default().cart;
+        let before = slot
+            .as_ref()
+            .and_then(|cart| cart::abandon::due(cart, idle_ms));
+        let after = match slot {
             Some(cart) => {
-                let before = cart::abandon::due(cart, idle_ms);
                 cart.evolve(event, body, seq)?;
-                (before, cart::abandon::due(cart, idle_ms))
+                cart::abandon::due(cart, idle_ms)
             }
-            None => {
-                let cart = Cart::open(event, body, seq)?;
-                let after = cart::abandon::due(&cart, idle_ms);
-                state.carts.insert(id.clone(), cart);
-                (None, after)
-            }
+            None => cart::abandon::due(slot.insert(Cart::open(event, body, seq)?), idle_ms),
         };
         state.set_timer(Timer::Cart(id.clone()), before, after);
         Ok(())
@@ -116,12 +133,25 @@ impl Checkout {
         seq: u64,
     ) -> Result<(), EvolveError> {
         let id = &event.aggregate_id;
-        let order = state.orders.entry(id.clone()).or_default();
+        let slot = &mut state.by_id.entry(id.clone()).or_default().order;
+        let order = slot.get_or_insert_default();
         let before = order.payment_due();
         order.evolve(event, body, seq)?;
         let after = order.payment_due();
         state.set_timer(Timer::Order(id.clone()), before, after);
         Ok(())
+    }
+
+    /// When each timer of a cart and its order is due.
+    fn timers(&self, id: &str, known: &CartAndOrder) -> [(Timer, Option<Timestamp>); 2] {
+        let idle_ms = self.settings.cart_idle_ms;
+        let cart = known.cart.as_ref();
+        let cart_due = cart.and_then(|cart| cart::abandon::due(cart, idle_ms));
+        let order_due = known.order.as_ref().and_then(Order::payment_due);
+        [
+            (Timer::Cart(id.to_owned()), cart_due),
+            (Timer::Order(id.to_owned()), order_due),
+        ]
     }
 
     fn decide_timer(
@@ -151,6 +181,7 @@ impl Checkout {
 impl BoundedContext for Checkout {
     const CONTEXT: Context = Context::Checkout;
     type State = CheckoutState;
+    type Snapshot = CartAndOrder;
     type Command = CheckoutCommand;
 
     fn key(command: &CheckoutCommand) -> &str {
@@ -231,6 +262,46 @@ impl BoundedContext for Checkout {
             .filter_map(|(_, timer)| self.decide_timer(state, timer, now))
             .take(most)
             .collect()
+    }
+
+    fn ids_after<'a>(
+        &self,
+        state: &'a CheckoutState,
+        after: Option<&str>,
+    ) -> Box<dyn DoubleEndedIterator<Item = &'a str> + 'a> {
+        keys_after(&state.by_id, after)
+    }
+
+    fn count(&self, state: &CheckoutState) -> usize {
+        state.by_id.len()
+    }
+
+    fn holds(&self, state: &CheckoutState, id: &str) -> bool {
+        state.by_id.contains_key(id)
+    }
+
+    fn snapshot(&self, state: &CheckoutState, id: &str) -> Option<CartAndOrder> {
+        state.by_id.get(id).cloned()
+    }
+
+    fn restore(&self, state: &mut CheckoutState, id: &str, snapshot: CartAndOrder) {
+        self.forget(state, id);
+        for (timer, due) in self.timers(id, &snapshot) {
+            state.set_timer(timer, None, due);
+        }
+        state.by_id.insert(id.to_owned(), snapshot);
+    }
+
+    fn forget(&self, state: &mut CheckoutState, id: &str) {
+        if let Some(known) = state.by_id.remove(id) {
+            for (timer, due) in self.timers(id, &known) {
+                state.set_timer(timer, due, None);
+            }
+        }
+    }
+
+    fn is_finished(&self, state: &CheckoutState, id: &str) -> bool {
+        state.by_id.get(id).is_some_and(CartAndOrder::is_finished)
     }
 
     fn outcome(&self, state: &CheckoutState, aggregate_id: &str) -> Option<Accepted> {

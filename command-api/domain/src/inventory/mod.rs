@@ -13,7 +13,7 @@ mod restock;
 mod ship;
 pub mod stock_item;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use cartwright_events::messages::{ReservationAnswer, ReserveStock};
 use cartwright_events::order::Shortage;
@@ -22,6 +22,7 @@ use cartwright_events::{Context, Event, EventBody, Message, Reference, Sku, Time
 
 use crate::context::{Accepted, BoundedContext, Decision, EvolveError, Outgoing};
 use crate::facts::{Decided, misfit, nothing, repeat};
+use crate::memory::keys_after;
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::settings::InventorySettings;
@@ -38,7 +39,7 @@ pub struct Inventory {
 /// The stock of one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InventoryState {
-    items: HashMap<String, StockItem>,
+    items: BTreeMap<String, StockItem>,
 }
 
 impl InventoryState {
@@ -80,6 +81,7 @@ impl Inventory {
 impl BoundedContext for Inventory {
     const CONTEXT: Context = Context::Inventory;
     type State = InventoryState;
+    type Snapshot = StockItem;
     type Command = InventoryCommand;
 
     fn key(command: &InventoryCommand) -> &str {
@@ -154,6 +156,39 @@ impl BoundedContext for Inventory {
 
     fn on_time(&self, _: &InventoryState, _: Timestamp, _: usize) -> Vec<Decision> {
         Vec::new()
+    }
+
+    fn ids_after<'a>(
+        &self,
+        state: &'a InventoryState,
+        after: Option<&str>,
+    ) -> Box<dyn DoubleEndedIterator<Item = &'a str> + 'a> {
+        keys_after(&state.items, after)
+    }
+
+    fn count(&self, state: &InventoryState) -> usize {
+        state.items.len()
+    }
+
+    fn holds(&self, state: &InventoryState, sku: &str) -> bool {
+        state.items.contains_key(sku)
+    }
+
+    fn snapshot(&self, state: &InventoryState, sku: &str) -> Option<StockItem> {
+        state.items.get(sku).cloned()
+    }
+
+    fn restore(&self, state: &mut InventoryState, sku: &str, item: StockItem) {
+        state.items.insert(sku.to_owned(), item);
+    }
+
+    fn forget(&self, state: &mut InventoryState, sku: &str) {
+        state.items.remove(sku);
+    }
+
+    /// The next order can be for any SKU.
+    fn is_finished(&self, _: &InventoryState, _: &str) -> bool {
+        false
     }
 
     fn outcome(&self, _: &InventoryState, _: &str) -> Option<Accepted> {

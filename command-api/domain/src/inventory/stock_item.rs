@@ -1,9 +1,10 @@
 //! The stock of a SKU: its state and how it evolves.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use cartwright_events::inventory::StockEvent;
 use cartwright_events::{Event, OrderId, Reference, Stream};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::context::EvolveError;
@@ -11,7 +12,7 @@ use crate::facts::{misfit, must_be, must_follow};
 use crate::memory::{Digest, Written};
 
 /// Units on hand and held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Level {
     /// Units that the books say lie in the warehouse; never negative.
     pub on_hand: i64,
@@ -47,7 +48,7 @@ impl Level {
 }
 
 /// A receipt or an adjustment that was booked under a reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Booked {
     pub(super) content: Digest,
     pub(super) written: Written,
@@ -56,13 +57,13 @@ pub(super) struct Booked {
 }
 
 /// The stock of a SKU as the inventory's writer needs to know it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StockItem {
     pub(super) version: u64,
     pub(super) level: Level,
-    pub(super) held: HashMap<OrderId, i64>,
-    pub(super) receipts: HashMap<Reference, Booked>,
-    pub(super) adjustments: HashMap<Reference, Booked>,
+    pub(super) held: BTreeMap<OrderId, i64>,
+    pub(super) receipts: BTreeMap<Reference, Booked>,
+    pub(super) adjustments: BTreeMap<Reference, Booked>,
 }
 
 /// The digest of what came in.
@@ -231,7 +232,7 @@ impl StockItem {
 
 fn remember(
     event: &Event,
-    known: &mut HashMap<Reference, Booked>,
+    known: &mut BTreeMap<Reference, Booked>,
     reference: Option<&Reference>,
     booked: Booked,
 ) -> Result<(), EvolveError> {

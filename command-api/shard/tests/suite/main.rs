@@ -4,5 +4,6 @@ mod faults;
 mod idempotency;
 mod recovery;
 mod rig;
+mod snapshots;
 mod thread;
 mod toy;

@@ -13,17 +13,21 @@ use cartwright_events::journal::JournalRecord;
 use cartwright_events::messages::{Message, ReserveStock, StockQuantity};
 use cartwright_events::{Context, Event, OrderId, Sku, Stream, Timestamp};
 use cartwright_shard::{
-    IdempotencyKey, Inputs, ManualClock, Ownership, Reply, Shard, ShardOptions, Step, Submission,
+    ArchiveAsk, IdempotencyKey, Inputs, ManualClock, Ownership, Reply, Shard, ShardOptions, Step,
+    Submission,
 };
 use tokio::sync::oneshot;
 
 use crate::toy::{Command, Counter, Toy};
 
-pub(crate) const TOPICS: [&str; 3] = [
+pub(crate) const TOPICS: [&str; 4] = [
     "inventory.stock.events.v1",
     "inventory.inbox.v1",
     "inventory.journal.v1",
+    SNAPSHOTS,
 ];
+
+pub(crate) const SNAPSHOTS: &str = "inventory.snapshots.v1";
 
 /// A caller that waits for its reply.
 pub(crate) struct Caller(oneshot::Receiver<Reply>);
@@ -49,6 +53,14 @@ impl Rig {
     pub(crate) fn new() -> Self {
         let mut rig = Self::idle();
         assert_eq!(rig.shard.take_over(), Ok(Step::Idle));
+        rig
+    }
+
+    /// A shard that serves with these options, on an empty log.
+    pub(crate) fn with(options: impl FnOnce(&mut ShardOptions)) -> Self {
+        let mut rig = Self::idle();
+        options(&mut rig.options);
+        assert_eq!(rig.restart(), Ok(Step::Idle));
         rig
     }
 
@@ -124,6 +136,38 @@ impl Rig {
             commands,
             ..Inputs::default()
         })
+    }
+
+    /// Answers what the shard wants to know of the snapshots topic, until it wants no more.
+    pub(crate) fn read_archive(&mut self) {
+        loop {
+            let asks = self.shard.take_asks();
+            if asks.is_empty() {
+                return;
+            }
+            let at = TopicPartition::new(SNAPSHOTS, 0);
+            let answer = |ask: &ArchiveAsk| ask.answer(&self.log, &at, Duration::from_millis(200));
+            let archive = asks
+                .iter()
+                .map(|ask| answer(ask).expect("an answer"))
+                .collect();
+            self.shard.step(Inputs {
+                archive,
+                ..Inputs::default()
+            });
+        }
+    }
+
+    /// Empty steps while one is due.
+    pub(crate) fn settle(&mut self) {
+        let now = Timestamp::from_micros(self.log.now_us());
+        for _ in 0..1_000 {
+            if self.shard.next_due().is_none_or(|due| due > now) {
+                return;
+            }
+            self.step(Vec::new());
+        }
+        panic!("it does not come to rest");
     }
 
     /// One step with what the inbox holds beyond the shard's position.

@@ -1,7 +1,8 @@
 //! The smallest bounded context that can show what a shard promises: a counter per SKU, and a
 //! message that holds units and is answered.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use cartwright_domain::{
     Accepted, BoundedContext, Decision, EvolveError, Outgoing, Rejection, RejectionKind,
@@ -26,7 +27,7 @@ pub(crate) enum Command {
     Misfit { sku: String },
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counter {
     pub(crate) version: u64,
     pub(crate) on_hand: i64,
@@ -34,9 +35,9 @@ pub(crate) struct Counter {
     pub(crate) first_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    pub(crate) counters: HashMap<String, Counter>,
+    pub(crate) counters: BTreeMap<String, Counter>,
 }
 
 pub(crate) struct Toy;
@@ -55,6 +56,7 @@ impl Toy {
 impl BoundedContext for Toy {
     const CONTEXT: Context = Context::Inventory;
     type State = State;
+    type Snapshot = Counter;
     type Command = Command;
 
     fn key(command: &Command) -> &str {
@@ -193,6 +195,42 @@ impl BoundedContext for Toy {
             .map(|(decision, _)| decision)
             .into_iter()
             .collect()
+    }
+
+    fn ids_after<'a>(
+        &self,
+        state: &'a State,
+        after: Option<&str>,
+    ) -> Box<dyn DoubleEndedIterator<Item = &'a str> + 'a> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = state.counters.range::<str, _>((from, Bound::Unbounded));
+        Box::new(range.map(|(sku, _)| sku.as_str()))
+    }
+
+    fn count(&self, state: &State) -> usize {
+        state.counters.len()
+    }
+
+    fn holds(&self, state: &State, sku: &str) -> bool {
+        state.counters.contains_key(sku)
+    }
+
+    fn snapshot(&self, state: &State, sku: &str) -> Option<Counter> {
+        state.counters.get(sku).cloned()
+    }
+
+    fn restore(&self, state: &mut State, sku: &str, counter: Counter) {
+        state.counters.insert(sku.to_owned(), counter);
+    }
+
+    fn forget(&self, state: &mut State, sku: &str) {
+        state.counters.remove(sku);
+    }
+
+    /// A counter is done at three, and may leave.
+    fn is_finished(&self, state: &State, sku: &str) -> bool {
+        let counter = state.counters.get(sku);
+        counter.is_some_and(|counter| counter.on_hand >= 3)
     }
 
     /// A counter is done at three.

@@ -191,6 +191,31 @@ pub(crate) async fn an_import_gives_the_totals_of_an_independent_script_and_a_se
     Ok(())
 }
 
+pub(crate) async fn with_limited_stock_orders_are_rejected_and_nothing_is_oversold(
+    stack: Arc<TestStack>,
+) -> anyhow::Result<()> {
+    const LIMIT: i64 = 40;
+    let file = retail_file("limited", 120, 73_000)?;
+    let mut command = import(&stack, &file);
+    command.args(["--limit-stock", &LIMIT.to_string()]);
+    let imported = json_of(command).await?;
+    std::fs::remove_file(file)?;
+    for outcome in ["orders", "rejected_orders"] {
+        ensure!(imported[outcome].as_i64() > Some(0), "{imported}");
+    }
+    let rows = sales_by_product(&stack, "73").await?;
+    ensure!(
+        sum(&rows, "gross_minor") == imported["gross_minor"],
+        "{imported}"
+    );
+    for row in &rows {
+        let units = |field: &str| row[field].as_i64().context("no number");
+        let kept = units("units")? - units("returned_units")?;
+        ensure!(kept <= LIMIT, "more than there was: {row}");
+    }
+    Ok(())
+}
+
 pub(crate) async fn an_import_survives_the_death_of_every_process(
     stack: Arc<TestStack>,
 ) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ mod clients;
 mod crashes;
 mod log_contract;
 mod poison;
+mod readme;
 mod sale;
 mod topics;
 
@@ -59,6 +60,8 @@ fn trials(rig: Rig) -> Vec<Trial> {
         log_contract::kafka_keeps_the_contract_of_the_event_log,
         topics::a_fresh_cluster_has_no_difference_to_the_plan,
         topics::a_drifted_setting_is_shown_and_put_right,
+        readme::every_command_is_known_to_the_launcher,
+        readme::the_commands_to_try_sell_a_mug,
         sale::a_sale_from_product_to_report,
         sale::a_price_that_changed_is_a_conflict_with_both_prices,
         sale::a_hot_item_is_never_oversold,
@@ -66,6 +69,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         sale::duplicate_requests_have_one_effect,
         sale::bad_input_names_the_field_and_the_rule,
         clients::an_import_gives_the_totals_of_an_independent_script_and_a_second_one_changes_nothing,
+        clients::with_limited_stock_orders_are_rejected_and_nothing_is_oversold,
         clients::an_import_survives_the_death_of_every_process,
         clients::the_demo_holds_its_invariants,
         crashes::command_api_dies_and_no_acknowledged_command_is_lost,

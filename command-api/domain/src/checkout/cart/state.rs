@@ -2,6 +2,7 @@
 
 use cartwright_events::cart::{CartEvent, CartItemAdded, PriceSource};
 use cartwright_events::{Country, Currency, CustomerId, Event, Reference, Sku, Stream, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::context::EvolveError;
@@ -9,7 +10,7 @@ use crate::facts::{misfit, must_be, must_follow};
 use crate::memory::{Digest, Written};
 
 /// A line of an open cart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CartLine {
     /// Its number.
     pub line: u32,
@@ -33,7 +34,7 @@ impl CartLine {
 }
 
 /// Whether a cart takes changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum CartStage {
     Open,
     CheckedOut,
@@ -44,7 +45,7 @@ pub(super) enum CartStage {
 ///
 /// Each decision on a cart happens at least a microsecond after the one before, which is how the
 /// items that a cart was created with can be told from those that were added later.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cart {
     pub(in crate::checkout) version: u64,
     pub(super) stage: CartStage,

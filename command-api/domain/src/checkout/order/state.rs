@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use cartwright_events::order::{OrderLine, PaymentKind, Shortage};
 use cartwright_events::partition::partition_of;
 use cartwright_events::{Country, Currency, OrderId, Reference, Sku, Stream, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::memory::{Digest, SmallMap, Written};
 
 /// How far an order has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Stock is being asked for.
     Pending,
@@ -42,7 +43,7 @@ impl Stage {
 ///
 /// What is owed to the customer follows from them and is never kept beside them, so that payments
 /// and refunds lead to the same in any order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// How far it has come.
     pub stage: Stage,
@@ -93,7 +94,7 @@ impl Standing {
 }
 
 /// A line of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
     pub(super) line: u32,
     pub(super) sku: Sku,
@@ -121,14 +122,14 @@ impl From<&OrderLine> for Line {
 }
 
 /// What a return is owed for a line and has not been refunded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ReturnDue {
     pub(super) line: u32,
     pub(super) amount_minor: i64,
 }
 
 /// A payment operation that was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Operation {
     pub(super) kind: PaymentKind,
     pub(super) content: Digest,
@@ -140,7 +141,7 @@ pub(super) struct Operation {
 }
 
 /// A shipment or a return that was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Movement {
     pub(super) content: Digest,
     /// Whether nothing was left to ship after it.
@@ -169,7 +170,7 @@ pub(super) fn lines_content(lines: impl Iterator<Item = (u32, i64)>) -> Digest {
 }
 
 /// What was ordered, and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
     pub(super) currency: Currency,
     pub(super) ship_to_country: Option<Country>,
@@ -187,6 +188,14 @@ pub struct Placed {
 }
 
 impl Placed {
+    /// Whether nothing is left to happen to it but what a caller reports: it has ended without a
+    /// sale, or everything was shipped.
+    pub(in crate::checkout) const fn is_finished(&self) -> bool {
+        self.standing.stage.has_ended()
+            || (matches!(self.standing.stage, Stage::Paid)
+                && self.standing.shipped_units >= self.standing.units)
+    }
+
     /// The line of that number.
     pub(super) fn line(&self, line: u32) -> Option<&Line> {
         let index = self
@@ -234,7 +243,7 @@ pub(super) fn by_partition<'a>(
 
 /// All that is known under an order's id: the order, and what the payment provider reported, be it
 /// before there was such an order or without there ever being one.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Order {
     pub(super) version: u64,
     pub(super) last_seq: u64,

@@ -1,0 +1,98 @@
+//! Finding the latest complete round of snapshots: the last record of the journal names it.
+
+use std::time::Duration;
+
+use cartwright_domain::BoundedContext;
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, read_to};
+
+use super::{Ground, TakeOverError};
+use crate::snapshots::format::{Assembler, Kind, Unreadable};
+use crate::snapshots::{Begin, CHECKPOINT};
+
+/// How far before the journal's end its last record is looked for at first. Behind it there can be
+/// its control record, and those of transactions that were aborted.
+const NEAR_END: u64 = 32;
+
+/// A complete round.
+pub(super) struct Checkpoint {
+    /// Offset of its beginning in the snapshots topic.
+    pub(super) offset: u64,
+    pub(super) begin: Begin,
+}
+
+impl Checkpoint {
+    pub(super) fn find<B: BoundedContext, L: EventLog>(
+        ground: &Ground<'_, B, L>,
+        stall: Duration,
+    ) -> Result<Option<Self>, TakeOverError> {
+        let Some(last) = last_journal_record(ground, stall)? else {
+            return Ok(None);
+        };
+        let Some(offset) = last.header(CHECKPOINT) else {
+            return Ok(None);
+        };
+        let offset = std::str::from_utf8(offset)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Unreadable {
+                offset: last.offset,
+                problem: format!("header {CHECKPOINT} of the journal is no offset"),
+            })?;
+        let begin = begin_at(ground, offset, stall)?;
+        Ok(Some(Self { offset, begin }))
+    }
+}
+
+fn last_journal_record<B: BoundedContext, L: EventLog>(
+    ground: &Ground<'_, B, L>,
+    stall: Duration,
+) -> Result<Option<Record>, TakeOverError> {
+    let at = ground.at(B::CONTEXT.journal_topic());
+    let mut reader = ground.log.reader(ReaderPurpose::Recovery)?;
+    let (low, high) = reader.watermarks(&at)?;
+    let mut back = NEAR_END;
+    loop {
+        let from = high.saturating_sub(back).max(low);
+        reader.assign(&[(at.clone(), Start::Offset(from))])?;
+        let mut last = None;
+        read_to(&mut reader, &[(at.clone(), high)], stall, |record| {
+            last = Some(record);
+            Ok::<(), TakeOverError>(())
+        })?;
+        if last.is_some() || from == low {
+            return Ok(last);
+        }
+        back = back.saturating_mul(8);
+    }
+}
+
+fn begin_at<B: BoundedContext, L: EventLog>(
+    ground: &Ground<'_, B, L>,
+    offset: u64,
+    stall: Duration,
+) -> Result<Begin, TakeOverError> {
+    let at = ground.at(B::CONTEXT.snapshots_topic());
+    let unreadable = |problem: &str| Unreadable {
+        offset,
+        problem: problem.to_owned(),
+    };
+    let mut reader = ground.log.reader(ReaderPurpose::Recovery)?;
+    let (low, high) = reader.watermarks(&at)?;
+    if !(low..high).contains(&offset) {
+        return Err(unreadable("the journal names it, but it is not there").into());
+    }
+    reader.assign(&[(at.clone(), Start::Offset(offset))])?;
+    let mut assembler = Assembler::default();
+    let mut begin = None;
+    read_to(&mut reader, &[(at, offset + 1)], stall, |record| {
+        if begin.is_none()
+            && record.offset == offset
+            && let Some(whole) = assembler.take(&record)?
+            && whole.kind == Kind::Begin
+        {
+            begin = Some(whole.read::<Begin>()?);
+        }
+        Ok::<(), TakeOverError>(())
+    })?;
+    Ok(begin.ok_or_else(|| unreadable("the journal names it, but it is no round's beginning"))?)
+}

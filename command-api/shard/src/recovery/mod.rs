@@ -1,0 +1,309 @@
+//! Taking a partition over: fence, read back, check, and write the new epoch.
+//!
+//! What is read is the latest complete round of snapshots, and the log from where that round began.
+//! The target of the read is the HIGH watermark of the partitions that only this shard writes. The
+//! last stable offset would not do: it can stand before records that are already committed
+//! (KAFKA-10167), and a shard that misses its own events decides on a state that never was.
+
+mod checkpoint;
+mod read_back;
+
+use std::time::Duration;
+
+use cartwright_domain::BoundedContext;
+use cartwright_event_log::{
+    CommitError, EventLog, LogError, LogReader, LogWriter, ReaderPurpose, Record, Start,
+    TopicPartition, read_to,
+};
+use cartwright_events::Stream;
+use thiserror::Error;
+
+use crate::archive::Archive;
+use crate::clock::Clock;
+use crate::group::{Group, Place};
+use crate::options::ShardOptions;
+use crate::results::ResultWindow;
+use crate::snapshots::Rounds;
+use crate::snapshots::format::{Assembler, Unreadable};
+use crate::state::{ShardState, Tail};
+use checkpoint::Checkpoint;
+use read_back::ReadBack;
+
+/// How long a shard that stands by waits for a transaction that its present owner has open.
+const STANDBY_STALL: Duration = Duration::from_millis(100);
+
+/// Why a take-over did not end in serving.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum TakeOverError {
+    /// Try again after a pause.
+    #[error("{0}")]
+    Retry(String),
+    /// Another process took the partition over meanwhile.
+    #[error("fenced by another process")]
+    Fenced,
+    /// The log holds what must not be written after. For a person to look at.
+    #[error("{0}")]
+    Refused(String),
+    /// The snapshots are of no use: the events are read instead.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+impl From<LogError> for TakeOverError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Fenced { .. } => TakeOverError::Fenced,
+            LogError::OutOfRange { .. }
+            | LogError::UnknownTopic { .. }
+            | LogError::UnknownPartition(_) => TakeOverError::Refused(error.to_string()),
+            other => TakeOverError::Retry(other.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for TakeOverError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Fenced => TakeOverError::Fenced,
+            other => TakeOverError::Retry(format!("the epoch could not be written: {other}")),
+        }
+    }
+}
+
+/// What a shard is made of, and where.
+pub(crate) struct Ground<'a, B, L> {
+    pub(crate) context: &'a B,
+    pub(crate) log: &'a L,
+    pub(crate) place: &'a Place,
+    pub(crate) options: &'a ShardOptions,
+    pub(crate) clock: &'a dyn Clock,
+    /// Number of this take-over within the process.
+    pub(crate) number: u64,
+    /// Whether snapshots may be used; otherwise everything is made from the events.
+    pub(crate) snapshots: bool,
+}
+
+impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
+    /// Connects a producer and reads the partition while another process still owns it, so that the
+    /// gap between two owners is short.
+    pub(crate) fn prepare(&self) -> Result<Standby<B, L>, TakeOverError> {
+        let writer = self.log.writer(&self.transactional_id())?;
+        let mut recovery = Recovery::open(self)?;
+        match recovery.catch_up(self, STANDBY_STALL) {
+            // What an open transaction hides is read after the fence.
+            Ok(()) | Err(TakeOverError::Retry(_)) => Ok(Standby { writer, recovery }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads what was written since, while another process still owns the partition.
+    pub(crate) fn read_on(&self, standby: &mut Standby<B, L>) -> Result<(), TakeOverError> {
+        match standby.recovery.catch_up(self, STANDBY_STALL) {
+            Ok(()) | Err(TakeOverError::Retry(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fences whoever had the partition and rebuilds its state.
+    pub(crate) fn take_over(
+        &self,
+        standby: Option<Standby<B, L>>,
+    ) -> Result<(L::Writer, ShardState<B>), TakeOverError> {
+        // The producer connects before it takes over, so that the gap between two owners is short.
+        let (mut writer, read) = match standby {
+            Some(standby) => (standby.writer, Some(standby.recovery)),
+            None => (self.log.writer(&self.transactional_id())?, None),
+        };
+        writer.take_over()?;
+        let mut recovery = match read {
+            Some(recovery) => recovery,
+            None => Recovery::open(self)?,
+        };
+        recovery.catch_up(self, self.options.recovery_stall())?;
+        let mut state = recovery.finish(self)?;
+        let behind_ms = (state.last_time.as_micros() - self.clock.now().as_micros()) / 1000;
+        let allowed_ms = self.options.max_clock_skew_ms;
+        if behind_ms > allowed_ms {
+            return Err(TakeOverError::Retry(format!(
+                "this machine's clock is {behind_ms} ms behind the log; at most {allowed_ms} ms is \
+                 allowed"
+            )));
+        }
+        state.epoch += 1;
+        let mut first = Group::<B::Command>::new(self.clock.now().max(state.last_time));
+        first.close(&mut state, self.place);
+        let topics = first.topics();
+        let receipt = writer.commit(first.records)?;
+        state.tail.follow(B::CONTEXT, &topics, &receipt);
+        if receipt.doubtful {
+            let reason = "the commit of the epoch is in doubt".to_owned();
+            return Err(TakeOverError::Retry(reason));
+        }
+        Ok((writer, state))
+    }
+
+    fn transactional_id(&self) -> String {
+        B::CONTEXT.transactional_id(self.place.partition)
+    }
+
+    fn at(&self, topic: &'static str) -> TopicPartition {
+        TopicPartition::new(topic, self.place.partition)
+    }
+}
+
+/// A producer that has connected and a state that was read, before the take-over.
+pub(crate) struct Standby<B: BoundedContext, L: EventLog> {
+    writer: L::Writer,
+    recovery: Recovery<B, L::Reader>,
+}
+
+/// A partition being read back.
+struct Recovery<B: BoundedContext, R> {
+    back: ReadBack<B>,
+    /// The round that it stands on: number and offset.
+    round: Option<(u64, u64)>,
+    /// Aggregates that left memory before this offset are still to be looked for.
+    scan_to: Option<u64>,
+    log: R,
+    snapshots: R,
+    assembler: Assembler,
+    /// Records that were read beyond the last target.
+    early: Vec<Record>,
+}
+
+impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
+    /// Loads the latest complete round, if there is one.
+    fn open<L: EventLog<Reader = R>>(ground: &Ground<'_, B, L>) -> Result<Self, TakeOverError> {
+        let options = ground.options;
+        let stall = options.recovery_stall();
+        let window = ResultWindow::new(options.results_kept, options.results_ttl_ms);
+        let mut back = ReadBack::new(window);
+        let mut snapshots = ground.log.reader(ReaderPurpose::Recovery)?;
+        let mut assembler = Assembler::default();
+        let found = if ground.snapshots {
+            Checkpoint::find(ground, stall)?
+        } else {
+            None
+        };
+        let at = ground.at(B::CONTEXT.snapshots_topic());
+        let (low, high) = snapshots.watermarks(&at)?;
+        let from = found.as_ref().map_or(high, |found| found.offset.max(low));
+        snapshots.assign(&[(at.clone(), Start::Offset(from))])?;
+        if let Some(found) = &found {
+            back.begin(&found.begin);
+            read_to(&mut snapshots, &[(at, high)], stall, |record| {
+                if let Some(whole) = assembler.take(&record)? {
+                    back.take_snapshot(ground.context, whole)?;
+                }
+                Ok::<(), TakeOverError>(())
+            })?;
+        }
+        let offset_of = |offset: Option<u64>| offset.map_or(Start::Beginning, Start::Offset);
+        let begin = found.as_ref().map(|found| &found.begin);
+        let mut starts: Vec<(TopicPartition, Start)> = Vec::new();
+        for stream in B::CONTEXT.streams() {
+            let stand = begin.and_then(|begin| begin.streams.get(stream));
+            let start = offset_of(stand.map(|stand| stand.offset));
+            starts.push((ground.at(stream.topic()), start));
+        }
+        let journal = offset_of(begin.map(|begin| begin.journal_offset));
+        starts.push((ground.at(B::CONTEXT.journal_topic()), journal));
+        let mut log = ground.log.reader(ReaderPurpose::Recovery)?;
+        log.assign(&starts)?;
+        Ok(Self {
+            back,
+            round: begin
+                .map(|begin| begin.round)
+                .zip(found.as_ref().map(|found| found.offset)),
+            scan_to: found
+                .as_ref()
+                .filter(|found| found.begin.archived)
+                .map(|found| found.offset),
+            log,
+            snapshots,
+            assembler,
+            early: Vec::new(),
+        })
+    }
+
+    /// Reads up to what the log holds now.
+    fn catch_up<L: EventLog<Reader = R>>(
+        &mut self,
+        ground: &Ground<'_, B, L>,
+        stall: Duration,
+    ) -> Result<(), TakeOverError> {
+        let (context, place) = (ground.context, ground.place);
+        let mut targets = Vec::new();
+        for topic in own_topics::<B>() {
+            let at = ground.at(topic);
+            let (_, high) = self.log.watermarks(&at)?;
+            targets.push((at, high));
+        }
+        // Asked for after the others: an aggregate that came back from the archive was written in
+        // the transaction of its next event, and must be there before that event is applied.
+        let at = ground.at(B::CONTEXT.snapshots_topic());
+        let (_, high) = self.snapshots.watermarks(&at)?;
+        let (back, assembler) = (&mut self.back, &mut self.assembler);
+        read_to(&mut self.snapshots, &[(at, high)], stall, |record| {
+            if let Some(whole) = assembler.take(&record)? {
+                back.take_late_snapshot(context, whole)?;
+            }
+            Ok::<(), TakeOverError>(())
+        })?;
+        let beyond = |record: &Record| {
+            let at = record.topic_partition();
+            targets
+                .iter()
+                .any(|(target, end)| *target == at && record.offset >= *end)
+        };
+        let (later, now): (Vec<Record>, Vec<Record>) = std::mem::take(&mut self.early)
+            .into_iter()
+            .partition(beyond);
+        for record in &now {
+            back.take(context, place, record)?;
+        }
+        let early = &mut self.early;
+        *early = later;
+        read_to(&mut self.log, &targets, stall, |record| {
+            if beyond(&record) {
+                early.push(record);
+                return Ok(());
+            }
+            back.take(context, place, &record)
+        })
+    }
+
+    fn finish<L: EventLog<Reader = R>>(
+        self,
+        ground: &Ground<'_, B, L>,
+    ) -> Result<ShardState<B>, TakeOverError> {
+        let mut tail = Tail::default();
+        for stream in B::CONTEXT.streams() {
+            let position = self.log.position(&ground.at(stream.topic()))?;
+            tail.events.insert(*stream, position);
+        }
+        tail.journal = self.log.position(&ground.at(B::CONTEXT.journal_topic()))?;
+        let taken = self.back.taken;
+        let read_back::Finished {
+            mut state,
+            archived,
+        } = self.back.finish(ground.place)?;
+        state.tail = tail;
+        state.rounds = Rounds::after(self.round, taken);
+        state.archive = Archive::after(ground.number, archived, self.scan_to);
+        let now = state.last_time;
+        let ids = ground.context.ids_after(&state.aggregates, None);
+        for id in ids.filter(|id| ground.context.is_finished(&state.aggregates, id)) {
+            state.archive.may_leave(now, id.to_owned());
+        }
+        Ok(state)
+    }
+}
+
+fn own_topics<B: BoundedContext>() -> impl Iterator<Item = &'static str> {
+    let streams = B::CONTEXT
+        .streams()
+        .iter()
+        .map(|stream: &Stream| stream.topic());
+    streams.chain([B::CONTEXT.journal_topic()])
+}

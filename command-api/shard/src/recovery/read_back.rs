@@ -1,0 +1,284 @@
+//! Applying the tail of the log, and holding it against the journal.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cartwright_domain::BoundedContext;
+use cartwright_event_log::Record;
+use cartwright_events::codec::CodecError;
+use cartwright_events::journal::JournalRecord;
+use cartwright_events::{Envelope, PositionToken, Stream, Timestamp};
+
+use super::TakeOverError;
+use crate::group::Place;
+use crate::outcome::Outcome;
+use crate::results::{Remembered, ResultKey, ResultWindow};
+use crate::snapshots::Begin;
+use crate::snapshots::format::{Kind, Unreadable, Whole};
+use crate::state::ShardState;
+
+/// The state being rebuilt, and what the journal says it must be.
+pub(super) struct ReadBack<B: BoundedContext> {
+    pub(super) state: ShardState<B>,
+    /// Events and results taken from the log.
+    pub(super) taken: usize,
+    journaled: BTreeMap<String, u64>,
+    first_transaction: u64,
+    event_epochs: BTreeMap<Stream, u64>,
+    /// Per aggregate from a snapshot, the events that it holds.
+    as_of: HashMap<String, PositionToken>,
+    /// Where the aggregates are that left memory.
+    finished: HashMap<String, u64>,
+    /// The largest transaction that wrote a snapshot.
+    snapshot_transaction: u64,
+}
+
+impl<B: BoundedContext> ReadBack<B> {
+    pub(super) fn new(window: ResultWindow) -> Self {
+        Self {
+            state: ShardState::new(window),
+            taken: 0,
+            journaled: BTreeMap::new(),
+            first_transaction: 0,
+            event_epochs: BTreeMap::new(),
+            as_of: HashMap::new(),
+            finished: HashMap::new(),
+            snapshot_transaction: 0,
+        }
+    }
+
+    /// Where the log stood when the round began that this stands on.
+    pub(super) fn begin(&mut self, begin: &Begin) {
+        let state = &mut self.state;
+        state.epoch = begin.epoch;
+        state.transaction = begin.transaction;
+        state.inbox_position = begin.inbox_position;
+        state.last_time = begin.last_time;
+        for (&stream, stand) in &begin.streams {
+            if stand.seq > 0 {
+                state.seqs.insert(stream, stand.seq);
+                self.journaled.insert(stream.topic().to_owned(), stand.seq);
+            }
+            self.event_epochs.insert(stream, begin.epoch);
+        }
+    }
+
+    /// A snapshot of the round that this stands on, or one written after it: the later one counts.
+    pub(super) fn take_snapshot(&mut self, context: &B, whole: Whole) -> Result<(), Unreadable> {
+        self.snapshot_transaction = self.snapshot_transaction.max(whole.transaction);
+        match whole.kind {
+            Kind::Begin => {}
+            Kind::Live => {
+                context.restore(&mut self.state.aggregates, &whole.name, whole.read()?);
+                self.finished.remove(&whole.name);
+                self.holds(whole);
+            }
+            Kind::Finished => {
+                context.forget(&mut self.state.aggregates, &whole.name);
+                self.finished.insert(whole.name.clone(), whole.offset);
+                self.holds(whole);
+            }
+            Kind::Results => {
+                for result in whole.read::<Vec<Remembered>>()? {
+                    self.state.results.remember(
+                        result.key,
+                        result.fingerprint,
+                        result.outcome,
+                        result.decided_at,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn holds(&mut self, whole: Whole) {
+        if let Some(as_of) = whole.as_of {
+            self.as_of.insert(whole.name, as_of);
+        }
+    }
+
+    /// A snapshot written while the log was already being applied: what is in memory is as new as
+    /// the log; only what came back from the archive is not there.
+    pub(super) fn take_late_snapshot(
+        &mut self,
+        context: &B,
+        whole: Whole,
+    ) -> Result<(), Unreadable> {
+        self.snapshot_transaction = self.snapshot_transaction.max(whole.transaction);
+        let aggregate = matches!(whole.kind, Kind::Live | Kind::Finished);
+        if aggregate && !context.holds(&self.state.aggregates, &whole.name) {
+            self.take_snapshot(context, whole)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn take(
+        &mut self,
+        context: &B,
+        place: &Place,
+        record: &Record,
+    ) -> Result<(), TakeOverError> {
+        let at = record.topic_partition();
+        let Some(value) = &record.value else {
+            return Err(TakeOverError::Refused(format!(
+                "{at} offset {} has no value",
+                record.offset
+            )));
+        };
+        let refused = |error: CodecError| match error {
+            CodecError::RegistryUnavailable { .. } => TakeOverError::Retry(error.to_string()),
+            _ => TakeOverError::Refused(format!("{at} offset {}: {error}", record.offset)),
+        };
+        match Stream::of_topic(&record.topic) {
+            Some(stream) => {
+                let event = place.codec.decode_event(stream, value).map_err(refused)?;
+                self.taken += 1;
+                self.take_event(context, stream, record, &event)
+            }
+            None => {
+                let journal = place.codec.decode_journal(B::CONTEXT, value);
+                self.take_journal(journal.map_err(refused)?)
+            }
+        }
+    }
+
+    fn take_event(
+        &mut self,
+        context: &B,
+        stream: Stream,
+        record: &Record,
+        event: &cartwright_events::Event,
+    ) -> Result<(), TakeOverError> {
+        let refuse = |problem: String| {
+            TakeOverError::Refused(format!(
+                "{} offset {}: {problem}",
+                record.topic_partition(),
+                record.offset
+            ))
+        };
+        let recorded_at = Timestamp::from_micros(record.timestamp_us);
+        let envelope = Envelope::read(
+            stream,
+            record.partition,
+            record.offset,
+            recorded_at,
+            &record.headers,
+        )
+        .map_err(|error| refuse(error.to_string()))?;
+        let expected = self.state.next_seq(stream);
+        if envelope.seq != expected {
+            return Err(refuse(format!(
+                "seq is {}, {expected} was due",
+                envelope.seq
+            )));
+        }
+        let epoch = self.event_epochs.entry(stream).or_default();
+        if envelope.writer_epoch < *epoch {
+            return Err(refuse(format!(
+                "written in epoch {}, after epoch {epoch} had begun: two writers",
+                envelope.writer_epoch
+            )));
+        }
+        *epoch = envelope.writer_epoch;
+        let held = self.as_of.get(&event.aggregate_id);
+        if held.is_some_and(|as_of| envelope.seq <= as_of.seq(stream, record.partition)) {
+            return Ok(());
+        }
+        context
+            .evolve(&mut self.state.aggregates, event, envelope.seq)
+            .map_err(|error| refuse(error.to_string()))
+    }
+
+    fn take_journal(&mut self, journal: JournalRecord) -> Result<(), TakeOverError> {
+        let state = &mut self.state;
+        if state.transaction == 0 {
+            self.first_transaction = journal.transaction;
+        } else if journal.transaction != state.transaction + 1 {
+            return Err(TakeOverError::Refused(format!(
+                "the journal jumps from transaction {} to {}",
+                state.transaction, journal.transaction
+            )));
+        }
+        if journal.writer_epoch < state.epoch {
+            return Err(TakeOverError::Refused(format!(
+                "transaction {} was written in epoch {}, after epoch {} had begun: two writers",
+                journal.transaction, journal.writer_epoch, state.epoch
+            )));
+        }
+        state.transaction = journal.transaction;
+        state.epoch = journal.writer_epoch;
+        state.inbox_position = journal.inbox_position;
+        state.last_time = state.last_time.max(journal.decided_at);
+        for range in journal.ranges {
+            if let Some(last) = self.journaled.insert(range.topic.clone(), range.last)
+                && range.first != last + 1
+            {
+                return Err(TakeOverError::Refused(format!(
+                    "the journal of {} jumps from seq {last} to {}",
+                    range.topic, range.first
+                )));
+            }
+        }
+        self.taken += journal.decided.len();
+        for decided in journal.decided {
+            let outcome: Outcome = serde_json::from_str(&decided.outcome).map_err(|error| {
+                TakeOverError::Refused(format!(
+                    "the outcome of command {} in transaction {} is unreadable: {error}",
+                    decided.command_id, journal.transaction
+                ))
+            })?;
+            let key = match decided.idempotency_key {
+                Some(key) => ResultKey::Idempotency(key),
+                None => ResultKey::Command(decided.command_id),
+            };
+            state
+                .results
+                .remember(key, decided.fingerprint, outcome, journal.decided_at);
+        }
+        Ok(())
+    }
+
+    /// Every event must lie in a range that the journal names, and every range must be there: half
+    /// a transaction (from a delayed end of an earlier one) would show as a difference here.
+    pub(super) fn finish(self, place: &Place) -> Result<Finished<B>, TakeOverError> {
+        if self.snapshot_transaction > self.state.transaction {
+            return Err(TakeOverError::Refused(format!(
+                "{}[{}] has a snapshot of transaction {}, but its journal ends at {}: a \
+                 transaction was committed in part",
+                B::CONTEXT.snapshots_topic(),
+                place.partition,
+                self.snapshot_transaction,
+                self.state.transaction
+            )));
+        }
+        let trimmed = self.first_transaction > 1;
+        for stream in B::CONTEXT.streams() {
+            let written = self.state.seqs.get(stream).copied().unwrap_or_default();
+            let journaled = self.journaled.get(stream.topic()).copied();
+            let agree = match journaled {
+                Some(last) => last == written,
+                None => written == 0 || trimmed,
+            };
+            if !agree {
+                return Err(TakeOverError::Refused(format!(
+                    "{}[{}] ends at seq {written}, but its journal at seq {}: a transaction was \
+                     committed in part",
+                    stream.topic(),
+                    place.partition,
+                    journaled.unwrap_or_default()
+                )));
+            }
+        }
+        Ok(Finished {
+            state: self.state,
+            archived: self.finished,
+        })
+    }
+}
+
+/// What was read back.
+pub(super) struct Finished<B: BoundedContext> {
+    pub(super) state: ShardState<B>,
+    /// Aggregates that were seen to leave memory, and where.
+    pub(super) archived: HashMap<String, u64>,
+}

@@ -1,0 +1,259 @@
+//! Snapshots, which bound what a take-over has to read.
+//!
+//! A *round* writes every aggregate in memory and every result that is remembered into the snapshots
+//! topic, a little in each transaction. It begins with a record that says where the log stood; a
+//! take-over loads the round and then reads the log from there. Every journal record names the
+//! latest round that is complete. Because aggregates are written while the shard goes on, each says
+//! up to which seqs it holds the events, and those are not applied to it again.
+
+pub(crate) mod add;
+pub(crate) mod format;
+
+use std::collections::BTreeMap;
+
+use cartwright_domain::BoundedContext;
+use cartwright_event_log::NewRecord;
+use cartwright_events::{Stream, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::group::Place;
+use crate::options::ShardOptions;
+use crate::state::ShardState;
+use format::{Draft, Kind};
+
+/// Header of journal records: offset of the latest complete round's beginning.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// Results in one record.
+const RESULTS_PER_RECORD: usize = 200;
+
+/// Where a stream stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stand {
+    /// Last seq.
+    pub(crate) seq: u64,
+    /// An offset at or before the next record.
+    pub(crate) offset: u64,
+}
+
+/// What a round begins with: where the log stood before its first transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Begin {
+    pub(crate) round: u64,
+    pub(crate) epoch: u64,
+    pub(crate) transaction: u64,
+    pub(crate) inbox_position: u64,
+    pub(crate) last_time: Timestamp,
+    pub(crate) streams: BTreeMap<Stream, Stand>,
+    pub(crate) journal_offset: u64,
+    /// Whether aggregates had left memory by then: they are to be looked for before this record.
+    pub(crate) archived: bool,
+}
+
+impl Begin {
+    pub(crate) fn of<B: BoundedContext>(state: &ShardState<B>, round: u64) -> Self {
+        let stand = |stream: &Stream| Stand {
+            seq: state.seqs.get(stream).copied().unwrap_or_default(),
+            offset: state.tail.events.get(stream).copied().unwrap_or_default(),
+        };
+        let streams = B::CONTEXT.streams().iter();
+        Self {
+            round,
+            epoch: state.epoch,
+            transaction: state.transaction,
+            inbox_position: state.inbox_position,
+            last_time: state.last_time,
+            streams: streams.map(|stream| (*stream, stand(stream))).collect(),
+            journal_offset: state.tail.journal,
+            archived: !state.archive.is_empty(),
+        }
+    }
+}
+
+/// How far a round has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Cursor {
+    Aggregates { after: Option<String> },
+    Results { next: u64, number: u64 },
+    Written,
+}
+
+#[derive(Debug)]
+struct Round {
+    begin: Begin,
+    /// Known once its transaction is committed.
+    begin_offset: Option<u64>,
+    cursor: Cursor,
+    /// The last aggregate and the number of the last result when it began. What is newer is in the
+    /// tail; without these ends a busy shard would write new ones as fast as the round does.
+    last_id: Option<String>,
+    last_result: u64,
+}
+
+/// The rounds of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    /// Number of the latest complete round.
+    number: u64,
+    /// Offset of its beginning.
+    complete_from: Option<u64>,
+    current: Option<Round>,
+    /// Events and results since the latest round began.
+    since: usize,
+}
+
+/// What a transaction takes along for the round.
+#[derive(Default)]
+pub(crate) struct Contribution {
+    pub(crate) records: Vec<NewRecord>,
+    /// Which of them is the round's beginning.
+    pub(crate) begin: Option<usize>,
+}
+
+impl Rounds {
+    /// After a take-over that stood on `complete`, if there was a round, and read `since` more.
+    pub(crate) fn after(complete: Option<(u64, u64)>, since: usize) -> Self {
+        Self {
+            number: complete.map_or(0, |(number, _)| number),
+            complete_from: complete.map(|(_, offset)| offset),
+            current: None,
+            since,
+        }
+    }
+
+    /// Offset of the latest complete round's beginning.
+    pub(crate) const fn complete_from(&self) -> Option<u64> {
+        self.complete_from
+    }
+
+    /// Whether the next transaction should come soon, because a round is under way.
+    pub(crate) const fn is_under_way(&self) -> bool {
+        self.current.is_some()
+    }
+
+    pub(crate) fn count(&mut self, events_and_results: usize) {
+        self.since += events_and_results;
+    }
+
+    /// Begins a round when the tail has grown beyond its bound and beyond half of the state's size:
+    /// so that at most two aggregates or results are written again for each event or result.
+    pub(crate) fn begin_if_due<B: BoundedContext>(
+        state: &mut ShardState<B>,
+        context: &B,
+        options: &ShardOptions,
+    ) {
+        let size = context.count(&state.aggregates) + state.results.len();
+        let rounds = &state.rounds;
+        if rounds.current.is_some() || rounds.since < options.checkpoint_tail.max(size / 2) {
+            return;
+        }
+        let begin = Begin::of(state, rounds.number + 1);
+        let mut ids = context.ids_after(&state.aggregates, None);
+        let last_id = ids.next_back().map(str::to_owned);
+        drop(ids);
+        state.rounds.since = 0;
+        state.rounds.current = Some(Round {
+            begin,
+            begin_offset: None,
+            cursor: Cursor::Aggregates { after: None },
+            last_id,
+            last_result: state.results.end(),
+        });
+    }
+
+    /// The next piece of the round, of about `most_bytes`. To be called once per transaction, after
+    /// its events have been applied; `transaction` is its number.
+    pub(crate) fn contribute<B: BoundedContext>(
+        state: &mut ShardState<B>,
+        context: &B,
+        place: &Place,
+        transaction: u64,
+        most_bytes: usize,
+    ) -> Result<Contribution, serde_json::Error> {
+        let mut given = Contribution::default();
+        let Some(mut round) = state.rounds.current.take() else {
+            return Ok(given);
+        };
+        let parity = round.begin.round % 2;
+        if round.cursor == (Cursor::Aggregates { after: None }) && round.begin_offset.is_none() {
+            let draft = Draft {
+                kind: Kind::Begin,
+                name: &parity.to_string(),
+                transaction,
+                as_of: None,
+            };
+            given.records = draft.records(B::CONTEXT, place, &round.begin)?;
+            given.begin = Some(0);
+        }
+        let as_of = state.as_of(place);
+        let mut bytes = 0;
+        let mut take = |records: Vec<NewRecord>, given: &mut Contribution| {
+            let len = |record: &NewRecord| record.value.as_ref().map_or(0, Vec::len);
+            bytes += records.iter().map(len).sum::<usize>();
+            given.records.extend(records);
+            bytes < most_bytes
+        };
+        if let Cursor::Aggregates { after } = &mut round.cursor {
+            let mut room = true;
+            while room {
+                let ids = context.ids_after(&state.aggregates, after.as_deref());
+                let next = ids.map(str::to_owned).next();
+                let Some(id) = next.filter(|id| round.last_id.as_ref() >= Some(id)) else {
+                    round.cursor = Cursor::Results { next: 0, number: 0 };
+                    break;
+                };
+                if let Some(snapshot) = context.snapshot(&state.aggregates, &id) {
+                    let draft = Draft {
+                        kind: Kind::Live,
+                        name: &id,
+                        transaction,
+                        as_of: Some(&as_of),
+                    };
+                    room = take(draft.records(B::CONTEXT, place, &snapshot)?, &mut given);
+                    state.archive.written_as_live(&id);
+                }
+                *after = Some(id);
+            }
+        }
+        while let Cursor::Results { next, number } = &mut round.cursor {
+            let left = round.last_result.saturating_sub(*next);
+            let most = usize::try_from(left)
+                .map_or(RESULTS_PER_RECORD, |left| left.min(RESULTS_PER_RECORD));
+            let (results, following) = state.results.from(*next, most);
+            if results.is_empty() {
+                round.cursor = Cursor::Written;
+                break;
+            }
+            let draft = Draft {
+                kind: Kind::Results,
+                name: &format!("{parity}/{number}"),
+                transaction,
+                as_of: None,
+            };
+            let room = take(draft.records(B::CONTEXT, place, &results)?, &mut given);
+            (*next, *number) = (following, *number + 1);
+            if !room {
+                break;
+            }
+        }
+        match round {
+            Round {
+                cursor: Cursor::Written,
+                begin_offset: Some(offset),
+                begin,
+                ..
+            } => {
+                state.rounds.number = begin.round;
+                state.rounds.complete_from = Some(offset);
+            }
+            unfinished => state.rounds.current = Some(unfinished),
+        }
+        Ok(given)
+    }
+
+    /// The transaction with the round's beginning is committed.
+    pub(crate) fn begun_at(&mut self, offset: u64) {
+        if let Some(round) = &mut self.current {
+            round.begin_offset = Some(offset);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Snapshots: what a take-over stands on, and the way out of memory and back.
+
+use std::sync::Arc;
+
+use cartwright_event_log::memory::Fault;
+use cartwright_event_log::{EventLog, LogWriter, NewRecord, Record};
+use cartwright_shard::{Outcome, Ownership, Reply, ShardOptions, Step};
+
+use crate::rig::{Rig, SNAPSHOTS};
+use crate::toy::{Command, Counter};
+
+fn add(sku: &str) -> Command {
+    Command::Add { sku: sku.into() }
+}
+
+/// A round after every few events, an aggregate or two in each transaction.
+fn small_rounds(options: &mut ShardOptions) {
+    options.checkpoint_tail = 4;
+    options.snapshot_group_bytes = 400;
+}
+
+/// Counters leave memory as soon as they are done.
+fn leave_at_once(options: &mut ShardOptions) {
+    options.archive_after_ms = 0;
+}
+
+fn kinds(rig: &Rig, kind: &str) -> usize {
+    let is = |record: &&Record| record.header("kind") == Some(kind.as_bytes());
+    rig.records(SNAPSHOTS).iter().filter(is).count()
+}
+
+fn version(reply: Option<Reply>) -> u64 {
+    match reply {
+        Some(Reply::Decided(Outcome::Accepted(answer))) => answer.version,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+/// The process dies; another one makes the same of the log, with and without snapshots.
+fn restart_and_compare(rig: &mut Rig) {
+    let before = rig.shard.aggregates().cloned();
+    let position = rig.shard.inbox_position();
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    assert_eq!(rig.shard.aggregates().cloned(), before);
+    assert_eq!(rig.shard.inbox_position(), position);
+}
+
+#[test]
+fn a_take_over_in_any_moment_of_a_round_ends_in_the_same_state() {
+    let mut rig = Rig::with(small_rounds);
+    for turn in 0..120 {
+        let sku = format!("sku-{}", turn % 7);
+        if turn % 5 == 0 {
+            rig.send(&format!("order-{turn}"), &sku);
+            rig.step_inbox();
+        } else {
+            let _ = rig.decide(add(&sku), Some(&format!("key-{turn}")));
+        }
+        if turn % 11 == 0 {
+            restart_and_compare(&mut rig);
+        }
+    }
+    assert!(kinds(&rig, "begin") > 3, "rounds have begun");
+    let last = rig.records("inventory.journal.v1").pop().expect("a record");
+    assert!(last.header("checkpoint").is_some(), "and were completed");
+}
+
+#[test]
+fn a_take_over_reads_the_tail_and_not_the_whole_log() {
+    let mut rig = Rig::with(|options| {
+        small_rounds(options);
+        options.results_kept = 2;
+    });
+    for _ in 0..20 {
+        let _ = rig.decide(add("a"), None);
+    }
+    rig.settle();
+    let all = rig.records("inventory.stock.events.v1").len() as u64;
+    let begin = rig.records(SNAPSHOTS).into_iter().rev();
+    let mut begin = begin.filter(|record| record.header("kind") == Some(b"begin"));
+    let begin = begin.next().expect("a round");
+    let value = begin.value.expect("a value");
+    let text = String::from_utf8(value).expect("text");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let seq = json["streams"]["stock"]["seq"].as_u64().expect("a seq");
+    assert!(seq + 8 > all, "the round began at {seq} of {all}");
+}
+
+#[test]
+fn results_are_remembered_through_a_round_byte_for_byte() {
+    let mut rig = Rig::with(small_rounds);
+    let first = rig.decide(add("a"), Some("first"));
+    let refused = rig.decide(Command::Refuse { sku: "a".into() }, Some("no"));
+    for turn in 0..30 {
+        let _ = rig.decide(add("b"), Some(&format!("key-{turn}")));
+    }
+    rig.settle();
+    assert!(kinds(&rig, "results") > 0);
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    assert_eq!(rig.decide(add("a"), Some("first")), first);
+    assert_eq!(
+        rig.decide(Command::Refuse { sku: "a".into() }, Some("no")),
+        refused
+    );
+    assert_eq!(rig.counter("a").version, 1);
+}
+
+#[test]
+fn the_window_of_results_keeps_its_bound_through_a_restart() {
+    let mut rig = Rig::with(|options| {
+        small_rounds(options);
+        options.results_kept = 5;
+    });
+    for turn in 0..30 {
+        let _ = rig.decide(add("a"), Some(&format!("key-{turn}")));
+    }
+    rig.settle();
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    assert_eq!(
+        version(rig.decide(add("a"), Some("key-29"))),
+        30,
+        "remembered"
+    );
+    assert_eq!(
+        version(rig.decide(add("a"), Some("key-0"))),
+        31,
+        "forgotten"
+    );
+}
+
+#[test]
+fn a_finished_aggregate_leaves_memory_and_comes_back_for_a_command() {
+    let mut rig = Rig::with(leave_at_once);
+    for _ in 0..3 {
+        let _ = rig.decide(add("a"), None);
+    }
+    rig.settle();
+    assert_eq!(rig.counter("a"), Counter::default(), "it has left");
+    let (again, mut caller) = rig.add("a");
+    rig.step(vec![again]);
+    assert_eq!(caller.reply(), None, "it waits for the aggregate");
+    rig.read_archive();
+    assert_eq!(version(caller.reply()), 4);
+}
+
+#[test]
+fn it_comes_back_after_a_restart_and_commands_for_ids_never_seen_wait_for_the_index() {
+    let mut rig = Rig::with(|options| {
+        small_rounds(options);
+        leave_at_once(options);
+    });
+    for _ in 0..3 {
+        let _ = rig.decide(add("a"), None);
+    }
+    rig.settle();
+    // A round begins after "a" has left, so that a take-over does not come across it.
+    let _ = rig.decide(add("b"), None);
+    for _ in 0..40 {
+        let _ = rig.decide(Command::Refuse { sku: "b".into() }, None);
+        rig.settle();
+    }
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    let (known, mut known_caller) = rig.add("b");
+    let (gone, mut gone_caller) = rig.add("a");
+    let (fresh, mut fresh_caller) = rig.add("fresh");
+    rig.step(vec![known, gone, fresh]);
+    assert_eq!(
+        version(known_caller.reply()),
+        2,
+        "what is in memory is served at once"
+    );
+    assert_eq!((gone_caller.reply(), fresh_caller.reply()), (None, None));
+    rig.read_archive();
+    assert_eq!(version(gone_caller.reply()), 4);
+    assert_eq!(version(fresh_caller.reply()), 1);
+}
+
+#[test]
+fn out_and_back_at_any_time_with_restarts_in_between_changes_no_version() {
+    let mut rig = Rig::with(|options| {
+        small_rounds(options);
+        leave_at_once(options);
+    });
+    let mut expected = std::collections::BTreeMap::<String, u64>::new();
+    for turn in 0..200_u64 {
+        let sku = format!("sku-{}", (turn * turn) % 6);
+        let (command, mut caller) = rig.add(&sku);
+        rig.step(vec![command]);
+        rig.read_archive();
+        let expected = expected.entry(sku.clone()).or_default();
+        *expected += 1;
+        assert_eq!(version(caller.reply()), *expected, "{sku} in turn {turn}");
+        match turn % 4 {
+            0 => assert_eq!(rig.restart(), Ok(Step::Idle), "{}", rig.ownership()),
+            1 => rig.settle(),
+            _ => {}
+        }
+    }
+    assert!(kinds(&rig, "finished") > 5 && kinds(&rig, "live") > 5);
+}
+
+#[test]
+fn a_commit_in_doubt_loses_nothing_of_what_was_leaving() {
+    for fault in [
+        Fault::FailNextCommit,
+        Fault::UnknownCommit { committed: true },
+        Fault::UnknownCommit { committed: false },
+        Fault::SlowCommit,
+    ] {
+        let mut rig = Rig::with(leave_at_once);
+        for _ in 0..3 {
+            let _ = rig.decide(add("a"), None);
+        }
+        rig.log.inject(fault);
+        assert_eq!(rig.step(Vec::new()), Step::TakeOver, "{fault:?}");
+        rig.assert_fired(fault);
+        assert_eq!(rig.shard.take_over(), Ok(Step::Idle));
+        rig.settle();
+        let (again, mut caller) = rig.add("a");
+        rig.step(vec![again]);
+        rig.read_archive();
+        assert_eq!(version(caller.reply()), 4, "{fault:?}");
+    }
+}
+
+#[test]
+fn an_unreadable_snapshot_falls_back_to_the_events() {
+    let mut rig = Rig::with(small_rounds);
+    for turn in 0..20 {
+        let _ = rig.decide(add("a"), Some(&format!("key-{turn}")));
+    }
+    rig.settle();
+    // A newer version of the code has written in a format of its own.
+    foreign_snapshot(&rig, "1", "99");
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    assert_eq!(rig.counter("a").version, 20);
+    assert_eq!(version(rig.decide(add("a"), None)), 21);
+}
+
+#[test]
+fn a_snapshot_of_a_transaction_that_the_journal_does_not_know_is_refused() {
+    let mut rig = Rig::with(small_rounds);
+    for _ in 0..20 {
+        let _ = rig.decide(add("a"), None);
+    }
+    rig.settle();
+    foreign_snapshot(&rig, "999999", "1");
+    assert_eq!(rig.restart(), Ok(Step::Ended));
+    let Ownership::Refused { reason } = rig.ownership() else {
+        panic!("it serves");
+    };
+    assert!(reason.contains("committed in part"), "{reason}");
+}
+
+/// A record in the snapshots topic that this shard has not written.
+fn foreign_snapshot(rig: &Rig, transaction: &str, format: &str) {
+    let mut writer = rig.log.writer("somebody").expect("a writer");
+    writer.take_over().expect("a take-over");
+    let record = NewRecord {
+        topic: Arc::from(SNAPSHOTS),
+        partition: 0,
+        key: b"aggregate/0/x".to_vec(),
+        value: Some(br#"{"version":1,"on_hand":1,"reserved":0,"first_at":null}"#.to_vec()),
+        headers: vec![
+            ("kind", b"live".to_vec()),
+            ("format", format.as_bytes().to_vec()),
+            ("transaction", transaction.as_bytes().to_vec()),
+            ("parts", b"1".to_vec()),
+        ],
+    };
+    writer.commit(vec![record]).expect("a commit");
+}
+
+#[test]
+fn a_successor_that_read_ahead_misses_nothing_that_came_after() {
+    let mut rig = Rig::with(|options| {
+        small_rounds(options);
+        leave_at_once(options);
+    });
+    let mut successor = rig.rival();
+    for turn in 0..90_u64 {
+        let sku = format!("sku-{}", (turn * turn) % 5);
+        let (command, mut caller) = rig.add(&sku);
+        rig.step(vec![command]);
+        rig.read_archive();
+        let _ = version(caller.reply());
+        if turn % 2 == 0 {
+            rig.settle();
+        }
+        if turn % 10 == 3 {
+            assert_eq!(successor.prepare(), Ok(Step::Idle));
+        }
+        if turn % 30 == 29 {
+            let last = version(rig.decide(Command::Add { sku: "open".into() }, None));
+            assert_eq!(successor.take_over(), Ok(Step::Idle));
+            std::mem::swap(&mut rig.shard, &mut successor);
+            successor = rig.rival();
+            assert_eq!(rig.counter("open").version, last);
+        }
+    }
+    assert_eq!(rig.seqs(), (1..=93).collect::<Vec<_>>());
+}
+
+#[test]
+fn beyond_its_bound_a_shard_takes_no_more_aggregates_but_serves_those_it_has() {
+    let mut rig = Rig::with(|options| options.live_max = 2);
+    let _ = rig.decide(add("a"), None);
+    let _ = rig.decide(add("b"), None);
+    let third = rig.decide(add("c"), None);
+    assert!(matches!(third, Some(Reply::Overloaded { .. })), "{third:?}");
+    assert_eq!(version(rig.decide(add("a"), None)), 2);
+}
