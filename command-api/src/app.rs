@@ -1,6 +1,7 @@
 //! What the routes stand on: the shards of this process, its prices and its settings; and how all of
 //! it starts and stops.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,14 @@ use cartwright_domain::{
     InventoryCommand, InventorySettings,
 };
 use cartwright_event_log::{EventLog, LogError};
-use cartwright_events::Context;
 use cartwright_events::codec::Codec;
+use cartwright_events::{Context, NODES_TOPIC, OWNERS_TOPIC};
 use cartwright_service::health::{Check, Readiness};
-use cartwright_shard::{Begin, SystemClock, spawn};
+use cartwright_shard::nodes::ShardId;
 
 use crate::config::{Command, Config};
+use crate::host::{ContextHost, Host};
+use crate::nodes::{NodeThread, Peers};
 use crate::prices::{PriceTable, PriceThread, TableState};
 use crate::shards::Shards;
 
@@ -27,12 +30,14 @@ pub struct App(Arc<AppInner>);
 pub struct AppInner {
     /// The edge's settings.
     pub settings: Command,
-    /// The catalog, if it is served here.
-    pub catalog: Option<Shards<CatalogCommand>>,
-    /// The inventory, if it is served here.
-    pub inventory: Option<Shards<InventoryCommand>>,
-    /// The checkout, if it is served here.
-    pub checkout: Option<Shards<CheckoutCommand>>,
+    /// The catalog's shards.
+    pub catalog: Shards<CatalogCommand>,
+    /// The inventory's shards.
+    pub inventory: Shards<InventoryCommand>,
+    /// The checkout's shards.
+    pub checkout: Shards<CheckoutCommand>,
+    /// The other nodes; none while this process is alone and owns all.
+    pub peers: Option<Peers>,
     /// Prices for the checkout.
     pub prices: PriceTable,
 }
@@ -72,16 +77,22 @@ pub enum StartError {
 
 /// The threads behind an [`App`].
 pub struct Running {
-    shards: Vec<StopShard>,
+    shards: RunningShards,
     prices: Option<PriceThread>,
 }
 
-type StopShard = Box<dyn FnOnce(Duration) -> bool + Send>;
+enum RunningShards {
+    /// This process is alone: its shards are told by nobody.
+    Alone(Host),
+    /// The node's agent tells them.
+    Node(NodeThread),
+}
 
 impl App {
-    /// Starts the price table and the shards of every partition of the configured contexts. They
-    /// take over, recover and load in the background; `readiness` tells how far they are. Blocks for
-    /// a few short questions to the log; to be called in a tokio runtime.
+    /// Starts the price table and the shards of the configured contexts: of every partition, or,
+    /// among several nodes, of those that are assigned to this one. They take over, recover and load
+    /// in the background; `readiness` tells how far they are. Blocks for a few short questions to
+    /// the log; to be called in a tokio runtime.
     ///
     /// # Errors
     /// [`StartError`]; what was started by then is stopped again.
@@ -91,41 +102,28 @@ impl App {
         codec: &Codec,
         readiness: &Readiness,
     ) -> Result<(App, Running), StartError> {
-        let mut starter = Starter {
-            config,
-            log,
-            codec,
-            running: Running {
-                shards: Vec::new(),
-                prices: None,
-            },
-        };
-        match starter.start(readiness) {
-            Ok(app) => Ok((app, starter.running)),
-            Err(error) => {
-                // Nothing was accepted yet, so there is nothing to wait for beyond the threads.
-                let _ = starter.running.stop(config.command.stop_limit());
-                Err(error)
-            }
-        }
+        let starter = Starter { config, log, codec };
+        starter.start(readiness)
     }
 }
 
 impl Running {
+    /// Among several nodes: has this node's shards taken over by others, serving them until they
+    /// are, for `limit` at most. Alone: nothing.
+    pub async fn leave(&self, limit: Duration) {
+        if let RunningShards::Node(node) = &self.shards {
+            node.leave(limit).await;
+        }
+    }
+
     /// Stops the shards, each deciding and committing what it has accepted, then the price table.
     /// Returns whether all ended within `limit`. Blocks.
     #[must_use]
     pub fn stop(self, limit: Duration) -> bool {
-        let stopped = std::thread::scope(|scope| {
-            let stopping: Vec<_> = self
-                .shards
-                .into_iter()
-                .map(|stop| scope.spawn(move || stop(limit)))
-                .collect();
-            stopping
-                .into_iter()
-                .all(|thread| thread.join().unwrap_or(false))
-        });
+        let stopped = match self.shards {
+            RunningShards::Alone(mut host) => host.stop_all(limit),
+            RunningShards::Node(node) => node.finish(limit),
+        };
         stopped & self.prices.is_none_or(|prices| prices.stop(limit))
     }
 }
@@ -134,43 +132,110 @@ struct Starter<'a, L> {
     config: &'a Config,
     log: &'a L,
     codec: &'a Codec,
-    running: Running,
 }
 
 impl<L: EventLog> Starter<'_, L> {
-    fn start(&mut self, readiness: &Readiness) -> Result<App, StartError> {
+    fn start(&self, readiness: &Readiness) -> Result<(App, Running), StartError> {
         let catalog_partitions = self.partitions(Context::Catalog)?;
         let inventory_partitions = self.partitions(Context::Inventory)?;
         let checkout_partitions = self.partitions(Context::Checkout)?;
         let log_generation = self.config.shard.log_generation;
         let prices = PriceTable::new(catalog_partitions, log_generation);
 
-        let catalog = self.serve(readiness, catalog_partitions, || Catalog {
+        let mut host = Host::new();
+        let catalog = self.host(&mut host, readiness, catalog_partitions, || Catalog {
             settings: CatalogSettings::default(),
-        })?;
+        });
         let settings = InventorySettings {
             inventory_partitions,
             checkout_partitions,
         };
-        let inventory = self.serve(readiness, inventory_partitions, || Inventory {
-            settings: settings.clone(),
-        })?;
+        let inventory = self.host(&mut host, readiness, inventory_partitions, move || {
+            Inventory {
+                settings: settings.clone(),
+            }
+        });
         let settings = self.config.checkout_settings(inventory_partitions);
-        let checkout = self.serve(readiness, checkout_partitions, || {
-            Checkout::new(settings.clone(), Arc::new(prices.clone()))
-        })?;
-        if checkout.is_some() {
-            self.running.prices = Some(prices.follow(self.log.clone(), self.codec.clone())?);
-            report_prices(&prices, readiness.check("prices"));
-        }
-        let settings = self.config.command.clone();
-        Ok(App(Arc::new(AppInner {
-            settings,
+        let table = prices.clone();
+        let checkout = self.host(&mut host, readiness, checkout_partitions, move || {
+            Checkout::new(settings.clone(), Arc::new(table.clone()))
+        });
+        let counts = [
+            catalog_partitions,
+            inventory_partitions,
+            checkout_partitions,
+        ];
+        let shards = Context::ALL
+            .into_iter()
+            .zip(counts)
+            .flat_map(|(context, count)| {
+                (0..count).map(move |partition| ShardId { context, partition })
+            })
+            .collect();
+        let price_thread = self.follow_prices(&prices, readiness)?;
+        let (running, peers) = match self.run(host, shards, readiness) {
+            Ok(started) => started,
+            Err(error) => {
+                let _ = price_thread.map(|prices| prices.stop(self.config.command.stop_limit()));
+                return Err(error);
+            }
+        };
+        let running = Running {
+            shards: running,
+            prices: price_thread,
+        };
+        let app = App(Arc::new(AppInner {
+            settings: self.config.command.clone(),
             catalog,
             inventory,
             checkout,
+            peers,
             prices,
-        })))
+        }));
+        Ok((app, running))
+    }
+
+    /// Prices are the checkout's business.
+    fn follow_prices(
+        &self,
+        prices: &PriceTable,
+        readiness: &Readiness,
+    ) -> Result<Option<PriceThread>, StartError> {
+        if !self.config.command.contexts.contains(&Context::Checkout) {
+            return Ok(None);
+        }
+        let thread = prices.follow(self.log.clone(), self.codec.clone())?;
+        report_prices(prices, readiness.check("prices"));
+        Ok(Some(thread))
+    }
+
+    /// Starts all shards, or the agent that will.
+    fn run(
+        &self,
+        mut host: Host,
+        shards: BTreeSet<ShardId>,
+        readiness: &Readiness,
+    ) -> Result<(RunningShards, Option<Peers>), StartError> {
+        let Some(nodes) = &self.config.nodes else {
+            if let Err(error) = host.start_all(shards.into_iter()) {
+                // Nothing was accepted yet, so there is nothing to wait for beyond the threads.
+                let _ = host.stop_all(self.config.command.stop_limit());
+                return Err(error.into());
+            }
+            return Ok((RunningShards::Alone(host), None));
+        };
+        for topic in [NODES_TOPIC, OWNERS_TOPIC] {
+            self.log.partition_count(topic)?;
+        }
+        let (thread, peers) = NodeThread::start(
+            nodes,
+            self.config.command.contexts.clone(),
+            shards,
+            self.log.clone(),
+            host,
+            readiness.check("nodes"),
+        )?;
+        Ok((RunningShards::Node(thread), Some(peers)))
     }
 
     /// The partitions of a context, which all of its topics share.
@@ -192,34 +257,30 @@ impl<L: EventLog> Starter<'_, L> {
         Ok(expected)
     }
 
-    /// Starts the shards of a context, if it is configured here.
-    fn serve<B: BoundedContext>(
-        &mut self,
+    /// The shards of a context; those that are configured here can be run by `host`.
+    fn host<B: BoundedContext>(
+        &self,
+        host: &mut Host,
         readiness: &Readiness,
         partitions: u32,
-        context: impl Fn() -> B,
-    ) -> Result<Option<Shards<B::Command>>, StartError> {
-        if !self.config.command.contexts.contains(&B::CONTEXT) {
-            return Ok(None);
+        build: impl Fn() -> B + Send + 'static,
+    ) -> Shards<B::Command> {
+        let shards = Shards::new(B::CONTEXT, partitions);
+        if self.config.command.contexts.contains(&B::CONTEXT) {
+            let alone = self.config.nodes.is_none();
+            host.add(ContextHost {
+                build: Box::new(build),
+                log: self.log.clone(),
+                codec: self.codec.clone(),
+                options: self.config.shard.clone(),
+                shards: shards.clone(),
+                readiness: alone.then(|| readiness.clone()),
+                runtime: tokio::runtime::Handle::current(),
+                threads: BTreeMap::new(),
+                ending: Vec::new(),
+            });
         }
-        let mut mailboxes = Vec::new();
-        for partition in 0..partitions {
-            let shard = spawn(
-                context(),
-                partition,
-                self.log.clone(),
-                self.codec.clone(),
-                self.config.shard.clone(),
-                Arc::new(SystemClock),
-                Begin::TakeOver,
-            )?;
-            mailboxes.push(shard.mailbox.clone());
-            let stop = move |limit| shard.stop(limit);
-            self.running.shards.push(Box::new(stop));
-        }
-        let shards = Shards::new(B::CONTEXT, mailboxes);
-        shards.report_to(readiness);
-        Ok(Some(shards))
+        shards
     }
 }
 

@@ -9,11 +9,13 @@ use cartwright_service::telemetry::Traceparent;
 use cartwright_shard::IdempotencyKey;
 use http::header::IF_MATCH;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::errors::Error;
+use crate::forward;
 
 /// A client's key for one intent, by draft-ietf-httpapi-idempotency-key-header-07.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -31,8 +33,16 @@ pub const MAX_KEY_LEN: usize = 255;
 /// The head of a command's request.
 #[derive(Debug, Clone)]
 pub struct Call {
-    method: Method,
-    path: String,
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    /// Id of the command: made here, or by the node that forwarded the request.
+    pub command_id: String,
+    /// How often it has been forwarded.
+    pub hops: u8,
+    /// How long the command may still wait for its turn, as the node that forwarded it says.
+    pub deadline: Option<Duration>,
+    /// Headers that it keeps when it is forwarded.
+    pub(crate) passed: Vec<(HeaderName, HeaderValue)>,
     /// Id of the request, which follows the command into logs and events.
     pub request_id: RequestId,
     /// Its trace context.
@@ -89,9 +99,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
         if key.is_none() && parts.method == Method::POST {
             return Err(Error::KeyMissing);
         }
+        let (command_id, hops, deadline) = forwarded(&parts.headers);
         Ok(Self {
             method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
+            command_id,
+            hops,
+            deadline,
+            passed: forward::passed(&parts.headers),
             request_id,
             traceparent,
             key,
@@ -100,6 +115,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
             wait: preferred_wait(&parts.headers),
         })
     }
+}
+
+/// What a node that forwarded the request says of it. Without a hop it is from outside, and nothing
+/// of this is taken.
+fn forwarded(headers: &HeaderMap) -> (String, u8, Option<Duration>) {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let hops = text(&forward::HOPS).and_then(|hops| hops.parse().ok());
+    let hops: u8 = hops.unwrap_or(0);
+    let command_id = text(&forward::COMMAND_ID)
+        .and_then(|id| Uuid::parse_str(id).ok())
+        .filter(|_| hops > 0)
+        .unwrap_or_else(Uuid::now_v7);
+    let deadline = text(&forward::DEADLINE_MS)
+        .and_then(|ms| ms.parse().ok())
+        .filter(|_| hops > 0)
+        .map(Duration::from_millis);
+    (command_id.to_string(), hops, deadline)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
@@ -193,8 +225,6 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -8,6 +8,7 @@ use cartwright_event_log::kafka::KafkaOptions;
 use cartwright_events::Context;
 use cartwright_service::config::{Http, Kafka, Log, Registry};
 use cartwright_shard::ShardOptions;
+use cartwright_shard::nodes::NodeOptions;
 use serde::Deserialize;
 
 /// All settings of command-api. Unknown keys are refused.
@@ -32,6 +33,90 @@ pub struct Config {
     /// `[shard]`: limits and times of a shard.
     #[serde(default)]
     pub shard: ShardOptions,
+    /// `[nodes]`: this process as one of several. Without it, it is alone and owns every shard of its
+    /// contexts.
+    #[serde(default)]
+    pub nodes: Option<Nodes>,
+}
+
+/// `[nodes]`: this process as one of several. Times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nodes {
+    /// This node's name: the same for every start, different from every other node's.
+    pub id: String,
+    /// Where the other nodes reach this one: a URL without a path, such as `http://10.0.0.7:7001`.
+    pub address: String,
+    /// Hops after which a command is not forwarded again but waits for the map to settle. Default 2:
+    /// the second is for a shard that has just moved.
+    #[serde(default = "default_max_hops")]
+    pub max_hops: u8,
+    /// An allocator that shows no sign of life for so long is replaced. The least that brokers
+    /// allow unless told otherwise, and the default, is 6,000.
+    #[serde(default = "default_election_session_ms")]
+    pub election_session_ms: u64,
+    /// How long a node that was told to stop waits for others to take its shards over. Default
+    /// 15,000.
+    #[serde(default = "default_leave_limit_ms")]
+    pub leave_limit_ms: u64,
+    /// `[nodes.times]`: beats and what follows from them.
+    #[serde(default)]
+    pub times: NodeOptions,
+}
+
+const fn default_max_hops() -> u8 {
+    2
+}
+
+const fn default_election_session_ms() -> u64 {
+    6_000
+}
+
+const fn default_leave_limit_ms() -> u64 {
+    15_000
+}
+
+impl Nodes {
+    /// [`Nodes::leave_limit_ms`] as a duration.
+    #[must_use]
+    pub const fn leave_limit(&self) -> Duration {
+        Duration::from_millis(self.leave_limit_ms)
+    }
+
+    fn validate(&self) -> Result<(), InvalidSetting> {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let invalid = |key, rule: &str| {
+            Err(InvalidSetting {
+                key,
+                rule: rule.to_owned(),
+            })
+        };
+        if !(1..=64).contains(&self.id.len()) || !self.id.bytes().all(word) {
+            return invalid(
+                "nodes.id",
+                "must be 1 to 64 letters, digits, `.`, `_` or `-`",
+            );
+        }
+        let address = self.address.parse::<http::Uri>();
+        let is_url = address.is_ok_and(|uri| {
+            uri.scheme_str() == Some("http")
+                && uri.authority().is_some()
+                && matches!(uri.path(), "" | "/")
+        });
+        if !is_url {
+            return invalid("nodes.address", "must be http://host:port");
+        }
+        if self.max_hops == 0 {
+            return invalid("nodes.max_hops", "must be above zero");
+        }
+        if self.times.beat_ms == 0 || self.times.dead_after_ms < 3 * self.times.beat_ms {
+            return invalid(
+                "nodes.times.dead_after_ms",
+                "must be at least three times nodes.times.beat_ms, which must be above zero",
+            );
+        }
+        Ok(())
+    }
 }
 
 /// `[command]`: the edge. Times are in milliseconds.
@@ -194,6 +279,9 @@ impl Config {
                 });
             }
         }
+        if let Some(nodes) = &self.nodes {
+            nodes.validate()?;
+        }
         self.validate_waits()
     }
 
@@ -233,6 +321,9 @@ impl Config {
     pub fn kafka_options(&self) -> KafkaOptions {
         let mut options = KafkaOptions::new(self.kafka.bootstrap.clone());
         options.client_id = "cartwright-command-api".to_owned();
+        if let Some(nodes) = &self.nodes {
+            options.session_timeout = Duration::from_millis(nodes.election_session_ms);
+        }
         options.extra = self
             .kafka
             .properties

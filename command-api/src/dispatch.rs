@@ -1,10 +1,13 @@
 //! The way of a command from the edge to its shard and back.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use cartwright_events::{Context, PositionToken, Timestamp};
+use bytes::Bytes;
+use cartwright_events::{PositionToken, Timestamp};
 use cartwright_service::telemetry;
-use cartwright_shard::{Answer, Outcome, Reply, Submission};
+use cartwright_shard::nodes::{NodeAddress, OwnerMap, ShardId};
+use cartwright_shard::{Answer, IdempotencyKey, Mailbox, Outcome, Ownership, Reply, Submission};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -13,25 +16,86 @@ use crate::app::App;
 use crate::call::Call;
 use crate::errors::Error;
 use crate::metric_names;
+use crate::nodes::Peers;
 use crate::shards::{ShardRef, Shards};
 
 /// Keeps ids derived from idempotency keys apart from every other use of such ids.
 const ID_NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_4c1e_52f0_4d53_9b0a_2f0e_9d5c_7a31);
 
+/// What the shard's process has to know of prices before a command is put to the shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing.
+    Nothing,
+    /// The position that the caller gives, if any.
+    Position,
+    /// Prices, as new as the caller asks for.
+    Prices,
+}
+
+/// A command on its way, whichever node decides it in the end.
+struct Travelling<'a, C> {
+    command: C,
+    need: Need,
+    call: &'a Call,
+    body: Bytes,
+    idempotency: Option<IdempotencyKey>,
+    /// Until when its turn may come.
+    deadline: Instant,
+}
+
+/// How one try ended.
+enum Tried {
+    /// Like this, for good.
+    Settled(Result<Answer, Error>),
+    /// Nobody answered for it here. Another try, here or elsewhere, is safe: the command's id or key
+    /// settles what has been decided already.
+    Again(Error),
+}
+
+/// How long a forwarded request is still waited for when its shard is said to have moved: the old
+/// owner answers what it has accepted.
+const MOVED_GRACE: Duration = Duration::from_millis(300);
+/// The longest pause before another try, when no news comes.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
 impl App {
-    /// Has `command`, which is about `key`, decided by the key's shard; waits for its reply. `body`
-    /// is what the request's digest is made of.
-    pub(crate) async fn decide<C: Send + 'static>(
+    /// Has `command`, which is about `key`, decided by the key's shard, on whichever node that is;
+    /// waits for its reply. `body` is what the request's digest is made of.
+    pub(crate) async fn decide<C: Clone + Send + 'static>(
         &self,
-        shards: Option<&Shards<C>>,
-        context: Context,
+        shards: &Shards<C>,
         key: &str,
         command: C,
+        need: Need,
         call: &Call,
         body: &impl Serialize,
     ) -> Result<Answer, Error> {
-        let shard = shards.ok_or(Error::NotServed(context))?.of(key);
-        let decided = self.decide_at(&shard, command, call, body).await;
+        telemetry::record_command_id(&call.command_id);
+        let context = shards.context();
+        if self.peers.is_none() && !self.settings.contexts.contains(&context) {
+            return Err(Error::NotServed(context));
+        }
+        let allowed = Duration::from_millis(self.settings.deadline_ms);
+        let travelling = Travelling {
+            command,
+            need,
+            idempotency: call.idempotency(body)?,
+            body: match &self.peers {
+                Some(_) => serde_json::to_vec(body).map_err(Error::Unwritable)?.into(),
+                None => Bytes::new(),
+            },
+            deadline: Instant::now() + call.deadline.map_or(allowed, |left| left.min(allowed)),
+            call,
+        };
+        let shard = shards.of(key);
+        let decided = match &self.peers {
+            None => match self.decide_here(&shard, &travelling).await {
+                Tried::Settled(decided) => decided,
+                Tried::Again(error) => Err(error),
+            },
+            Some(peers) => self.decide_somewhere(peers, &shard, &travelling).await,
+        };
         let labels = [
             ("context", context.name().to_owned()),
             ("outcome", outcome(&decided).to_owned()),
@@ -40,85 +104,191 @@ impl App {
         decided
     }
 
-    async fn decide_at<C: Send + 'static>(
+    /// Tries where the map says, as often as there is news, until the deadline. A shard that is just
+    /// changing hands holds its commands so, and no caller notices.
+    async fn decide_somewhere<C: Clone + Send + 'static>(
+        &self,
+        peers: &Peers,
+        shard: &ShardRef<'_, C>,
+        travelling: &Travelling<'_, C>,
+    ) -> Result<Answer, Error> {
+        let mut map = peers.map.clone();
+        let mut slot = shard.slot.subscribe();
+        // Once it may have taken effect somewhere, no later failure says that nothing was begun.
+        let mut in_doubt = None;
+        loop {
+            let assignment = map.borrow_and_update().get(shard.id).cloned();
+            let runs_here = slot.borrow_and_update().is_some();
+            let tried = match assignment {
+                None => Tried::Again(not_served_now(shard.id, "has no owner yet")),
+                Some(now) if now.owner.node == peers.me && runs_here => {
+                    self.decide_here(shard, travelling).await
+                }
+                Some(now) if now.owner.node == peers.me => {
+                    Tried::Again(not_served_now(shard.id, "is being started"))
+                }
+                Some(_) if travelling.call.hops >= peers.max_hops => {
+                    Tried::Again(not_served_now(shard.id, "is changing its owner"))
+                }
+                Some(now) => forward(peers, shard.id, &now.owner, travelling).await,
+            };
+            let error = match tried {
+                Tried::Settled(decided) => return decided,
+                Tried::Again(error) => error,
+            };
+            let left = travelling
+                .deadline
+                .saturating_duration_since(Instant::now());
+            if matches!(error, Error::Unknown { .. }) {
+                in_doubt = Some(error);
+            } else if left.is_zero() {
+                return Err(in_doubt.unwrap_or(error));
+            }
+            if left.is_zero() {
+                return Err(in_doubt.unwrap_or_else(|| not_served_now(shard.id, "was not reached")));
+            }
+            tokio::select! {
+                // An end of either means that the node stops; the pause bounds the tries then.
+                Ok(()) = map.changed() => {}
+                Ok(()) = slot.changed() => {}
+                () = tokio::time::sleep(left.min(TRY_AGAIN)) => {}
+            }
+        }
+    }
+
+    async fn decide_here<C: Clone + Send + 'static>(
         &self,
         shard: &ShardRef<'_, C>,
-        command: C,
-        call: &Call,
-        body: &impl Serialize,
-    ) -> Result<Answer, Error> {
-        let command_id = Uuid::now_v7().to_string();
-        telemetry::record_command_id(&command_id);
+        travelling: &Travelling<'_, C>,
+    ) -> Tried {
+        let Some(mailbox) = shard.slot.borrow().clone() else {
+            return Tried::Again(not_served_now(shard.id, "does not run here"));
+        };
+        if let Err(error) = self.await_prices(travelling.need, travelling.call).await {
+            return Tried::Settled(Err(error));
+        }
+        let call = travelling.call;
         let (reply, replied) = oneshot::channel();
+        let left = travelling
+            .deadline
+            .saturating_duration_since(Instant::now());
+        let left_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
         let submission = Submission {
-            command,
-            command_id,
+            command: travelling.command.clone(),
+            command_id: call.command_id.clone(),
             correlation_id: call.request_id.as_str().to_owned(),
             traceparent: Some(call.traceparent.to_string()),
-            idempotency: call.idempotency(body)?,
+            idempotency: travelling.idempotency.clone(),
             expected_version: call.expected_version,
-            deadline: Timestamp::now().plus_millis(self.settings.deadline_ms.cast_signed()),
+            deadline: Timestamp::now().plus_millis(left_ms),
             reply,
         };
-        submit(shard, submission)?;
+        let name = shard.id.to_string();
+        if let Err(error) = submit(&name, &mailbox, submission) {
+            return match error {
+                Error::ShardUnavailable { .. } if may_be_elsewhere(&mailbox) => Tried::Again(error),
+                error => Tried::Settled(Err(error)),
+            };
+        }
         let reply = tokio::time::timeout(self.settings.reply_wait(), replied).await;
-        let state = || shard.mailbox.ownership().to_string();
+        let state = || mailbox.ownership().to_string();
         let unknown = |why: String| Error::Unknown {
-            shard: shard.name.clone(),
+            shard: name.clone(),
             why,
         };
-        match reply {
+        Tried::Settled(match reply {
             Ok(Ok(Reply::Decided(Outcome::Accepted(answer)))) => Ok(answer),
             Ok(Ok(Reply::Decided(Outcome::Rejected(rejection)))) => Err(Error::Rejected(rejection)),
             Ok(Ok(Reply::KeyReused)) => Err(Error::KeyReused),
             Ok(Ok(Reply::DeadlinePassed)) => Err(Error::DeadlinePassed {
                 state: state(),
-                shard: shard.name.clone(),
+                shard: name,
             }),
             Ok(Ok(Reply::Overloaded { retry_after_ms })) => Err(Error::MailboxFull {
                 shard: shard.name.clone(),
                 retry_after: Duration::from_millis(retry_after_ms),
             }),
             Ok(Ok(Reply::Failed { reason })) => Err(Error::Failed {
-                shard: shard.name.clone(),
+                shard: name,
                 reason,
             }),
+            Ok(Ok(Reply::Unknown { reason })) if may_be_elsewhere(&mailbox) => {
+                return Tried::Again(unknown(reason));
+            }
             Ok(Ok(Reply::Unknown { reason })) => Err(unknown(reason)),
             // The shard let go of the command without a word: it has ended.
-            Ok(Err(_)) => Err(unknown(state())),
+            Ok(Err(_)) => return Tried::Again(unknown(state())),
             Err(_) => Err(unknown(format!(
                 "no reply in time, the shard is {}",
                 state()
             ))),
-        }
+        })
     }
 
-    /// # Errors
-    /// When the checkout is served elsewhere: then there are no prices either.
-    pub(crate) fn serves_checkout(&self) -> Result<(), Error> {
-        self.checkout
-            .as_ref()
-            .map(|_| ())
-            .ok_or(Error::NotServed(Context::Checkout))
-    }
-
-    /// For commands that need no price: waits for the position that the caller gives, if any.
-    pub(crate) async fn await_position(&self, call: &Call) -> Result<(), Error> {
-        self.serves_checkout()?;
-        match &call.position {
-            Some(_) => self.prices_for(call).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Makes sure that prices can be had, and are as new as the caller asks for.
-    pub(crate) async fn prices_for(&self, call: &Call) -> Result<(), Error> {
+    async fn await_prices(&self, need: Need, call: &Call) -> Result<(), Error> {
         let limit = self.settings.position_wait();
-        match &call.position {
-            Some(position) => self.prices.holds(position, limit).await?,
-            None => self.prices.loaded(limit).await?,
+        match (&call.position, need) {
+            (_, Need::Nothing) | (None, Need::Position) => {}
+            (Some(position), _) => self.prices.holds(position, limit).await?,
+            (None, Need::Prices) => self.prices.loaded(limit).await?,
         }
         Ok(())
+    }
+}
+
+/// Sends the request to the owner and waits for its answer, or for news that make waiting futile.
+async fn forward<C>(
+    peers: &Peers,
+    shard: ShardId,
+    owner: &NodeAddress,
+    travelling: &Travelling<'_, C>,
+) -> Tried {
+    let mut map = peers.map.clone();
+    let moved = async {
+        let owned = |map: &Arc<OwnerMap>| {
+            map.get(shard)
+                .is_none_or(|now| now.owner.node == owner.node)
+        };
+        // An end means that this node stops: its requests in flight are still waited for.
+        if map.wait_for(|map| !owned(map)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(MOVED_GRACE).await;
+    };
+    let left = travelling
+        .deadline
+        .saturating_duration_since(Instant::now());
+    let sent = peers.forwarder.send(
+        &owner.address,
+        travelling.call,
+        travelling.body.clone(),
+        left,
+    );
+    let unknown = |why: String| Error::Unknown {
+        shard: shard.to_string(),
+        why,
+    };
+    let (tried, outcome) = tokio::select! {
+        answered = sent => match answered {
+            Ok(response) => (Tried::Settled(Err(Error::Elsewhere(Box::new(response)))), "answered"),
+            Err(error) => (Tried::Again(unknown(error.to_string())), "no_answer"),
+        },
+        () = moved => (Tried::Again(unknown("its shard has moved".to_owned())), "moved"),
+    };
+    metrics::counter!(metric_names::FORWARDED, "outcome" => outcome).increment(1);
+    tried
+}
+
+/// Whether another process may serve the shard now or soon: not when it refuses for a reason that
+/// every process would find.
+fn may_be_elsewhere<C>(mailbox: &Mailbox<C>) -> bool {
+    matches!(mailbox.ownership(), Ownership::Fenced | Ownership::Stopped)
+}
+
+fn not_served_now(shard: ShardId, why: &str) -> Error {
+    Error::ShardMoving {
+        shard: shard.to_string(),
+        why: why.to_owned(),
     }
 }
 
@@ -131,30 +301,29 @@ fn outcome(decided: &Result<Answer, Error>) -> &str {
         Err(Error::MailboxFull { .. }) => "overloaded",
         Err(Error::DeadlinePassed { .. }) => "deadline_passed",
         Err(Error::ShardUnavailable { .. }) => "shard_unavailable",
+        Err(Error::ShardMoving { .. }) => "shard_moving",
+        Err(Error::Elsewhere(_)) => "forwarded",
         Err(Error::Unknown { .. }) => "outcome_unknown",
         Err(_) => "failed",
     }
 }
 
-fn submit<C: Send + 'static>(
-    shard: &ShardRef<'_, C>,
-    submission: Submission<C>,
-) -> Result<(), Error> {
+fn submit<C>(name: &str, mailbox: &Mailbox<C>, submission: Submission<C>) -> Result<(), Error> {
     let unavailable = || {
-        let ownership = shard.mailbox.ownership();
+        let ownership = mailbox.ownership();
         let why = ownership.to_string();
         ownership.is_final().then(|| Error::ShardUnavailable {
-            shard: shard.name.clone(),
+            shard: name.to_owned(),
             why,
         })
     };
     if let Some(error) = unavailable() {
         return Err(error);
     }
-    shard.mailbox.submit(submission).map_err(|full| {
+    mailbox.submit(submission).map_err(|full| {
         // A shard that ends in this very moment refuses too, and for good.
         unavailable().unwrap_or_else(|| Error::MailboxFull {
-            shard: shard.name.clone(),
+            shard: name.to_owned(),
             retry_after: Duration::from_millis(full.retry_after_ms),
         })
     })

@@ -60,6 +60,17 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// The shard is changing hands, and the new owner was not there in time.
+    #[error("shard {shard} {why}")]
+    ShardMoving {
+        /// The shard.
+        shard: String,
+        /// What it is doing.
+        why: String,
+    },
+    /// Another node has answered: this, as it is.
+    #[error("answered by another node")]
+    Elsewhere(Box<Response>),
     /// The command's turn did not come in time.
     #[error("shard {shard} was too busy, or {state}")]
     DeadlinePassed {
@@ -96,6 +107,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         match self {
             Error::Rejected(rejection) => decided(rejection),
+            Error::Elsewhere(response) => *response,
             other => Problem::from(other).into_response(),
         }
     }
@@ -144,6 +156,12 @@ impl From<Error> for Problem {
                 RETRY_AFTER_REPAIR,
             )
             .with("shard", shard),
+            Error::ShardMoving { shard, why } => Problem::unavailable(
+                "shard_moving",
+                format!("Shard {shard} {why}; nothing was begun"),
+                RETRY_AFTER,
+            )
+            .with("shard", shard),
             Error::DeadlinePassed { shard, state } => Problem::unavailable(
                 "deadline_passed",
                 format!("The command's turn did not come in time (shard {shard} is {state}); nothing was begun"),
@@ -156,7 +174,7 @@ impl From<Error> for Problem {
                 RETRY_AFTER,
             )
             .with("shard", shard),
-            error @ (Error::Failed { .. } | Error::Unwritable(_)) => Problem::internal(error),
+            error @ (Error::Failed { .. } | Error::Unwritable(_) | Error::Elsewhere(_)) => Problem::internal(error),
             Error::KeyReused => Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",

@@ -76,7 +76,18 @@ async fn run(arguments: Arguments) -> Result<bool> {
         () = shutdown.requested() => return Ok(true),
     };
     let router = app::assemble(routes::router(app), &config.http, &readiness, &metrics);
-    let drained = shutdown::serve(listener, router, &config.http, &readiness, &shutdown).await;
+    // Other nodes take the shards over first; until they have, this one goes on serving.
+    let drain = Shutdown::new();
+    let leave = async {
+        shutdown.requested().await;
+        readiness.drain();
+        if let Some(nodes) = &config.nodes {
+            running.leave(nodes.leave_limit()).await;
+        }
+        drain.trigger();
+    };
+    let serve = shutdown::serve(listener, router, &config.http, &readiness, &drain);
+    let (drained, ()) = tokio::join!(serve, leave);
 
     let stop_limit = config.command.stop_limit();
     let stopped = tokio::task::spawn_blocking(move || running.stop(stop_limit)).await?;

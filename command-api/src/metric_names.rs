@@ -6,3 +6,9 @@ pub const COMMANDS: &str = "cartwright_commands_total";
 
 /// Gauge: 1 while the shard of a `context` and `partition` serves, 0 otherwise.
 pub const SHARD_SERVING: &str = "cartwright_shard_serving";
+
+/// Gauge: commands that wait in the mailbox of the shard of a `context` and `partition`.
+pub const MAILBOX_DEPTH: &str = "cartwright_shard_mailbox_depth";
+
+/// Counter: requests handed on to another node, by `outcome`: `answered`, `no_answer` or `moved`.
+pub const FORWARDED: &str = "cartwright_forwarded_total";

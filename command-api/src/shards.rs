@@ -1,81 +1,86 @@
 //! The shards of one context, as the edge sees them.
 
+use std::sync::Arc;
+
 use cartwright_events::Context;
 use cartwright_events::partition::partition_of;
-use cartwright_service::health::Readiness;
-use cartwright_shard::{Mailbox, Ownership};
+use cartwright_shard::Mailbox;
+use cartwright_shard::nodes::ShardId;
+use tokio::sync::watch;
 
-use crate::metric_names;
-
-/// The mailboxes of a context that this process serves, by partition.
+/// The shards of a context, by partition: those that run in this process with their mailbox. A cheap
+/// handle; clones share it.
 #[derive(Debug)]
 pub struct Shards<C> {
     context: Context,
-    mailboxes: Vec<Mailbox<C>>,
+    slots: Arc<Vec<Slot<C>>>,
 }
+
+/// Where the shard of a partition is reached in this process; nothing while none runs here.
+pub type Slot<C> = watch::Sender<Option<Mailbox<C>>>;
 
 /// One shard: where a key's commands go.
 #[derive(Debug)]
 pub struct ShardRef<'a, C> {
-    /// Its name for people: context and partition.
-    pub name: String,
-    /// How to reach it.
-    pub mailbox: &'a Mailbox<C>,
+    /// Which.
+    pub id: ShardId,
+    /// How to reach it here.
+    pub slot: &'a Slot<C>,
 }
 
-impl<C: Send + 'static> Shards<C> {
-    /// The shards of `context`, one a mailbox, from partition 0 on.
+impl<C> Clone for Shards<C> {
+    fn clone(&self) -> Self {
+        Self {
+            context: self.context,
+            slots: Arc::clone(&self.slots),
+        }
+    }
+}
+
+impl<C> Shards<C> {
+    /// The shards of `context`, none of which runs yet.
     ///
     /// # Panics
-    /// Without a mailbox: a context has at least one partition.
+    /// Without a partition: a context has at least one.
     #[must_use]
-    pub fn new(context: Context, mailboxes: Vec<Mailbox<C>>) -> Self {
-        assert!(
-            !mailboxes.is_empty(),
-            "a context has at least one partition"
-        );
-        Self { context, mailboxes }
+    pub fn new(context: Context, partitions: u32) -> Self {
+        assert!(partitions > 0, "a context has at least one partition");
+        let slots = (0..partitions).map(|_| watch::Sender::new(None));
+        Self {
+            context,
+            slots: Arc::new(slots.collect()),
+        }
+    }
+
+    /// Which context.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        self.context
     }
 
     /// The shard that decides for `key`.
     #[must_use]
     pub fn of(&self, key: &str) -> ShardRef<'_, C> {
-        let partition = partition_of(key, self.mailboxes.len() as u32);
+        let partition = partition_of(key, self.slots.len() as u32);
         ShardRef {
-            name: shard_name(self.context, partition),
-            mailbox: &self.mailboxes[partition as usize],
+            id: ShardId {
+                context: self.context,
+                partition,
+            },
+            slot: &self.slots[partition as usize],
         }
     }
 
-    /// Keeps a readiness check a shard up to date, until the shard ends.
-    pub(crate) fn report_to(&self, readiness: &Readiness) {
-        for (partition, mailbox) in (0..).zip(&self.mailboxes) {
-            let check = readiness.check(format!("shard {}", shard_name(self.context, partition)));
-            let mut changes = mailbox.ownership_changes();
-            let labels = [
-                ("context", self.context.name().to_owned()),
-                ("partition", partition.to_string()),
-            ];
-            let gauge = metrics::gauge!(metric_names::SHARD_SERVING, &labels);
-            tokio::spawn(async move {
-                loop {
-                    let ownership = changes.borrow_and_update().clone();
-                    let serving = matches!(ownership, Ownership::Serving { .. });
-                    check.set(serving, ownership.to_string());
-                    gauge.set(f64::from(u8::from(serving)));
-                    if ownership.is_final() {
-                        return;
-                    }
-                    if changes.changed().await.is_err() {
-                        gauge.set(0.0);
-                        return check.not_ok("its thread has ended");
-                    }
-                }
-            });
+    /// Puts the mailbox of a shard that was started where the edge finds it.
+    pub(crate) fn set(&self, partition: u32, mailbox: Option<Mailbox<C>>) {
+        if let Some(slot) = self.slots.get(partition as usize) {
+            slot.send_replace(mailbox);
         }
     }
-}
 
-fn shard_name(context: Context, partition: u32) -> String {
-    format!("{}/{partition}", context.name())
+    /// How many there are.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        self.slots.len() as u32
+    }
 }

@@ -2,7 +2,7 @@
 
 use apache_avro::Schema;
 use apache_avro::schema::RecordSchema;
-use cartwright_events::{Context, SchemaTopic};
+use cartwright_events::{Context, NODES_TOPIC, OWNERS_TOPIC, SchemaTopic};
 
 use crate::topology::{Kind, Topic, Topology};
 
@@ -38,7 +38,7 @@ pub fn topic_problems(topology: &Topology) -> Vec<String> {
 struct Known {
     name: &'static str,
     kind: Kind,
-    context: Context,
+    context: Option<Context>,
     schema: Option<&'static str>,
 }
 
@@ -52,17 +52,24 @@ fn known_topics() -> Vec<Known> {
         Known {
             name: topic.topic(),
             kind,
-            context,
+            context: Some(context),
             schema: Some(topic.schema_name()),
         }
     });
     let snapshots = Context::ALL.into_iter().map(|context| Known {
         name: context.snapshots_topic(),
         kind: Kind::Snapshots,
-        context,
+        context: Some(context),
         schema: None,
     });
-    with_schemas.chain(snapshots).collect()
+    let of_nodes = [(NODES_TOPIC, Kind::Nodes), (OWNERS_TOPIC, Kind::Owners)];
+    let of_nodes = of_nodes.map(|(name, kind)| Known {
+        name,
+        kind,
+        context: None,
+        schema: None,
+    });
+    with_schemas.chain(snapshots).chain(of_nodes).collect()
 }
 
 fn rules_of(topic: &Topic) -> Vec<String> {
@@ -105,6 +112,15 @@ fn rules_of(topic: &Topic) -> Vec<String> {
         Kind::Snapshots => must(
             set("cleanup.policy") == Some("compact"),
             "the latest snapshot stays: cleanup.policy must be compact".into(),
+        ),
+        Kind::Owners => must(
+            set("cleanup.policy") == Some("compact"),
+            "the latest assignment stays: cleanup.policy must be compact".into(),
+        ),
+        Kind::Nodes => must(
+            set("cleanup.policy") == Some("delete") && !is_unlimited("retention.ms"),
+            "signs of life are of no use later: cleanup.policy must be delete, retention.ms limited"
+                .into(),
         ),
     }
     must(

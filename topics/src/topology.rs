@@ -63,6 +63,10 @@ pub enum Kind {
     Journal,
     /// Latest states.
     Snapshots,
+    /// Signs of life of nodes.
+    Nodes,
+    /// Who owns which shard.
+    Owners,
 }
 
 /// `topics.yaml` as it is written.
@@ -106,8 +110,8 @@ pub struct TopicDeclaration {
     pub name: String,
     /// What it is for.
     pub kind: Kind,
-    /// Who writes it.
-    pub context: Context,
+    /// Who writes it; none for a topic of the nodes, which has one partition.
+    pub context: Option<Context>,
     /// What its records are keyed by, in words.
     pub key: String,
     /// File name of the schema of its values; none when they have none.
@@ -126,8 +130,8 @@ pub struct Topic {
     pub name: String,
     /// What it is for.
     pub kind: Kind,
-    /// Who writes it.
-    pub context: Context,
+    /// Who writes it; none for a topic of the nodes.
+    pub context: Option<Context>,
     /// What its records are keyed by, in words.
     pub key: String,
     /// What it holds.
@@ -244,15 +248,18 @@ fn resolve(
     kind: Option<&KindSettings>,
     schemas: &Path,
 ) -> Result<Topic, TopologyError> {
-    let partitions = profile
-        .partitions
-        .get(&declared.context)
-        .copied()
-        .filter(|&count| count > 0)
-        .ok_or_else(|| TopologyError::NoPartitions {
-            topic: declared.name.clone(),
-            context: declared.context.name(),
-        })?;
+    let partitions = match declared.context {
+        Some(context) => profile
+            .partitions
+            .get(&context)
+            .copied()
+            .filter(|&count| count > 0)
+            .ok_or_else(|| TopologyError::NoPartitions {
+                topic: declared.name.clone(),
+                context: context.name(),
+            })?,
+        None => 1,
+    };
     let mut config = kind.map(|kind| kind.config.clone()).unwrap_or_default();
     config.extend(profile.config.clone());
     config.extend(declared.config.clone());

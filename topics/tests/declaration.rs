@@ -55,8 +55,14 @@ fn change(topology: &mut Topology, name: &str, change: impl Fn(&mut Topic)) {
 fn profiles_differ_in_partitions_and_copies() {
     let local = declared("local");
     let production = declared("production");
-    assert!(local.topics.iter().all(|t| t.partitions == 2));
-    assert!(production.topics.iter().all(|t| t.partitions == 64));
+    let of_contexts = |topology: &Topology, partitions| {
+        let mut topics = topology.topics.iter().filter(|t| t.context.is_some());
+        topics.all(|t| t.partitions == partitions)
+    };
+    assert!(of_contexts(&local, 2));
+    assert!(of_contexts(&production, 64));
+    let of_nodes = production.topics.iter().filter(|t| t.context.is_none());
+    assert!(of_nodes.clone().count() == 2 && of_nodes.clone().all(|t| t.partitions == 1));
     assert!(production.topics.iter().all(|t| t.replication_factor == 3));
 }
 

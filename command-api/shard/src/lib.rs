@@ -20,6 +20,7 @@ mod decide;
 mod group;
 mod inbox;
 mod mailbox;
+pub mod nodes;
 mod options;
 mod outcome;
 mod ownership;

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use cartwright_domain::{AddItem, ChangeItem, CheckoutCommand, CreateCart, NewItem, RemoveItem};
-use cartwright_events::{CartId, Context, Country, Currency, CustomerId, Reference, Sku};
+use cartwright_events::{CartId, Country, Currency, CustomerId, Reference, Sku};
 use cartwright_service::extract::{Json, Path as PathOf};
 use cartwright_service::problem::Problem;
 use cartwright_shard::Answer;
@@ -13,7 +13,7 @@ use super::body::{AcceptedBody, Empty, Money};
 use crate::answers::Accepted;
 use crate::app::App;
 use crate::call::Call;
-use crate::dispatch::derived_id;
+use crate::dispatch::{Need, derived_id};
 use crate::errors::Error;
 
 /// A cart to open.
@@ -88,18 +88,12 @@ pub(super) async fn decide(
     app: &App,
     call: &Call,
     command: CheckoutCommand,
+    need: Need,
     body: &impl Serialize,
 ) -> Result<Answer, Error> {
     let id = command.id().to_owned();
-    app.decide(
-        app.checkout.as_ref(),
-        Context::Checkout,
-        &id,
-        command,
-        call,
-        body,
-    )
-    .await
+    app.decide(&app.checkout, &id, command, need, call, body)
+        .await
 }
 
 /// Open a cart
@@ -116,10 +110,11 @@ pub async fn create(
     call: Call,
     Json(body): Json<NewCart>,
 ) -> Result<Accepted, Error> {
-    app.serves_checkout()?;
-    if !body.items.is_empty() || call.position.is_some() {
-        app.prices_for(&call).await?;
-    }
+    let need = if body.items.is_empty() {
+        Need::Position
+    } else {
+        Need::Prices
+    };
     let cart_id = match &body.cart_id {
         Some(cart_id) => cart_id.clone(),
         // A UUID keeps the rule of an id.
@@ -133,7 +128,8 @@ pub async fn create(
         external_reference: body.external_reference.clone(),
         items: body.items.iter().cloned().map(Into::into).collect(),
     };
-    let answer = decide(&app, &call, CheckoutCommand::CreateCart(command), &body).await?;
+    let command = CheckoutCommand::CreateCart(command);
+    let answer = decide(&app, &call, command, need, &body).await?;
     Ok(Accepted::created(answer).at("/v1/carts", cart_id.as_str()))
 }
 
@@ -153,13 +149,12 @@ pub async fn add_item(
     PathOf(cart_id): PathOf<CartId>,
     Json(body): Json<Item>,
 ) -> Result<Accepted, Error> {
-    app.serves_checkout()?;
-    app.prices_for(&call).await?;
     let command = AddItem {
         cart_id: cart_id.clone(),
         item: body.clone().into(),
     };
-    let answer = decide(&app, &call, CheckoutCommand::AddItem(command), &body).await?;
+    let command = CheckoutCommand::AddItem(command);
+    let answer = decide(&app, &call, command, Need::Prices, &body).await?;
     Ok(Accepted::created(answer).at("/v1/carts", cart_id.as_str()))
 }
 
@@ -176,13 +171,13 @@ pub async fn change_item(
     PathOf((cart_id, line)): PathOf<(CartId, u32)>,
     Json(body): Json<Quantity>,
 ) -> Result<Accepted, Error> {
-    app.await_position(&call).await?;
     let command = ChangeItem {
         cart_id,
         line,
         quantity: body.quantity,
     };
-    decide(&app, &call, CheckoutCommand::ChangeItem(command), &body)
+    let command = CheckoutCommand::ChangeItem(command);
+    decide(&app, &call, command, Need::Position, &body)
         .await
         .map(Accepted::ok)
 }
@@ -198,9 +193,8 @@ pub async fn remove_item(
     call: Call,
     PathOf((cart_id, line)): PathOf<(CartId, u32)>,
 ) -> Result<Accepted, Error> {
-    app.await_position(&call).await?;
     let command = CheckoutCommand::RemoveItem(RemoveItem { cart_id, line });
-    decide(&app, &call, command, &Empty {})
+    decide(&app, &call, command, Need::Position, &Empty {})
         .await
         .map(Accepted::ok)
 }

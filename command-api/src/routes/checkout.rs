@@ -15,7 +15,7 @@ use super::carts::decide;
 use crate::answers::Accepted;
 use crate::app::App;
 use crate::call::Call;
-use crate::dispatch::merged;
+use crate::dispatch::{Need, merged};
 use crate::errors::Error;
 
 /// A checkout.
@@ -59,14 +59,14 @@ pub async fn check_out(
     PathOf(cart_id): PathOf<CartId>,
     body: Option<Json<Checkout>>,
 ) -> Result<Accepted, Error> {
-    app.await_position(&call).await?;
     let body = body.map(|Json(body)| body).unwrap_or_default();
     let command = CheckOut {
         cart_id: cart_id.clone(),
         expected_total: body.expected_total.clone().map(Into::into),
         occurred_at: body.occurred_at,
     };
-    let answer = decide(&app, &call, CheckoutCommand::CheckOut(command), &body).await?;
+    let command = CheckoutCommand::CheckOut(command);
+    let answer = decide(&app, &call, command, Need::Position, &body).await?;
     let order_id = cart_id.as_str();
     let Some(wait) = call.wait.map(|wait| wait.min(app.settings.wait_max())) else {
         return Ok(Accepted::pending(answer).at("/v1/orders", order_id));
@@ -81,8 +81,8 @@ pub async fn check_out(
 /// What became of the order, if that is decided within `wait`. `None` too when the shard has no
 /// room for one more that waits: the order stands either way.
 async fn outcome(app: &App, order_id: &str, wait: Duration) -> Option<Answer> {
-    let shard = app.checkout.as_ref()?.of(order_id);
-    let decided = shard.mailbox.watch(order_id.to_owned());
+    let mailbox = app.checkout.of(order_id).slot.borrow().clone()?;
+    let decided = mailbox.watch(order_id.to_owned());
     tokio::time::timeout(wait, decided).await.ok()?.ok()
 }
 

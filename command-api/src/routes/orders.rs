@@ -13,6 +13,7 @@ use super::carts::decide;
 use crate::answers::Accepted;
 use crate::app::App;
 use crate::call::Call;
+use crate::dispatch::Need;
 use crate::errors::Error;
 
 /// What the payment provider reports.
@@ -137,9 +138,15 @@ pub async fn pay(
         amount: body.amount.clone().into(),
         occurred_at: body.occurred_at,
     };
-    decide(&app, &call, CheckoutCommand::Pay(command), &body)
-        .await
-        .map(Accepted::created)
+    decide(
+        &app,
+        &call,
+        CheckoutCommand::Pay(command),
+        Need::Nothing,
+        &body,
+    )
+    .await
+    .map(Accepted::created)
 }
 
 /// Record a shipment
@@ -163,9 +170,15 @@ pub async fn ship(
         lines: body.lines.as_deref().map(lines),
         occurred_at: body.occurred_at,
     };
-    decide(&app, &call, CheckoutCommand::Ship(command), &body)
-        .await
-        .map(Accepted::created)
+    decide(
+        &app,
+        &call,
+        CheckoutCommand::Ship(command),
+        Need::Nothing,
+        &body,
+    )
+    .await
+    .map(Accepted::created)
 }
 
 /// Record goods that came back
@@ -190,9 +203,15 @@ pub async fn take_back(
         restock: body.restock,
         occurred_at: body.occurred_at,
     };
-    decide(&app, &call, CheckoutCommand::Return(command), &body)
-        .await
-        .map(Accepted::created)
+    decide(
+        &app,
+        &call,
+        CheckoutCommand::Return(command),
+        Need::Nothing,
+        &body,
+    )
+    .await
+    .map(Accepted::created)
 }
 
 /// Call off an order
@@ -217,7 +236,13 @@ pub async fn cancel(
         note: body.note.clone(),
         occurred_at: body.occurred_at,
     };
-    decide(&app, &call, CheckoutCommand::Cancel(command), &body)
-        .await
-        .map(Accepted::ok)
+    decide(
+        &app,
+        &call,
+        CheckoutCommand::Cancel(command),
+        Need::Nothing,
+        &body,
+    )
+    .await
+    .map(Accepted::ok)
 }

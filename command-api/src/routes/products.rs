@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use cartwright_domain::{CatalogCommand, ChangePrice, CreateProduct, RetireProduct};
-use cartwright_events::{Context, Sku};
+use cartwright_events::Sku;
 use cartwright_service::extract::{Json, Path as PathOf};
 use cartwright_shard::Answer;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use super::body::{AcceptedBody, Empty, Money};
 use crate::answers::Accepted;
 use crate::app::App;
 use crate::call::Call;
+use crate::dispatch::Need;
 use crate::errors::Error;
 
 /// A product to enter into the catalog.
@@ -43,15 +44,8 @@ async fn decide(
     body: &impl Serialize,
 ) -> Result<Answer, Error> {
     let sku = command.sku().as_str().to_owned();
-    app.decide(
-        app.catalog.as_ref(),
-        Context::Catalog,
-        &sku,
-        command,
-        call,
-        body,
-    )
-    .await
+    app.decide(&app.catalog, &sku, command, Need::Nothing, call, body)
+        .await
 }
 
 /// Enter a product into the catalog

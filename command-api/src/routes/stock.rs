@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use cartwright_domain::{AdjustStock, InventoryCommand, ReceiveStock};
-use cartwright_events::{Context, Reference, Sku};
+use cartwright_events::{Reference, Sku};
 use cartwright_service::extract::{Json, Path as PathOf};
 use cartwright_shard::Answer;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use super::body::AcceptedBody;
 use crate::answers::Accepted;
 use crate::app::App;
 use crate::call::Call;
+use crate::dispatch::Need;
 use crate::errors::Error;
 
 /// Goods that came in.
@@ -50,15 +51,8 @@ async fn decide(
     body: &impl Serialize,
 ) -> Result<Answer, Error> {
     let sku = command.sku().as_str().to_owned();
-    app.decide(
-        app.inventory.as_ref(),
-        Context::Inventory,
-        &sku,
-        command,
-        call,
-        body,
-    )
-    .await
+    app.decide(&app.inventory, &sku, command, Need::Nothing, call, body)
+        .await
 }
 
 /// Book goods that came in

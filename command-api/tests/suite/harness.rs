@@ -11,7 +11,7 @@ use cartwright_command_api::routes;
 use cartwright_event_log::TopicPartition;
 use cartwright_event_log::memory::MemoryLog;
 use cartwright_events::codec::Codec;
-use cartwright_events::{Context, Event, Stream};
+use cartwright_events::{Context, Event, NODES_TOPIC, OWNERS_TOPIC, Stream};
 use cartwright_service::health::Readiness;
 use cartwright_service::{app, config, metrics};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -58,7 +58,22 @@ pub fn log() -> MemoryLog {
         }
         log.create_topic(context.snapshots_topic(), PARTITIONS);
     }
+    for topic in [NODES_TOPIC, OWNERS_TOPIC] {
+        log.create_topic(topic, 1);
+    }
     log
+}
+
+/// Every event of a stream, over all partitions.
+pub fn events_of(log: &MemoryLog, stream: Stream) -> Vec<Event> {
+    let codec = Codec::fixed();
+    (0..PARTITIONS)
+        .flat_map(|p| {
+            log.committed(&TopicPartition::new(stream.topic(), p))
+                .unwrap()
+        })
+        .map(|record| codec.decode_event(stream, &record.value.unwrap()).unwrap())
+        .collect()
 }
 
 /// A running service.
@@ -143,15 +158,7 @@ impl Service {
 
     /// Every event of a stream, over all partitions.
     pub fn events(&self, stream: Stream) -> Vec<Event> {
-        let codec = Codec::fixed();
-        (0..PARTITIONS)
-            .flat_map(|p| {
-                self.log
-                    .committed(&TopicPartition::new(stream.topic(), p))
-                    .unwrap()
-            })
-            .map(|record| codec.decode_event(stream, &record.value.unwrap()).unwrap())
-            .collect()
+        events_of(&self.log, stream)
     }
 
     /// A product at `price_minor` pence with `stock` units; prices know it when this returns.
@@ -272,7 +279,7 @@ impl Call {
         self
     }
 
-    fn request(self) -> Request<Body> {
+    pub fn request(self) -> Request<Body> {
         let mut request = Request::builder().method(self.method).uri(self.path);
         for (name, value) in &self.headers {
             request = request.header(name, value);

@@ -7,6 +7,7 @@ mod config;
 mod failures;
 mod harness;
 mod idempotency;
+mod nodes;
 mod openapi;
 mod orders;
 mod prices;

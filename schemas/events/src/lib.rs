@@ -30,5 +30,5 @@ pub use event::{Event, EventBody};
 pub use messages::Message;
 pub use position::PositionToken;
 pub use schema_book::SchemaTopic;
-pub use streams::{Context, Stream};
+pub use streams::{Context, NODES_TOPIC, OWNERS_TOPIC, Stream};
 pub use types::{CartId, Country, Currency, CustomerId, OrderId, Reference, Sku, Timestamp};

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Signs of life of command-api's nodes, by node. Of no context; one partition, which elects.
+pub const NODES_TOPIC: &str = "command.nodes.v1";
+/// Which node owns which shard, by shard. Of no context; one partition, compacted.
+pub const OWNERS_TOPIC: &str = "command.owners.v1";
+
 /// A bounded context: deployable on its own, with its own partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,6 +2,7 @@
 
 mod faults;
 mod idempotency;
+mod nodes;
 mod recovery;
 mod rig;
 mod snapshots;

@@ -1,0 +1,443 @@
+//! The driver of a node among nodes: reads and writes the two topics, and has the shards follow.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cartwright_event_log::{
+    CommitError, EventLog, GroupEvent, GroupReader, LogError, LogReader, LogWriter, NewRecord,
+    ReaderPurpose, Record, Start, TopicPartition,
+};
+use cartwright_events::Context;
+
+use super::{
+    ALLOCATOR_GROUP, ALLOCATOR_TRANSACTIONAL_ID, Action, Allocator, Assignment, Beat, Member,
+    NODES_TOPIC, NodeAddress, NodeOptions, NodeState, OWNERS_TOPIC, Observed, OwnerMap, ShardId,
+};
+use crate::ownership::Ownership;
+use crate::runner::Begin;
+
+/// Records taken from the reader at a time.
+const BATCH: usize = 1_024;
+
+/// Runs the shards of this process, as the agent says.
+pub trait ShardHost {
+    /// Starts a shard. When one of the same id is still ending, it goes on ending beside it.
+    fn start(&mut self, shard: ShardId, begin: Begin);
+    /// Tells a shard that stands by to take over.
+    fn serve(&mut self, shard: ShardId);
+    /// Lets a shard commit what it has accepted and end, without waiting for it.
+    fn stop(&mut self, shard: ShardId);
+    /// How the shard that was started last under this id stands; `None` when none was.
+    fn ownership(&self, shard: ShardId) -> Option<Ownership>;
+    /// The map, or what is known of the nodes, has changed.
+    fn report(&mut self, map: &OwnerMap, status: &AgentStatus);
+}
+
+/// How this node stands among the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentStatus {
+    /// The map has been read to its end.
+    pub knows_the_map: bool,
+    /// It is the allocator.
+    pub leads: bool,
+    /// Another process runs under this node's name, and was started later. This one is done.
+    pub superseded: bool,
+    /// Shards whose owner it is.
+    pub owned: usize,
+    /// Other nodes that live and take shards.
+    pub others: usize,
+}
+
+/// A node among nodes. Driven by [`NodeAgent::step`]; it does not wait for anything beyond
+/// [`NodeOptions::look_ms`] and the log's own limits.
+#[derive(Debug)]
+pub struct NodeAgent<L: EventLog, H> {
+    log: L,
+    host: H,
+    me: NodeAddress,
+    incarnation: u64,
+    contexts: Vec<Context>,
+    options: NodeOptions,
+    state: NodeState,
+    member: Member,
+    allocator: Allocator,
+    map: OwnerMap,
+    status: AgentStatus,
+    reader: Option<L::Reader>,
+    /// The map is known when the reader has got here.
+    known_at: u64,
+    beats: Option<L::Writer>,
+    last_beat: Option<(Beat, u64)>,
+    group: Option<L::GroupReader>,
+    owners: Option<L::Writer>,
+    /// Nothing is planned before the reader has got here: behind everything an allocator wrote.
+    plan_at: u64,
+}
+
+impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
+    /// The agent of node `me`, which can run shards of `contexts`; `shards` are all there are.
+    /// `incarnation` must be larger for every later start under the same name.
+    pub fn new(
+        log: L,
+        host: H,
+        me: NodeAddress,
+        incarnation: u64,
+        contexts: Vec<Context>,
+        shards: BTreeSet<ShardId>,
+        options: NodeOptions,
+    ) -> Self {
+        Self {
+            member: Member::new(me.node.clone()),
+            allocator: Allocator::new(me.node.clone(), shards, options.clone()),
+            log,
+            host,
+            me,
+            incarnation,
+            contexts,
+            options,
+            state: NodeState::Up,
+            map: OwnerMap::default(),
+            status: AgentStatus::default(),
+            reader: None,
+            known_at: 0,
+            beats: None,
+            last_beat: None,
+            group: None,
+            owners: None,
+            plan_at: 0,
+        }
+    }
+
+    /// What it runs.
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// What it runs, to change.
+    pub fn host_mut(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> &AgentStatus {
+        &self.status
+    }
+
+    /// The map as far as it is known.
+    #[must_use]
+    pub fn map(&self) -> &OwnerMap {
+        &self.map
+    }
+
+    /// From now on it asks for its shards to be taken off, and serves them until they are.
+    pub fn leave(&mut self) {
+        self.state = NodeState::Leaving;
+    }
+
+    /// Whether there is nothing left that another node could take off it.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.status.superseded
+            || (self.status.knows_the_map && self.status.owned == 0 && !self.member.runs_any())
+            || self.status.others == 0
+    }
+
+    /// Says that it serves nothing any more, and gives the allocator's part back. The shards have to
+    /// be stopped by then. Nothing is to be done with it afterwards.
+    pub fn finish(&mut self) {
+        self.state = NodeState::Gone;
+        if let Err(error) = self.beat(u64::MAX) {
+            // The others find out by its silence.
+            tracing::warn!(%error, "the node could not say that it is gone");
+        }
+        self.group = None;
+        self.owners = None;
+    }
+
+    /// Does what is due. `now_ms` is this process's own time, never running backwards.
+    pub fn step(&mut self, now_ms: u64) {
+        if self.status.superseded {
+            return;
+        }
+        if let Err(error) = self.read(now_ms) {
+            tracing::warn!(%error, "the map of the nodes cannot be read; trying again");
+            self.reader = None;
+        }
+        if let Err(error) = self.stand_for_election() {
+            tracing::warn!(%error, "no part in the election of the allocator; trying again");
+            self.group = None;
+            self.resign();
+        }
+        if self.status.superseded {
+            return self.stop_all();
+        }
+        if self.status.knows_the_map {
+            self.follow();
+        }
+        if let Err(error) = self.allocate(now_ms) {
+            tracing::warn!(%error, "the owners could not be written; reading them again first");
+            self.resign();
+            if error == CommitError::Fenced {
+                // Another allocator was elected, whatever the group has told so far.
+                self.group = None;
+            }
+        }
+        if let Err(error) = self.beat(now_ms) {
+            tracing::warn!(%error, "the node's beat could not be written; trying again");
+            self.beats = None;
+        }
+        self.report();
+    }
+
+    fn read(&mut self, now_ms: u64) -> Result<(), LogError> {
+        let (nodes, owners) = (
+            TopicPartition::new(NODES_TOPIC, 0),
+            TopicPartition::new(OWNERS_TOPIC, 0),
+        );
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => {
+                let mut reader = self.log.reader(ReaderPurpose::Tailing)?;
+                let beats_end = reader.watermarks(&nodes)?.1;
+                self.known_at = reader.watermarks(&owners)?.1;
+                reader.assign(&[
+                    (nodes, Start::Offset(beats_end)),
+                    (owners.clone(), Start::Beginning),
+                ])?;
+                reader
+            }
+        };
+        let records = reader.poll(BATCH, self.options.look())?;
+        let position = reader.position(&owners)?;
+        self.reader = Some(reader);
+        for record in &records {
+            self.take(record, now_ms);
+        }
+        if !self.status.knows_the_map && position >= self.known_at {
+            self.status.knows_the_map = true;
+            self.allocator.presume(&self.map, now_ms);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: &Record, now_ms: u64) {
+        let value = record.value.as_deref().unwrap_or_default();
+        if record.topic.as_ref() == NODES_TOPIC {
+            match serde_json::from_slice::<Beat>(value) {
+                Ok(beat) => {
+                    self.status.superseded |=
+                        beat.node == self.me.node && beat.incarnation > self.incarnation;
+                    self.allocator.hear(beat, now_ms);
+                }
+                Err(error) => unreadable(record, &error),
+            }
+            return;
+        }
+        let key = record.key.as_deref().map(String::from_utf8_lossy);
+        let shard = key.unwrap_or_default().parse::<ShardId>();
+        match (shard, serde_json::from_slice::<Assignment>(value)) {
+            (Ok(shard), Ok(assignment)) => {
+                self.map.take(shard, assignment);
+            }
+            (Err(error), _) => unreadable(record, &error),
+            (_, Err(error)) => unreadable(record, &error),
+        }
+    }
+
+    fn stand_for_election(&mut self) -> Result<(), LogError> {
+        let mut group = match self.group.take() {
+            Some(group) => group,
+            None => self.log.group_reader(ALLOCATOR_GROUP, &[NODES_TOPIC])?,
+        };
+        match group.poll(1, Duration::ZERO)? {
+            GroupEvent::Assigned(partitions) => {
+                // The partition only stands for the office; the agent's own reader reads it.
+                if !partitions.is_empty() {
+                    group.seek_all(&[])?;
+                }
+                self.status.leads = !partitions.is_empty();
+                if self.status.leads {
+                    tracing::info!(node = %self.me.node, "elected the allocator");
+                }
+            }
+            GroupEvent::Revoked(_) => self.resign_office(),
+            GroupEvent::Records(_) => {}
+        }
+        self.group = Some(group);
+        Ok(())
+    }
+
+    fn resign_office(&mut self) {
+        self.status.leads = false;
+        self.owners = None;
+    }
+
+    /// Forgets the writer: the next one reads everything first.
+    fn resign(&mut self) {
+        self.owners = None;
+        if self.group.is_none() {
+            self.status.leads = false;
+        }
+    }
+
+    fn follow(&mut self) {
+        let host = &self.host;
+        let actions = self.member.follow(&self.map, |shard| observe(host, shard));
+        for action in actions {
+            tracing::info!(node = %self.me.node, ?action, "following the map");
+            match action {
+                Action::TakeOver(shard) => self.host.start(shard, Begin::TakeOver),
+                Action::StandBy(shard) => self.host.start(shard, Begin::StandBy),
+                Action::Serve(shard) => self.host.serve(shard),
+                Action::Stop(shard) => self.host.stop(shard),
+            }
+        }
+    }
+
+    fn stop_all(&mut self) {
+        tracing::error!(
+            node = %self.me.node,
+            "another process runs as this node and was started later: stopping"
+        );
+        let map = OwnerMap::default();
+        let shards: Vec<ShardId> = self.map.iter().map(|(shard, _)| shard).collect();
+        for shard in shards {
+            if self.host.ownership(shard).is_some() {
+                self.host.stop(shard);
+            }
+        }
+        self.group = None;
+        self.owners = None;
+        self.status.leads = false;
+        self.host.report(&map, &self.status);
+    }
+
+    fn allocate(&mut self, now_ms: u64) -> Result<(), CommitError> {
+        if !self.status.leads || !self.status.knows_the_map {
+            return Ok(());
+        }
+        let owners = TopicPartition::new(OWNERS_TOPIC, 0);
+        let Some(reader) = &self.reader else {
+            return Ok(());
+        };
+        let failed = |error: LogError| match error {
+            LogError::Fenced { .. } => CommitError::Fenced,
+            error => CommitError::NotCommitted {
+                reason: error.to_string(),
+            },
+        };
+        if self.owners.is_none() {
+            let mut writer = self
+                .log
+                .writer(ALLOCATOR_TRANSACTIONAL_ID)
+                .map_err(failed)?;
+            writer.take_over().map_err(failed)?;
+            self.plan_at = reader.watermarks(&owners).map_err(failed)?.1;
+            self.owners = Some(writer);
+        }
+        if reader.position(&owners).map_err(failed)? < self.plan_at {
+            return Ok(());
+        }
+        let plan = self.allocator.plan(&self.map, now_ms);
+        let Some(writer) = self.owners.as_mut().filter(|_| !plan.is_empty()) else {
+            return Ok(());
+        };
+        let records: Vec<NewRecord> = plan
+            .iter()
+            .filter_map(|(shard, assignment)| {
+                tracing::info!(
+                    %shard,
+                    version = assignment.version,
+                    owner = %assignment.owner.node,
+                    successor = assignment.successor.as_ref().map(|next| next.node.0.as_str()),
+                    "assigned"
+                );
+                record(OWNERS_TOPIC, &shard.to_string(), assignment)
+            })
+            .collect();
+        let receipt = writer.commit(records)?;
+        self.plan_at = receipt.offsets.iter().max().map_or(0, |last| last + 1);
+        if receipt.doubtful {
+            self.owners = None;
+        }
+        Ok(())
+    }
+
+    /// Beats when it is time, or when there is something to say.
+    fn beat(&mut self, now_ms: u64) -> Result<(), CommitError> {
+        let observe = |shard| observe(&self.host, shard);
+        let beat = Beat {
+            node: self.me.node.clone(),
+            address: self.me.address.clone(),
+            incarnation: self.incarnation,
+            state: self.state,
+            contexts: self.contexts.clone(),
+            ready: self.member.ready(observe),
+            lost: self.member.lost(),
+        };
+        let due = self.last_beat.as_ref().is_none_or(|(last, at_ms)| {
+            *last != beat || now_ms.saturating_sub(*at_ms) >= self.options.beat_ms
+        });
+        // Not before it hears itself: it would not know when its own name has been taken.
+        if !due || self.reader.is_none() {
+            return Ok(());
+        }
+        let failed = |error: LogError| CommitError::NotCommitted {
+            reason: error.to_string(),
+        };
+        let mut writer = match self.beats.take() {
+            Some(writer) => writer,
+            None => {
+                let id = format!("cartwright-node-{}", self.me.node);
+                let mut writer = self.log.writer(&id).map_err(failed)?;
+                writer.take_over().map_err(failed)?;
+                writer
+            }
+        };
+        let records = record(NODES_TOPIC, &self.me.node.0, &beat);
+        let receipt = writer.commit(records.into_iter().collect())?;
+        self.beats = (!receipt.doubtful).then_some(writer);
+        self.last_beat = Some((beat, now_ms));
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        let owned = self
+            .map
+            .iter()
+            .filter(|(_, assignment)| assignment.owner.node == self.me.node);
+        self.status.owned = owned.count();
+        let others = self
+            .allocator
+            .living()
+            .filter(|beat| beat.node != self.me.node && beat.state == NodeState::Up);
+        self.status.others = others.count();
+        self.host.report(&self.map, &self.status);
+    }
+}
+
+fn observe(host: &impl ShardHost, shard: ShardId) -> Option<Observed> {
+    host.ownership(shard).as_ref().map(Observed::from)
+}
+
+fn record(topic: &'static str, key: &str, value: &impl serde::Serialize) -> Option<NewRecord> {
+    Some(NewRecord {
+        topic: Arc::from(topic),
+        partition: 0,
+        key: key.as_bytes().to_vec(),
+        // Plain structs with string keys: they can always be written.
+        value: Some(serde_json::to_vec(value).ok()?),
+        headers: Vec::new(),
+    })
+}
+
+fn unreadable(record: &Record, error: &dyn std::error::Error) {
+    tracing::error!(
+        at = %record.topic_partition(),
+        offset = record.offset,
+        %error,
+        "a record about the nodes cannot be read and is passed over"
+    );
+}

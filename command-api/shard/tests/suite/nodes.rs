@@ -1,0 +1,504 @@
+//! Several nodes over one log: who owns what, through starts, leaves, deaths and freezes. One
+//! thread; every node is stepped by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cartwright_event_log::memory::MemoryLog;
+use cartwright_event_log::{EventLog, LogWriter};
+use cartwright_events::codec::Codec;
+use cartwright_events::{Context, Timestamp};
+use cartwright_shard::nodes::{
+    ALLOCATOR_GROUP, AgentStatus, NODES_TOPIC, NodeAddress, NodeAgent, NodeId, NodeOptions,
+    OWNERS_TOPIC, OwnerMap, ShardHost, ShardId,
+};
+use cartwright_shard::{
+    Begin, Inputs, ManualClock, Ownership, Shard, ShardOptions, Step, Submission,
+};
+use proptest::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::rig::TOPICS;
+use crate::toy::{Command, Toy};
+
+const PARTITIONS: u32 = 6;
+const STEP_MS: u64 = 50;
+
+/// The shards of one process.
+struct Host {
+    log: MemoryLog,
+    clock: Arc<ManualClock>,
+    shards: BTreeMap<ShardId, (Shard<Toy, MemoryLog>, Begin)>,
+}
+
+impl Host {
+    fn act(&mut self) {
+        for (shard, begin) in self.shards.values_mut() {
+            let ownership = shard.ownership().borrow().clone();
+            // What fails is tried again by the next act.
+            let _ = match (ownership, *begin) {
+                (Ownership::Recovering { .. } | Ownership::Standby, Begin::StandBy) => {
+                    shard.prepare().map(drop)
+                }
+                (Ownership::Recovering { .. } | Ownership::Standby, Begin::TakeOver) => {
+                    shard.take_over().map(drop)
+                }
+                _ => Ok(()),
+            };
+        }
+    }
+}
+
+impl ShardHost for Host {
+    fn start(&mut self, shard: ShardId, begin: Begin) {
+        let options = ShardOptions {
+            recovery_stall_ms: 0,
+            ..ShardOptions::default()
+        };
+        let clock = Arc::clone(&self.clock) as _;
+        let (log, codec) = (self.log.clone(), Codec::fixed());
+        let started = Shard::new(Toy, shard.partition, log, codec, options, clock);
+        self.shards.insert(shard, (started, begin));
+    }
+
+    fn serve(&mut self, shard: ShardId) {
+        if let Some((_, begin)) = self.shards.get_mut(&shard) {
+            *begin = Begin::TakeOver;
+        }
+    }
+
+    fn stop(&mut self, shard: ShardId) {
+        self.shards.remove(&shard);
+    }
+
+    fn ownership(&self, shard: ShardId) -> Option<Ownership> {
+        let (shard, _) = self.shards.get(&shard)?;
+        Some(shard.ownership().borrow().clone())
+    }
+
+    fn report(&mut self, _: &OwnerMap, _: &AgentStatus) {}
+}
+
+type Agent = NodeAgent<MemoryLog, Host>;
+
+struct Cluster {
+    log: MemoryLog,
+    clock: Arc<ManualClock>,
+    now_ms: u64,
+    agents: BTreeMap<usize, Agent>,
+    frozen: BTreeSet<usize>,
+    starts: u64,
+}
+
+impl Cluster {
+    fn of(nodes: impl IntoIterator<Item = usize>) -> Self {
+        let log = MemoryLog::new();
+        for topic in TOPICS.iter().chain(&["checkout.inbox.v1"]) {
+            log.create_topic(topic, PARTITIONS);
+        }
+        log.create_topic(NODES_TOPIC, 1);
+        log.create_topic(OWNERS_TOPIC, 1);
+        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(log.now_us())));
+        let mut cluster = Self {
+            log,
+            clock,
+            now_ms: 0,
+            agents: BTreeMap::new(),
+            frozen: BTreeSet::new(),
+            starts: 0,
+        };
+        for node in nodes {
+            cluster.start(node);
+        }
+        cluster
+    }
+
+    fn start(&mut self, node: usize) {
+        self.starts += 1;
+        let host = Host {
+            log: self.log.clone(),
+            clock: Arc::clone(&self.clock),
+            shards: BTreeMap::new(),
+        };
+        let me = NodeAddress {
+            node: id(node),
+            address: format!("http://node-{node}"),
+        };
+        let shards = (0..PARTITIONS).map(shard).collect();
+        let agent = NodeAgent::new(
+            self.log.clone(),
+            host,
+            me,
+            self.starts,
+            vec![Context::Inventory],
+            shards,
+            NodeOptions::default(),
+        );
+        self.agents.insert(node, agent);
+    }
+
+    fn kill(&mut self, node: usize) {
+        self.agents.remove(&node);
+        self.frozen.remove(&node);
+    }
+
+    /// SIGSTOP; the group takes it for dead before long.
+    fn freeze(&mut self, node: usize) {
+        self.frozen.insert(node);
+    }
+
+    fn step(&mut self) {
+        self.now_ms += STEP_MS;
+        self.clock.advance_millis(STEP_MS.cast_signed());
+        for (node, agent) in &mut self.agents {
+            if !self.frozen.contains(node) {
+                agent.step(self.now_ms);
+                agent.host_mut().act();
+            }
+        }
+    }
+
+    /// Steps until every shard serves at a living owner and nothing is under way; returns how long
+    /// it took, in milliseconds.
+    fn settle(&mut self) -> u64 {
+        let begun = self.now_ms;
+        let mut quiet = 0;
+        let mut before = OwnerMap::default();
+        while quiet < 40 {
+            assert!(self.now_ms - begun < 60_000, "not settled: {before:?}");
+            self.step();
+            let map = self.map();
+            quiet = if self.is_settled() && map == before {
+                quiet + 1
+            } else {
+                0
+            };
+            before = map;
+            if quiet == 0 && (self.now_ms - begun) % 6_000 == 0 && !self.frozen.is_empty() {
+                // The session of a frozen member times out.
+                self.log.expire_oldest_member(ALLOCATOR_GROUP);
+            }
+        }
+        self.now_ms - begun - 40 * STEP_MS
+    }
+
+    fn map(&self) -> OwnerMap {
+        let living = self
+            .agents
+            .iter()
+            .find(|(node, _)| !self.frozen.contains(node));
+        living
+            .map(|(_, agent)| agent.map().clone())
+            .unwrap_or_default()
+    }
+
+    fn is_settled(&self) -> bool {
+        (0..PARTITIONS).map(shard).all(|shard| {
+            let map = self.map();
+            let Some(assignment) = map.get(shard) else {
+                return false;
+            };
+            assignment.successor.is_none()
+                && self.agents.iter().any(|(node, agent)| {
+                    id(*node) == assignment.owner.node
+                        && !self.frozen.contains(node)
+                        && matches!(
+                            agent.host().ownership(shard),
+                            Some(Ownership::Serving { .. })
+                        )
+                })
+        })
+    }
+
+    /// Shards by node, of the living ones.
+    fn loads(&self) -> BTreeMap<usize, usize> {
+        let map = self.map();
+        self.agents
+            .keys()
+            .filter(|node| !self.frozen.contains(node))
+            .map(|node| {
+                let owned = map.iter().filter(|(_, now)| now.owner.node == id(*node));
+                (*node, owned.count())
+            })
+            .collect()
+    }
+
+    fn assert_even(&self) {
+        let loads = self.loads();
+        let (least, most) = (loads.values().min().unwrap(), loads.values().max().unwrap());
+        assert!(most - least <= 1, "{loads:?}");
+    }
+
+    fn owners(&self) -> Vec<NodeId> {
+        self.map()
+            .iter()
+            .map(|(_, now)| now.owner.node.clone())
+            .collect()
+    }
+}
+
+fn id(node: usize) -> NodeId {
+    NodeId(format!("node-{node}"))
+}
+
+fn shard(partition: u32) -> ShardId {
+    ShardId {
+        context: Context::Inventory,
+        partition,
+    }
+}
+
+#[test]
+fn one_node_owns_all() {
+    let mut cluster = Cluster::of([1]);
+    cluster.settle();
+    assert_eq!(cluster.loads(), BTreeMap::from([(1, 6)]));
+}
+
+#[test]
+fn a_node_that_joins_gets_its_part_and_nothing_else_moves() {
+    let mut cluster = Cluster::of([1, 2]);
+    cluster.settle();
+    let before = cluster.owners();
+    cluster.start(3);
+    cluster.settle();
+    cluster.assert_even();
+    let after = cluster.owners();
+    let moved = before
+        .iter()
+        .zip(&after)
+        .filter(|(before, after)| before != after);
+    assert_eq!(moved.count(), 2, "{before:?} {after:?}");
+}
+
+#[test]
+fn a_shard_is_served_until_its_successor_is_ready() {
+    let mut cluster = Cluster::of([1]);
+    cluster.settle();
+    cluster.start(2);
+    let mut handed_over = 0;
+    for _ in 0..200 {
+        let before = cluster.owners();
+        cluster.step();
+        for (partition, (before, after)) in before.iter().zip(&cluster.owners()).enumerate() {
+            if before != after {
+                handed_over += 1;
+                let ready = cluster.agents[&2].host().ownership(shard(partition as u32));
+                let ready = ready.expect("its successor runs it");
+                let is_ready = matches!(ready, Ownership::Standby | Ownership::Serving { .. });
+                assert!(is_ready, "{ready}");
+            }
+        }
+    }
+    assert_eq!(handed_over, 3);
+}
+
+#[test]
+fn a_node_that_leaves_is_released_when_others_have_all_of_it() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.settle();
+    let leader = cluster
+        .agents
+        .iter()
+        .find(|(_, agent)| agent.status().leads);
+    let leaver = *leader.expect("a leader").0;
+    cluster.agents.get_mut(&leaver).unwrap().leave();
+    while !cluster.agents[&leaver].is_released() {
+        cluster.step();
+        assert!(cluster.now_ms < 60_000, "not released");
+    }
+    cluster.agents.get_mut(&leaver).unwrap().finish();
+    cluster.kill(leaver);
+    cluster.settle();
+    assert_eq!(cluster.loads().values().sum::<usize>(), 6);
+    cluster.assert_even();
+}
+
+#[test]
+fn the_last_node_to_leave_waits_for_nobody() {
+    let mut cluster = Cluster::of([1]);
+    cluster.settle();
+    let agent = cluster.agents.get_mut(&1).unwrap();
+    agent.leave();
+    assert!(agent.is_released());
+}
+
+#[test]
+fn the_shards_of_a_dead_node_are_served_again_within_the_detection_time() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.settle();
+    let follower = cluster
+        .agents
+        .iter()
+        .find(|(_, agent)| !agent.status().leads);
+    let dead = *follower.expect("a follower").0;
+    cluster.kill(dead);
+    let took_ms = cluster.settle();
+    let limit_ms = NodeOptions::default().dead_after_ms + 10 * STEP_MS;
+    assert!(took_ms <= limit_ms, "{took_ms} ms");
+    cluster.assert_even();
+}
+
+#[test]
+fn a_frozen_owner_writes_nothing_when_it_wakes_and_finds_its_way_back() {
+    let mut cluster = Cluster::of([1, 2]);
+    cluster.settle();
+    let map = cluster.map();
+    let (lost, _) = map
+        .iter()
+        .find(|(_, now)| now.owner.node == id(1))
+        .expect("node 1 owns something");
+    cluster.freeze(1);
+    cluster.settle();
+    assert_eq!(cluster.loads(), BTreeMap::from([(2, 6)]));
+
+    // It wakes in the middle of what it was doing: deciding a command.
+    let (reply, replied) = oneshot::channel();
+    let submission = Submission {
+        command: Command::Add {
+            sku: "a".to_owned(),
+        },
+        command_id: "late".to_owned(),
+        correlation_id: "late".to_owned(),
+        traceparent: None,
+        idempotency: None,
+        expected_version: None,
+        deadline: Timestamp::from_micros(i64::MAX),
+        reply,
+    };
+    let host = cluster.agents.get_mut(&1).unwrap().host_mut();
+    let (shard, _) = host.shards.get_mut(&lost).expect("it runs it still");
+    let step = shard.step(Inputs {
+        commands: vec![submission],
+        ..Inputs::default()
+    });
+    assert_eq!(step, Step::Ended);
+    let answer = replied.blocking_recv().expect("an answer");
+    assert!(
+        matches!(answer, cartwright_shard::Reply::Unknown { .. }),
+        "{answer:?}"
+    );
+    cluster.frozen.clear();
+    cluster.settle();
+    cluster.assert_even();
+}
+
+#[test]
+fn an_owner_that_was_fenced_by_a_stranger_is_assigned_anew() {
+    let mut cluster = Cluster::of([1]);
+    cluster.settle();
+    let before = cluster.map().get(shard(0)).unwrap().version;
+    let mut stranger = cluster.log.writer("cartwright-inventory-0").unwrap();
+    stranger.take_over().unwrap();
+    // The owner learns of it when it writes next.
+    let host = cluster.agents.get_mut(&1).unwrap().host_mut();
+    let (owner, _) = host.shards.get_mut(&shard(0)).unwrap();
+    let keep_alive = ShardOptions::default().keep_alive_ms;
+    cluster.clock.advance_millis(keep_alive);
+    assert_eq!(owner.step(Inputs::default()), Step::Ended);
+    cluster.clock.advance_millis(-keep_alive);
+    cluster.settle();
+    assert!(cluster.map().get(shard(0)).unwrap().version > before);
+}
+
+#[test]
+fn a_later_start_under_the_same_name_ends_the_earlier_one() {
+    let mut cluster = Cluster::of([1]);
+    cluster.settle();
+    let earlier = cluster.agents.remove(&1).unwrap();
+    cluster.agents.insert(9, earlier);
+    cluster.start(1);
+    for _ in 0..200 {
+        cluster.step();
+    }
+    assert!(cluster.agents[&9].status().superseded);
+    assert!(!cluster.agents[&1].status().superseded);
+    cluster.kill(9);
+    cluster.settle();
+    assert_eq!(cluster.loads(), BTreeMap::from([(1, 6)]));
+}
+
+#[test]
+fn an_outage_of_the_log_kills_nobody() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.settle();
+    let before = cluster.map();
+    // Nobody hears anybody for a minute, then all go on in some order.
+    cluster.now_ms += 60_000;
+    for _ in 0..100 {
+        cluster.step();
+    }
+    assert_eq!(cluster.map(), before);
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Start(usize),
+    Kill(usize),
+    Freeze(usize),
+    Thaw,
+    Leave(usize),
+    Pass(u64),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        (0_usize..4).prop_map(Event::Start),
+        (0_usize..4).prop_map(Event::Kill),
+        (0_usize..4).prop_map(Event::Freeze),
+        Just(Event::Thaw),
+        (0_usize..4).prop_map(Event::Leave),
+        (1_u64..120).prop_map(Event::Pass),
+    ];
+    prop::collection::vec(event, 1..25)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever happened: once it is quiet, every shard is served by the node that the map names,
+    /// evenly, and no version was ever given to two owners.
+    #[test]
+    fn after_any_trouble_every_shard_is_served_evenly(events in events()) {
+        let mut cluster = Cluster::of([0, 1]);
+        let mut leavers = BTreeSet::new();
+        for event in events {
+            match event {
+                Event::Start(node) => {
+                    if !cluster.agents.contains_key(&node) {
+                        leavers.remove(&node);
+                        cluster.start(node);
+                    }
+                }
+                Event::Kill(node) => cluster.kill(node),
+                Event::Freeze(node) => cluster.freeze(node),
+                Event::Thaw => cluster.frozen.clear(),
+                Event::Leave(node) => {
+                    if let Some(agent) = cluster.agents.get_mut(&node) {
+                        leavers.insert(node);
+                        agent.leave();
+                    }
+                }
+                Event::Pass(steps) => (0..steps).for_each(|_| cluster.step()),
+            }
+        }
+        cluster.frozen.clear();
+        for node in leavers {
+            cluster.kill(node);
+        }
+        if cluster.agents.is_empty() {
+            cluster.start(3);
+        }
+        cluster.settle();
+        cluster.assert_even();
+        let mut versions = BTreeMap::new();
+        let at = cartwright_event_log::TopicPartition::new(OWNERS_TOPIC, 0);
+        for record in cluster.log.committed(&at).unwrap() {
+            let value: serde_json::Value =
+                serde_json::from_slice(&record.value.unwrap_or_default()).unwrap();
+            let version = value["version"].as_u64().unwrap();
+            let last = versions.insert(record.key, version);
+            prop_assert_eq!(version, last.unwrap_or(0) + 1);
+        }
+    }
+}
