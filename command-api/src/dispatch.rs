@@ -205,7 +205,7 @@ impl App {
                 shard: name,
             }),
             Ok(Ok(Reply::Overloaded { retry_after_ms })) => Err(Error::MailboxFull {
-                shard: shard.name.clone(),
+                shard: name,
                 retry_after: Duration::from_millis(retry_after_ms),
             }),
             Ok(Ok(Reply::Failed { reason })) => Err(Error::Failed {

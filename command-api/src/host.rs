@@ -98,9 +98,11 @@ impl<B: BoundedContext, L: EventLog> AnyContextHost for ContextHost<B, L> {
         for shard in &all {
             shard.ask_to_stop();
         }
-        all.into_iter().fold(true, |ended, shard| {
-            shard.stop(until.saturating_duration_since(Instant::now())) && ended
-        })
+        let mut ended = true;
+        for shard in all {
+            ended &= shard.stop(until.saturating_duration_since(Instant::now()));
+        }
+        ended
     }
 }
 
@@ -181,9 +183,10 @@ impl Host {
                 .values_mut()
                 .map(|context| scope.spawn(move || context.stop_all(limit)))
                 .collect();
-            stopping.into_iter().fold(true, |ended, thread| {
-                thread.join().unwrap_or(false) && ended
-            })
+            let ended = stopping
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or(false));
+            !ended.collect::<Vec<_>>().contains(&false)
         })
     }
 }

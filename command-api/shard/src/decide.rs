@@ -210,8 +210,14 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// Answers the commands that waited too long.
     pub(crate) fn give_up_held(&mut self) {
         let now = self.clock.now();
-        while let Some(oldest) = self.held.pop_front_if(|oldest| oldest.deadline < now) {
-            send(oldest.reply, Reply::DeadlinePassed);
+        while self
+            .held
+            .front()
+            .is_some_and(|oldest| oldest.deadline < now)
+        {
+            if let Some(oldest) = self.held.pop_front() {
+                send(oldest.reply, Reply::DeadlinePassed);
+            }
         }
     }
 

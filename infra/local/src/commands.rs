@@ -23,12 +23,16 @@ const PAYMENT_DEADLINE_SETTING: &str = "CARTWRIGHT__CHECKOUT__PAYMENT_DEADLINE_M
 fn stack(with_services: bool, progress: Progress) -> anyhow::Result<Stack> {
     let mut config = StackConfig::from_env()?;
     config.with_services = with_services;
+    config.nodes = 0;
     Ok(Stack::with_progress(config, progress)?)
 }
 
 /// `up`
-pub async fn up(infra_only: bool) -> anyhow::Result<ExitCode> {
-    let stack = stack(!infra_only, Progress::for_stderr())?;
+pub async fn up(infra_only: bool, nodes: Option<u8>) -> anyhow::Result<ExitCode> {
+    let mut config = StackConfig::from_env()?;
+    config.with_services = !infra_only;
+    config.nodes = nodes.unwrap_or(0);
+    let stack = Stack::with_progress(config, Progress::for_stderr())?;
     let report = stack.up().await?;
     print!("{}", where_everything_listens(&stack, &report));
     Ok(ExitCode::SUCCESS)
@@ -62,9 +66,12 @@ fn where_everything_listens(stack: &Stack, report: &UpReport) -> String {
     ];
     if stack.config().with_services {
         lines.push(("projector", Part::Projector.address(stack.ports())));
+        let nodes = Part::command_nodes(stack.config().nodes);
+        let nodes = nodes.into_iter().skip(1);
+        lines.extend(nodes.map(|node| (node.name(), node.address(stack.ports()))));
     }
     for (name, address) in lines {
-        text += &format!("  {name:<12} {address}\n");
+        text += &format!("  {name:<13} {address}\n");
     }
     if stack.config().with_services {
         text += &format!(
@@ -108,7 +115,7 @@ fn status_line(part: &PartStatus) -> String {
     let pid = part.pid.filter(|_| part.state != PartState::Killed);
     let pid = pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
     format!(
-        "{:<12} {:<14} {:<24} {pid}",
+        "{:<13} {:<14} {:<24} {pid}",
         part.name,
         part.state.name(),
         part.address
@@ -157,7 +164,7 @@ pub fn logs(service: Option<&str>, follow: bool, lines: u32) -> anyhow::Result<E
     let stack = stack(true, Progress::Silent)?;
     let parts = match service {
         Some(name) => vec![name.parse::<Part>()?],
-        None => Part::ALL.to_vec(),
+        None => stack.parts(),
     };
     let files: Vec<_> = parts
         .iter()
@@ -206,6 +213,7 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
 /// `demo`
 pub async fn demo(args: &[String]) -> anyhow::Result<ExitCode> {
     let mut config = StackConfig::from_env()?;
+    config.nodes = 0;
     let shop = {
         let stack = Stack::new(config.clone())?;
         let mut shop = shop_command(&stack, "demo", args);

@@ -24,6 +24,9 @@ pub struct StackConfig {
     pub root: PathBuf,
     /// Whether the three services belong to the stack, or only what they stand on.
     pub with_services: bool,
+    /// Nodes of command-api, 1 to [`crate::part::MAX_NODES`]; 0: as many as it was last started with.
+    /// One is alone and owns all.
+    pub nodes: u8,
     /// `json` or `human` logs of the services.
     pub json_logs: bool,
     /// Additional environment of single services, for instance `CARTWRIGHT__HTTP__…` overrides.
@@ -61,6 +64,7 @@ impl StackConfig {
             bin_dir: bin_dir()?,
             root,
             with_services: true,
+            nodes: 1,
             json_logs: false,
             service_env: BTreeMap::new(),
         })

@@ -75,7 +75,9 @@ pub async fn prepare(
         Part::Cassandra => cassandra(config, ports, library),
         Part::Postgres => postgres::prepare(config, library).await,
         Part::Registry => registry(config, ports, library),
-        Part::CommandApi | Part::Projector | Part::QueryApi => service(config, part),
+        Part::CommandApi | Part::CommandNode(_) | Part::Projector | Part::QueryApi => {
+            service(config, ports, part)
+        }
     }
 }
 
@@ -230,7 +232,7 @@ pub const REGISTRY_DATABASE: &str = "registry";
 
 /// The program of one of the project's own parts.
 pub fn service_program(config: &StackConfig, part: Part) -> PathBuf {
-    config.program(&format!("cartwright-{part}"))
+    config.program(&format!("cartwright-{}", part.kind()))
 }
 
 /// Variables with this prefix override a service's configuration file.
@@ -238,18 +240,44 @@ const SETTING_PREFIX: &str = "CARTWRIGHT__";
 
 /// Why a running service has to be started again to be what this stack would start: a rebuild, or other settings in
 /// its environment. `None` when it is just that.
-pub fn outdated(config: &StackConfig, part: Part, running: &Identity) -> Option<&'static str> {
+pub fn outdated(
+    config: &StackConfig,
+    ports: Ports,
+    part: Part,
+    running: &Identity,
+) -> Option<&'static str> {
     if running.runs_replaced_program() {
         return Some("rebuilt since it started: starting it again");
     }
     let inherited = std::env::vars().filter(|(name, _)| name.starts_with(SETTING_PREFIX));
     let mut wanted: BTreeMap<String, String> = inherited.collect();
-    wanted.extend(config.service_env.get(&part).into_iter().flatten().cloned());
+    wanted.extend(service_env(config, ports, part));
     (wanted != running.settings(SETTING_PREFIX))
         .then_some("runs with other settings: starting it again")
 }
 
-fn service(config: &StackConfig, part: Part) -> Result<Launch> {
+/// What a service is told by its environment: what was asked for, and which of several nodes it is.
+fn service_env(config: &StackConfig, ports: Ports, part: Part) -> Vec<(String, String)> {
+    let asked = config.service_env.get(&part.kind());
+    let mut env = asked.cloned().unwrap_or_default();
+    if config.nodes > 1
+        && let Some(number) = part.node_number()
+    {
+        env.extend([
+            (
+                format!("{SETTING_PREFIX}NODES__ID"),
+                format!("node-{number}"),
+            ),
+            (
+                format!("{SETTING_PREFIX}NODES__ADDRESS"),
+                part.address(ports),
+            ),
+        ]);
+    }
+    env
+}
+
+fn service(config: &StackConfig, ports: Ports, part: Part) -> Result<Launch> {
     let program = service_program(config, part);
     if !program.exists() {
         return Err(StackError::Missing {
@@ -263,10 +291,9 @@ fn service(config: &StackConfig, part: Part) -> Result<Launch> {
         "--config".to_owned(),
         file.display().to_string(),
     ];
-    let env = config.service_env.get(&part).cloned().unwrap_or_default();
     Ok(Launch {
         command,
-        env,
+        env: service_env(config, ports, part),
         cwd: config.state_dir.clone(),
     })
 }

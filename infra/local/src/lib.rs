@@ -25,7 +25,7 @@ mod topics;
 
 pub use config::StackConfig;
 pub use error::{Result, StackError};
-pub use part::{Part, all_names};
+pub use part::{MAX_NODES, Part, all_names};
 pub use ports::{DEFAULT_BASE_PORT, MAX_BASE_PORT, Ports};
 pub use progress::Progress;
 pub use render::READ_MODEL_NAME;

@@ -24,6 +24,10 @@ enum Command {
         /// Only Kafka, Cassandra, PostgreSQL and the registry, without the services.
         #[arg(long)]
         infra_only: bool,
+        /// How many nodes of command-api; without it, as many as the last time (one the first time).
+        #[arg(long, value_name = "N", conflicts_with = "infra_only",
+              value_parser = clap::value_parser!(u8).range(1..=i64::from(cartwright_local::MAX_NODES)))]
+        nodes: Option<u8>,
     },
     /// Stop everything.
     Down,
@@ -82,7 +86,7 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up { infra_only } => commands::up(infra_only).await,
+        Command::Up { infra_only, nodes } => commands::up(infra_only, nodes).await,
         Command::Down => commands::down().await,
         Command::Status { json } => commands::status(json).await,
         Command::Logs {

@@ -26,6 +26,32 @@ pub enum Part {
     Projector,
     /// The service that answers reads.
     QueryApi,
+    /// A further node of the service that takes commands.
+    CommandNode(CommandNode),
+}
+
+/// Number of a further node of command-api: 2 to [`MAX_NODES`]. The first is [`Part::CommandApi`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandNode(u8);
+
+/// Most nodes of command-api that a stack has ports for.
+pub const MAX_NODES: u8 = 9;
+
+const NODE_NAMES: [&str; MAX_NODES as usize - 1] = [
+    "command-api-2",
+    "command-api-3",
+    "command-api-4",
+    "command-api-5",
+    "command-api-6",
+    "command-api-7",
+    "command-api-8",
+    "command-api-9",
+];
+
+impl CommandNode {
+    fn name(self) -> &'static str {
+        NODE_NAMES[usize::from(self.0) - 2]
+    }
 }
 
 impl Part {
@@ -47,6 +73,30 @@ impl Part {
     /// The project's own processes.
     pub const SERVICES: [Part; 3] = [Part::CommandApi, Part::Projector, Part::QueryApi];
 
+    /// All nodes of command-api, for so many of them.
+    pub fn command_nodes(count: u8) -> Vec<Part> {
+        let further =
+            (2..=count.min(MAX_NODES)).map(|number| Part::CommandNode(CommandNode(number)));
+        std::iter::once(Part::CommandApi).chain(further).collect()
+    }
+
+    /// Number of a node of command-api, from 1.
+    pub fn node_number(self) -> Option<u8> {
+        match self {
+            Part::CommandApi => Some(1),
+            Part::CommandNode(node) => Some(node.0),
+            _ => None,
+        }
+    }
+
+    /// The part whose program and settings it shares: itself, but for further nodes.
+    pub fn kind(self) -> Part {
+        match self {
+            Part::CommandNode(_) => Part::CommandApi,
+            part => part,
+        }
+    }
+
     /// Its name in commands, logs and status.
     pub fn name(self) -> &'static str {
         match self {
@@ -57,12 +107,13 @@ impl Part {
             Part::CommandApi => "command-api",
             Part::Projector => "projector",
             Part::QueryApi => "query-api",
+            Part::CommandNode(node) => node.name(),
         }
     }
 
     /// Whether it is one of the project's own processes.
     pub fn is_service(self) -> bool {
-        Self::SERVICES.contains(&self)
+        Self::SERVICES.contains(&self.kind())
     }
 
     /// Every port it listens on; the first is the one others talk to.
@@ -75,6 +126,7 @@ impl Part {
             Part::CommandApi => vec![ports.command_api()],
             Part::Projector => vec![ports.projector()],
             Part::QueryApi => vec![ports.query_api()],
+            Part::CommandNode(node) => vec![ports.command_node(node.0)],
         }
     }
 
@@ -94,7 +146,7 @@ impl Part {
             Part::Cassandra => 950,
             Part::Postgres => 400,
             Part::Registry => 322,
-            Part::CommandApi | Part::Projector | Part::QueryApi => 200,
+            Part::CommandApi | Part::CommandNode(_) | Part::Projector | Part::QueryApi => 200,
         }
     }
 
@@ -150,6 +202,7 @@ impl FromStr for Part {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Part::ALL
             .into_iter()
+            .chain(Part::command_nodes(MAX_NODES))
             .find(|part| part.name() == name)
             .ok_or_else(|| StackError::UnknownPart(name.to_owned()))
     }
@@ -165,20 +218,21 @@ mod tests {
     fn no_two_parts_share_a_port_and_all_stay_inside_the_layout() {
         let ports = Ports::new(7000).unwrap();
         let all: Vec<u16> = Part::ALL
-            .iter()
+            .into_iter()
+            .chain(Part::command_nodes(MAX_NODES).into_iter().skip(1))
             .flat_map(|part| part.ports(ports))
             .collect();
         let distinct: BTreeSet<_> = all.iter().collect();
         assert_eq!(all.len(), distinct.len());
         assert!(
-            all.iter().all(|port| (7001..7050).contains(port)),
+            all.iter().all(|port| (7001..7060).contains(port)),
             "{all:?}"
         );
     }
 
     #[test]
     fn every_name_leads_back_to_its_part() {
-        for part in Part::ALL {
+        for part in Part::ALL.into_iter().chain(Part::command_nodes(MAX_NODES)) {
             assert_eq!(part.name().parse::<Part>().unwrap(), part);
         }
         let error = "kafak".parse::<Part>().unwrap_err().to_string();

@@ -5,10 +5,10 @@ use crate::error::{Result, StackError};
 /// The base port when nothing else is said.
 pub const DEFAULT_BASE_PORT: u16 = 7000;
 
-/// The highest base port: the layout takes the 50 ports from it upwards.
-pub const MAX_BASE_PORT: u16 = u16::MAX - 50;
+/// The highest base port: the layout takes the 60 ports from it upwards.
+pub const MAX_BASE_PORT: u16 = u16::MAX - 60;
 
-/// The ports of one stack, all on 127.0.0.1. Stacks whose base ports differ by 50 or more never meet.
+/// The ports of one stack, all on 127.0.0.1. Stacks whose base ports differ by 60 or more never meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
     base: u16,
@@ -49,6 +49,11 @@ impl Ports {
     /// HTTP of command-api.
     pub fn command_api(self) -> u16 {
         self.base + 1
+    }
+
+    /// HTTP of a further node of command-api; the second one's is 51 above the base.
+    pub fn command_node(self, number: u8) -> u16 {
+        self.base + 49 + u16::from(number)
     }
 
     /// HTTP of query-api.

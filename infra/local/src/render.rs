@@ -42,7 +42,8 @@ fn files(config: &StackConfig, ports: Ports) -> Vec<(String, String)> {
         ),
         ("postgresql.conf".to_owned(), postgres(ports)),
     ];
-    for service in Part::SERVICES {
+    let nodes = Part::command_nodes(config.nodes).into_iter().skip(1);
+    for service in Part::SERVICES.into_iter().chain(nodes) {
         files.push((
             format!("{service}.toml"),
             service_toml(config, ports, service),
@@ -104,7 +105,7 @@ fn service_toml(config: &StackConfig, ports: Ports, part: Part) -> String {
          \n[checkout]\ncart_idle_ms = {PATIENT_MS}\npayment_deadline_ms = {PATIENT_MS}\n"
     );
     let body = match part {
-        Part::CommandApi => format!("{kafka}{registry}{command}"),
+        Part::CommandApi | Part::CommandNode(_) => format!("{kafka}{registry}{command}"),
         Part::Projector => format!("{kafka}{registry}{stores}"),
         _ => stores,
     };

@@ -11,7 +11,7 @@ use crate::config::StackConfig;
 use crate::download::{self, Library};
 use crate::error::{Result, StackError, at};
 use crate::launch::{self, REGISTRY_DATABASE};
-use crate::part::Part;
+use crate::part::{MAX_NODES, Part};
 use crate::ports::Ports;
 use crate::preflight;
 use crate::process::{self, Identity};
@@ -28,6 +28,17 @@ pub struct UpReport {
     pub found_running: Vec<Part>,
     /// Parts that had been killed, with the process that was gone; they were started again.
     pub found_killed: Vec<(Part, u32)>,
+}
+
+fn nodes_file(config: &StackConfig) -> PathBuf {
+    config.state_dir.join("run").join("nodes")
+}
+
+/// How many nodes the stack was last started with.
+fn noted_nodes(config: &StackConfig) -> u8 {
+    let noted = fs::read_to_string(nodes_file(config)).ok();
+    let noted = noted.and_then(|text| text.trim().parse().ok());
+    noted.unwrap_or(1).clamp(1, MAX_NODES)
 }
 
 fn killed_line(part: Part, pid: u32) -> String {
@@ -58,11 +69,25 @@ impl Stack {
     pub fn with_progress(mut config: StackConfig, progress: Progress) -> Result<Self> {
         let ports = Ports::new(config.base_port)?;
         config.make_folders()?;
+        if config.nodes == 0 {
+            config.nodes = noted_nodes(&config);
+        }
         Ok(Self {
             config,
             ports,
             progress,
         })
+    }
+
+    /// Every part of this stack, in the order in which they are shown.
+    pub fn parts(&self) -> Vec<Part> {
+        let further = Part::command_nodes(self.config.nodes).into_iter().skip(1);
+        Part::ALL.into_iter().chain(further).collect()
+    }
+
+    fn services(&self) -> Vec<Part> {
+        let all = self.parts().into_iter();
+        all.filter(|part| part.is_service()).collect()
     }
 
     /// What this stack is.
@@ -115,13 +140,18 @@ impl Stack {
     /// The first thing that stands in the way, by name; what was started before stays up.
     pub async fn up(&self) -> Result<UpReport> {
         let _lock = self.lock().await?;
-        let parts: &[Part] = if self.config.with_services {
-            &Part::ALL
+        let parts = if self.config.with_services {
+            self.parts()
         } else {
-            &Part::INFRASTRUCTURE
+            Part::INFRASTRUCTURE.to_vec()
         };
         self.keep_base_port()?;
-        let report = self.survey(parts).await;
+        if self.config.with_services {
+            self.stop_nodes_beyond().await?;
+            let path = nodes_file(&self.config);
+            at(&path, fs::write(&path, self.config.nodes.to_string()))?;
+        }
+        let report = self.survey(&parts).await;
         preflight::check(&self.config, self.ports, &report.started)?;
         render::write_all(&self.config, self.ports)?;
         let library = download::fetch(&self.config.cache_dir, &self.progress).await?;
@@ -145,7 +175,8 @@ impl Stack {
         stores.await?;
         topics::apply(self, &self.progress).await?;
         if self.config.with_services {
-            let services = Part::SERVICES.map(|part| self.ensure(&library, part, starts(part)));
+            let services = self.services().into_iter();
+            let services = services.map(|part| self.ensure(&library, part, starts(part)));
             join_all(services)
                 .await
                 .into_iter()
@@ -183,6 +214,16 @@ impl Stack {
         }
     }
 
+    /// Stops nodes of command-api that a larger stack had.
+    async fn stop_nodes_beyond(&self) -> Result<()> {
+        let wanted = self.parts();
+        let beyond: Vec<Part> = Part::command_nodes(MAX_NODES)
+            .into_iter()
+            .filter(|part| !wanted.contains(part) && self.config.pid_file(*part).exists())
+            .collect();
+        self.stop_parts(&beyond).await
+    }
+
     fn base_port_file(&self) -> PathBuf {
         self.config.state_dir.join("run").join("base-port")
     }
@@ -196,7 +237,7 @@ impl Stack {
                 Some(identity) if identity.is_alive() => {
                     let outdated = part
                         .is_service()
-                        .then(|| launch::outdated(&self.config, part, &identity))
+                        .then(|| launch::outdated(&self.config, self.ports, part, &identity))
                         .flatten();
                     if let Some(reason) = outdated {
                         self.progress.step(part.name(), reason);
@@ -339,7 +380,8 @@ impl Stack {
     pub async fn down(&self) -> Result<()> {
         let _lock = self.lock().await?;
         let ours = process::processes_of(&self.config.state_dir);
-        self.stop_parts(&Part::SERVICES).await?;
+        self.stop_nodes_beyond().await?;
+        self.stop_parts(&self.services()).await?;
         self.stop_parts(&[Part::Registry]).await?;
         self.stop_parts(&[Part::Kafka, Part::Cassandra, Part::Postgres])
             .await?;

@@ -67,7 +67,7 @@ impl Stack {
 
     /// How every part stands, asked now.
     pub async fn status(&self) -> Vec<PartStatus> {
-        join_all(Part::ALL.map(|part| self.status_of(part))).await
+        join_all(self.parts().into_iter().map(|part| self.status_of(part))).await
     }
 
     /// How one part stands, asked now.

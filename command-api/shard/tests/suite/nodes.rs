@@ -174,7 +174,8 @@ impl Cluster {
                 0
             };
             before = map;
-            if quiet == 0 && (self.now_ms - begun) % 6_000 == 0 && !self.frozen.is_empty() {
+            if quiet == 0 && (self.now_ms - begun).is_multiple_of(6_000) && !self.frozen.is_empty()
+            {
                 // The session of a frozen member times out.
                 self.log.expire_oldest_member(ALLOCATOR_GROUP);
             }
