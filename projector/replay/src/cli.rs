@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::list;
+use crate::commands::{audit, dry_run, explain, list, parked};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -13,7 +13,7 @@ use crate::output::Output;
 /// Versions of projections: see, build, verify, switch.
 ///
 /// Exit codes: 0 done; 1 something failed; 2 the command line is wrong; 3 refused, or a check has
-/// found something; 4 not finished.
+/// found something; 4 not finished; 5 a check has found something lesser.
 #[derive(Debug, Parser)]
 #[command(name = "cartwright-replay", version)]
 pub struct Arguments {
@@ -32,6 +32,14 @@ pub struct Arguments {
 enum Command {
     /// The projections, their versions and how far these are.
     List(list::Arguments),
+    /// Records that were put aside: see them, retry them, give them up.
+    Parked(parked::Arguments),
+    /// Fold the whole log and write nothing: what no longer decodes, upcasts or folds.
+    DryRun(dry_run::Arguments),
+    /// Why something is what it is.
+    Explain(explain::Arguments),
+    /// The log against the shop's invariants and against the read models.
+    Audit(audit::Arguments),
 }
 
 /// Runs one command; errors are one line on standard error.
@@ -52,5 +60,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
 fn dispatch(context: &Context, command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::List(arguments) => list::run(context, arguments),
+        Command::Parked(arguments) => parked::run(context, arguments),
+        Command::DryRun(arguments) => dry_run::run(context, arguments),
+        Command::Explain(arguments) => explain::run(context, arguments),
+        Command::Audit(arguments) => audit::run(context, arguments),
     }
 }

@@ -12,6 +12,8 @@ pub enum Exit {
     Refused,
     /// 4: it did not come to an end within its limit, or was paused or cancelled meanwhile.
     Unfinished,
+    /// 5: a check has found something that somebody should look at, and nothing worse.
+    Warned,
 }
 
 impl Exit {
@@ -25,6 +27,7 @@ impl Exit {
             Exit::Done => 0,
             Exit::Refused => 3,
             Exit::Unfinished => 4,
+            Exit::Warned => 5,
         }
     }
 }

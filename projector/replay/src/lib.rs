@@ -8,11 +8,16 @@
 //! Commands are synchronous: sinks and the log block. What is asynchronous (the stores' drivers)
 //! goes through [`Context::wait`].
 
+pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod context;
+pub mod dry_run;
 pub mod exit;
+pub mod explain;
 pub mod output;
+pub mod parking;
+pub mod reading;
 
 pub use cli::{Arguments, run};
 pub use context::Context;

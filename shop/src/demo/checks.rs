@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cartwright_events::PositionToken;
+use cartwright_ledger::{Audit, Ledger, OrderEntry};
 use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::catalog::CURRENCY;
 use super::floor::Floor;
-use super::ledger::{Audit, Ledger, OrderEntry};
 use super::log::Log;
 use super::reads::{self, Expiries, number, text};
 

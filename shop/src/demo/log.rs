@@ -10,8 +10,7 @@ use cartwright_event_log::{
 };
 use cartwright_events::codec::Codec;
 use cartwright_events::{Context, Envelope, Stream, Timestamp};
-
-use super::ledger::Ledger;
+use cartwright_ledger::Ledger;
 
 /// How long reading may stand still.
 const STALL: Duration = Duration::from_secs(20);

@@ -6,7 +6,6 @@
 pub mod catalog;
 pub mod checks;
 pub mod floor;
-pub mod ledger;
 pub mod log;
 pub mod reads;
 pub mod run;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use cartwright_events::Timestamp;
+use cartwright_ledger::Sales;
 use futures::StreamExt;
 use serde_json::Value;
 
 use super::catalog::CURRENCY;
 use super::floor::Floor;
-use super::ledger::Sales;
 use crate::client::{CallError, Request, segment};
 
 const PAUSE: Duration = Duration::from_millis(200);

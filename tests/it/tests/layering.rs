@@ -8,6 +8,7 @@ use serde_json::Value;
 /// Own crates that each layer may use; anything else of the workspace is a breach.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("cartwright-events", &[]),
+    ("cartwright-ledger", &["cartwright-events"]),
     ("cartwright-event-log", &[]),
     ("cartwright-service", &[]),
     ("cartwright-domain", &["cartwright-events"]),
@@ -43,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cartwright-replay",
         &[
             "cartwright-events",
+            "cartwright-ledger",
             "cartwright-event-log",
             "cartwright-read-model",
             "cartwright-folds",
@@ -73,7 +75,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cartwright-local", &[]),
     (
         "cartwright-shop",
-        &["cartwright-events", "cartwright-event-log"],
+        &[
+            "cartwright-events",
+            "cartwright-event-log",
+            "cartwright-ledger",
+        ],
     ),
 ];
 

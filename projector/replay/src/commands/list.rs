@@ -65,7 +65,8 @@ impl From<(PositionKey, Position)> for PartitionPosition {
     }
 }
 
-async fn positions(
+/// How far a version is.
+pub(crate) async fn positions(
     context: &Context,
     projection: &'static Projection,
     version: u32,

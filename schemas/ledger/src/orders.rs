@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cartwright_events::order::{OrderCreated, OrderEvent};
 
-use super::audit::Audit;
+use crate::audit::Audit;
 
 /// How an order stands by its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use cartwright_events::inventory::StockEvent;
 
-use super::audit::Audit;
+use crate::audit::Audit;
 
 /// A SKU's books.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

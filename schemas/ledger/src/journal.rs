@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use cartwright_events::journal::JournalRecord;
 use cartwright_events::{Context, Stream};
 
-use super::audit::Audit;
+use crate::audit::Audit;
 
 /// What shards wrote about their transactions.
 #[derive(Debug, Default)]

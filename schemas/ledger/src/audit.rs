@@ -12,6 +12,8 @@ pub struct Audit {
     pub broken: u64,
     /// The first few breaches.
     pub examples: Vec<String>,
+    /// Examples whose place in the log has been added.
+    placed: usize,
 }
 
 impl Audit {
@@ -24,6 +26,16 @@ impl Audit {
                 self.examples.push(otherwise());
             }
         }
+    }
+
+    /// Adds to new examples where in the log they are from.
+    pub(crate) fn place(&mut self, at: &str) {
+        for example in &mut self.examples[self.placed..] {
+            example.push_str(" (");
+            example.push_str(at);
+            example.push(')');
+        }
+        self.placed = self.examples.len();
     }
 
     /// Whether it was looked at and never broken.

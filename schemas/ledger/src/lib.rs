@@ -1,7 +1,8 @@
 //! The ledger: every event of the log, folded anew and audited on the way.
 //!
 //! Nothing here is taken from the services but the events' meaning as the schemas document it, so
-//! that a mistake in one of them does not hide itself here.
+//! that a mistake in one of them does not hide itself here. The demo and the audit keep their books
+//! with it.
 
 mod audit;
 mod journal;
@@ -75,6 +76,53 @@ impl Ledger {
             EventBody::Order(order) => self.orders.take(&event.aggregate_id, order),
             EventBody::Product(_) | EventBody::Cart(_) => {}
         }
+        let partition = envelope.partition;
+        let at = format!("{topic}[{partition}] offset {}", envelope.offset);
+        for audit in self.rules_mut() {
+            audit.place(&at);
+        }
+    }
+
+    fn rules_mut(&mut self) -> [&mut Audit; 8] {
+        let (stock, orders) = (&mut self.stock, &mut self.orders);
+        [
+            &mut self.dense,
+            &mut stock.conserved,
+            &mut stock.never_negative,
+            &mut stock.reserved_is_holds,
+            &mut stock.never_oversold,
+            &mut orders.totals_add_up,
+            &mut orders.money_adds_up,
+            &mut orders.goods_add_up,
+        ]
+    }
+
+    /// Every rule that single events are held to, with its name.
+    #[must_use]
+    pub fn rules(&self) -> [(&'static str, &Audit); 8] {
+        let (stock, orders) = (&self.stock, &self.orders);
+        [
+            ("seqs and versions are dense", &self.dense),
+            ("stock is conserved, SKU by SKU", &stock.conserved),
+            ("units on hand are never negative", &stock.never_negative),
+            (
+                "reserved is the sum of open holds",
+                &stock.reserved_is_holds,
+            ),
+            (
+                "nothing is reserved that was not there",
+                &stock.never_oversold,
+            ),
+            (
+                "order totals are the sums of their lines",
+                &orders.totals_add_up,
+            ),
+            ("captured, refunded and due add up", &orders.money_adds_up),
+            (
+                "shipped ≤ ordered, returned ≤ shipped",
+                &orders.goods_add_up,
+            ),
+        ]
     }
 
     /// Last seq of each topic-partition.

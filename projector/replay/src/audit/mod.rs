@@ -1,0 +1,14 @@
+//! The log against the shop's invariants and the read models.
+//!
+//! [`Watch`] is what has to be remembered between two audits: positions, and whatever is not
+//! settled yet (open orders, holds, money owed). It grows with what is open and not with the log.
+
+mod findings;
+mod judge;
+mod state;
+mod watch;
+
+pub use findings::{Evidence, Finding, Severity};
+pub use judge::{Limits, judge};
+pub use state::{load, save};
+pub use watch::Watch;

@@ -1,0 +1,392 @@
+//! What is open, folded from the log as it comes.
+
+use std::collections::BTreeMap;
+
+use anyhow::ensure;
+use cartwright_event_log::{Record, Start, TopicPartition};
+use cartwright_events::codec::{Codec, CodecError};
+use cartwright_events::inventory::StockEvent;
+use cartwright_events::order::OrderEvent;
+use cartwright_events::{Envelope, Event, EventBody, Stream, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::findings::{Evidence, Finding, Severity};
+
+/// Open things of one kind that are remembered; a shop with more of them is not audited like this.
+const MOST_OPEN: usize = 2_000_000;
+
+/// What is remembered between two audits.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Watch {
+    /// The generation of the log that it is about.
+    pub generation: u32,
+    /// How far each topic-partition was read.
+    pub positions: BTreeMap<String, BTreeMap<u32, Seen>>,
+    /// Orders that are not settled.
+    pub orders: BTreeMap<String, OpenOrder>,
+    /// Units that are held, by order and SKU.
+    pub holds: BTreeMap<String, BTreeMap<String, Hold>>,
+    /// Units on hand and reserved by SKU, as the last event has them.
+    pub stock: BTreeMap<String, Books>,
+    /// Broken rules of single events, met since the last audit.
+    #[serde(skip)]
+    pub breaches: Vec<Finding>,
+}
+
+/// How far a topic-partition was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The next offset.
+    pub next_offset: u64,
+    /// The last seq.
+    pub seq: u64,
+    /// The log's time of the last record.
+    pub recorded_at: Option<Timestamp>,
+}
+
+/// How an order that is not settled stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Money came for it, and nobody knows it.
+    #[default]
+    Unknown,
+    /// Inventory is being asked.
+    Pending,
+    /// Waits for money.
+    Confirmed,
+    /// Waits for shipment.
+    Paid,
+    /// Shipped, rejected, cancelled or expired.
+    Ended,
+}
+
+/// An order that is not settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenOrder {
+    /// How it stands.
+    pub stage: Stage,
+    /// Units of all lines.
+    pub units: i64,
+    /// Units that left.
+    pub shipped_units: i64,
+    /// Until when it has to be paid.
+    pub payment_deadline: Option<Timestamp>,
+    /// What is owed back in its currency.
+    pub refund_due_minor: i64,
+    /// Owed since.
+    pub due_since: Option<Timestamp>,
+    /// When the log took its last event.
+    pub progressed_at: Timestamp,
+    /// That event.
+    pub at: Evidence,
+}
+
+/// Units that are held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// How many.
+    pub units: i64,
+    /// When the log took the last change.
+    pub changed_at: Timestamp,
+    /// That event.
+    pub at: Evidence,
+}
+
+/// A SKU's books.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Books {
+    /// Units on hand.
+    pub on_hand: i64,
+    /// Units held.
+    pub reserved: i64,
+}
+
+/// Where an event stands and when.
+struct Place<'a> {
+    record: &'a Record,
+    at: Timestamp,
+}
+
+impl Place<'_> {
+    fn evidence(&self) -> Evidence {
+        Evidence {
+            topic: self.record.topic.to_string(),
+            partition: self.record.partition,
+            offset: self.record.offset,
+        }
+    }
+}
+
+impl Watch {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new(generation: u32) -> Self {
+        Self {
+            generation,
+            ..Self::default()
+        }
+    }
+
+    /// Where to read a topic-partition from.
+    #[must_use]
+    pub fn start(&self, at: &TopicPartition) -> Start {
+        match self.seen(&at.topic, at.partition) {
+            Some(seen) => Start::Offset(seen.next_offset),
+            None => Start::Beginning,
+        }
+    }
+
+    /// How far a topic-partition was read.
+    #[must_use]
+    pub fn seen(&self, topic: &str, partition: u32) -> Option<Seen> {
+        self.positions.get(topic)?.get(&partition).copied()
+    }
+
+    /// Everything of a topic-partition before `end` has been taken.
+    pub fn read_to(&mut self, at: &TopicPartition, end: u64) {
+        self.seen_mut(&at.topic, at.partition).next_offset = end;
+    }
+
+    fn seen_mut(&mut self, topic: &str, partition: u32) -> &mut Seen {
+        let partitions = self.positions.entry(topic.to_owned()).or_default();
+        partitions.entry(partition).or_default()
+    }
+
+    /// Takes the next record of its topic-partition.
+    ///
+    /// # Errors
+    /// When the registry does not answer, or too much is open.
+    pub fn take(&mut self, codec: &Codec, stream: Stream, record: &Record) -> anyhow::Result<()> {
+        let at = Timestamp::from_micros(record.timestamp_us);
+        let place = Place { record, at };
+        let (partition, offset) = (record.partition, record.offset);
+        let envelope = match Envelope::read(stream, partition, offset, at, &record.headers) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.breach(
+                    "written_by_a_shard",
+                    record_key(record),
+                    &place,
+                    error.to_string(),
+                );
+                return Ok(());
+            }
+        };
+        let seen = self.seen_mut(&record.topic, partition);
+        let expected = seen.seq + 1;
+        seen.seq = envelope.seq;
+        seen.recorded_at = Some(at);
+        if envelope.seq != expected {
+            let detail = format!("seq {} where {expected} is due", envelope.seq);
+            self.breach("seqs_are_dense", record_key(record), &place, detail);
+        }
+        let value = record.value.as_deref().unwrap_or_default();
+        match codec.decode_event(stream, value) {
+            Ok(event) => self.event(&event, &place),
+            Err(error @ CodecError::RegistryUnavailable(_)) => return Err(error.into()),
+            Err(error) => {
+                self.breach(
+                    "events_can_be_read",
+                    record_key(record),
+                    &place,
+                    error.to_string(),
+                );
+            }
+        }
+        let open = self
+            .orders
+            .len()
+            .max(self.holds.len())
+            .max(self.stock.len());
+        ensure!(
+            open <= MOST_OPEN,
+            "more than {MOST_OPEN} orders or SKUs are open"
+        );
+        Ok(())
+    }
+
+    fn breach(&mut self, rule: &'static str, subject: String, place: &Place<'_>, detail: String) {
+        self.breaches.push(Finding {
+            severity: Severity::Error,
+            rule,
+            subject,
+            detail,
+            evidence: Some(place.evidence()),
+        });
+    }
+
+    fn event(&mut self, event: &Event, place: &Place<'_>) {
+        match &event.body {
+            EventBody::Stock(stock) => self.stock_event(&event.aggregate_id, stock, place),
+            EventBody::Order(order) => self.order_event(event, order, place),
+            EventBody::Product(_) | EventBody::Cart(_) => {}
+        }
+    }
+
+    fn order_event(&mut self, event: &Event, order: &OrderEvent, place: &Place<'_>) {
+        let id = &event.aggregate_id;
+        let mut open = self.orders.remove(id).unwrap_or_else(|| OpenOrder {
+            // Settled orders are forgotten; only the first event of all tells that there is none.
+            stage: match event.version {
+                1 => Stage::Unknown,
+                _ => Stage::Ended,
+            },
+            units: 0,
+            shipped_units: 0,
+            payment_deadline: None,
+            refund_due_minor: 0,
+            due_since: None,
+            progressed_at: place.at,
+            at: place.evidence(),
+        });
+        open.progressed_at = place.at;
+        open.at = place.evidence();
+        open.take(order, place.at);
+        // Inventory may not have let go yet, or not as far as it was read.
+        if !open.is_settled() || self.holds.contains_key(id) {
+            self.orders.insert(id.clone(), open);
+        }
+    }
+
+    fn stock_event(&mut self, sku: &str, event: &StockEvent, place: &Place<'_>) {
+        let (order_id, change, on_hand, reserved) = match event {
+            StockEvent::Received(body) => (None, 0, body.on_hand, body.reserved),
+            StockEvent::Adjusted(body) => (None, 0, body.on_hand, body.reserved),
+            StockEvent::Restocked(body) => (None, 0, body.on_hand, body.reserved),
+            StockEvent::ShortfallChanged(body) => (None, 0, body.on_hand, body.reserved),
+            StockEvent::ReservationRejected(body) => (None, 0, body.on_hand, body.reserved),
+            StockEvent::Reserved(body) => {
+                let id = Some(&body.order_id);
+                (id, body.quantity, body.on_hand, body.reserved)
+            }
+            StockEvent::Released(body) => {
+                let id = Some(&body.order_id);
+                (id, -body.quantity, body.on_hand, body.reserved)
+            }
+            StockEvent::Shipped(body) => {
+                let id = Some(&body.order_id);
+                (id, -body.quantity, body.on_hand, body.reserved)
+            }
+        };
+        let books = self.stock.entry(sku.to_owned()).or_default();
+        let expected = books.reserved + change;
+        *books = Books { on_hand, reserved };
+        if reserved != expected {
+            let detail =
+                format!("{reserved} reserved by the event, {expected} by what came before");
+            self.breach(
+                "reserved_is_the_sum_of_holds",
+                sku.to_owned(),
+                place,
+                detail,
+            );
+        }
+        if on_hand < 0 {
+            let detail = format!("{on_hand} on hand");
+            self.breach("on_hand_is_never_negative", sku.to_owned(), place, detail);
+        }
+        if let Some(order_id) = order_id {
+            self.hold(order_id.as_str(), sku, change, place);
+        }
+    }
+
+    fn hold(&mut self, order_id: &str, sku: &str, change: i64, place: &Place<'_>) {
+        let skus = self.holds.entry(order_id.to_owned()).or_default();
+        let hold = skus.entry(sku.to_owned()).or_insert_with(|| Hold {
+            units: 0,
+            changed_at: place.at,
+            at: place.evidence(),
+        });
+        hold.units += change;
+        hold.changed_at = place.at;
+        hold.at = place.evidence();
+        let units = hold.units;
+        if units == 0 {
+            skus.remove(sku);
+        }
+        if skus.is_empty() {
+            self.holds.remove(order_id);
+            if self.orders.get(order_id).is_some_and(OpenOrder::is_settled) {
+                self.orders.remove(order_id);
+            }
+        }
+        if units < 0 {
+            let detail = format!("{units} units of {sku} are held: more let go than there were");
+            self.breach(
+                "holds_are_never_negative",
+                order_id.to_owned(),
+                place,
+                detail,
+            );
+        }
+    }
+}
+
+impl OpenOrder {
+    fn take(&mut self, event: &OrderEvent, at: Timestamp) {
+        match event {
+            OrderEvent::Created(body) => {
+                self.stage = Stage::Pending;
+                self.units = body.units;
+                self.payment_deadline = Some(body.payment_deadline);
+            }
+            OrderEvent::Confirmed(body) => {
+                self.stage = Stage::Confirmed;
+                self.payment_deadline = Some(body.payment_deadline);
+            }
+            OrderEvent::PaymentAuthorized(body) => {
+                self.payment_deadline = Some(body.payment_deadline);
+            }
+            OrderEvent::Paid(_) => self.stage = Stage::Paid,
+            OrderEvent::Shipped(body) => {
+                self.shipped_units = body.shipped_units;
+                if body.fully_shipped {
+                    self.stage = Stage::Ended;
+                }
+            }
+            OrderEvent::Rejected(_) => self.stage = Stage::Ended,
+            OrderEvent::Cancelled(body) => {
+                self.stage = Stage::Ended;
+                self.due(body.refund_due_minor, at);
+            }
+            OrderEvent::Expired(body) => {
+                self.stage = Stage::Ended;
+                self.due(body.refund_due_minor, at);
+            }
+            OrderEvent::Returned(body) => self.due(body.refund_due_minor, at),
+            OrderEvent::PaymentRefunded(body) => self.due(body.refund_due_minor, at),
+            OrderEvent::RefundDue(body) => self.due(body.refund_due_minor, at),
+            OrderEvent::PaymentCaptured(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentNoted(_) => {}
+        }
+    }
+
+    fn due(&mut self, minor: i64, at: Timestamp) {
+        self.refund_due_minor = minor;
+        self.due_since = match (minor, self.due_since) {
+            (0, _) => None,
+            (_, None) => Some(at),
+            (_, since) => since,
+        };
+    }
+
+    const fn is_settled(&self) -> bool {
+        matches!(self.stage, Stage::Ended) && self.refund_due_minor == 0
+    }
+
+    /// Units that inventory should hold for it, once messages have come to rest.
+    #[must_use]
+    pub const fn units_to_hold(&self) -> Option<i64> {
+        match self.stage {
+            Stage::Pending => None,
+            Stage::Confirmed | Stage::Paid => Some(self.units - self.shipped_units),
+            Stage::Unknown | Stage::Ended => Some(0),
+        }
+    }
+}
+
+fn record_key(record: &Record) -> String {
+    String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned()
+}

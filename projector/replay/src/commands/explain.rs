@@ -1,0 +1,84 @@
+//! `explain`: why something is what it is.
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::explain::{Explanation, explain};
+use crate::output::table;
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The causal timeline of an order, across contexts, shards and messages.
+    Order {
+        /// The order's id, which is its cart's.
+        id: String,
+    },
+}
+
+/// Reads the log itself; refused when it holds nothing of the order.
+///
+/// # Errors
+/// When the log or the registry does not answer.
+pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let What::Order { id } = &arguments.what;
+    let explanation = explain(&context.log()?, &context.codec()?, id)?;
+    context.output.result(&explanation, text);
+    Ok(match explanation.facts.is_empty() {
+        true => Exit::Refused,
+        false => Exit::Done,
+    })
+}
+
+fn text(explanation: &Explanation) -> String {
+    if explanation.facts.is_empty() {
+        return format!("the log holds nothing of {}", explanation.order_id);
+    }
+    let rows: Vec<Vec<String>> = explanation
+        .facts
+        .iter()
+        .map(|fact| {
+            let transaction = fact.transaction.as_ref();
+            vec![
+                fact.recorded_at.to_string(),
+                format!("+{} ms", fact.since_previous_ms),
+                format!("{} {}", fact.context, fact.kind),
+                fact.type_name.clone(),
+                fact.subject.clone(),
+                format!("{}[{}]@{}", fact.topic, fact.partition, fact.offset),
+                fact.seq.map_or(String::new(), |seq| seq.to_string()),
+                transaction.map_or(String::new(), |of| {
+                    format!("t{} e{}", of.number, of.writer_epoch)
+                }),
+                fact.command_id.clone(),
+            ]
+        })
+        .collect();
+    let header = [
+        "recorded at",
+        "after",
+        "where",
+        "what",
+        "of",
+        "position",
+        "seq",
+        "transaction",
+        "caused by",
+    ];
+    let (first, last) = (explanation.facts.first(), explanation.facts.last());
+    let correlation = first.map_or("", |fact| fact.correlation_id.as_str());
+    let took = last.map_or(0, |fact| fact.since_first_ms);
+    format!(
+        "{}\n\n{} facts over {took} ms; goes back to {correlation}; {} records read",
+        table(&header, &rows),
+        explanation.facts.len(),
+        explanation.records_read,
+    )
+}

@@ -1,0 +1,89 @@
+//! Reading parts of the log once, up to where they end now.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use cartwright_event_log::{
+    EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition, read_to,
+};
+
+/// How long reading may stand still.
+const STALL: Duration = Duration::from_secs(20);
+/// How long one record may take to come.
+const ONE_RECORD: Duration = Duration::from_secs(10);
+
+/// Every partition of `topic`, from its beginning.
+///
+/// # Errors
+/// When the log does not answer or has no such topic.
+pub fn whole_topic(
+    log: &impl EventLog,
+    topic: &str,
+) -> anyhow::Result<Vec<(TopicPartition, Start)>> {
+    let name: Arc<str> = topic.into();
+    let partitions = 0..log.partition_count(topic)?;
+    Ok(partitions
+        .map(|partition| TopicPartition::new(Arc::clone(&name), partition))
+        .map(|at| (at, Start::Beginning))
+        .collect())
+}
+
+/// Reads each partition from its start to its end as it is now, in order within each. Answers how
+/// far each was read.
+///
+/// # Errors
+/// When the log does not answer, when reading makes no progress, or what `on_record` says.
+pub fn read_once(
+    log: &impl EventLog,
+    starts: &[(TopicPartition, Start)],
+    mut on_record: impl FnMut(&Record) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<(TopicPartition, u64)>> {
+    if starts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut reader = log.reader(ReaderPurpose::Recovery)?;
+    reader.assign(starts)?;
+    let ends = starts
+        .iter()
+        .map(|(at, _)| Ok((at.clone(), reader.watermarks(at)?.1)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let end_of = |at: &TopicPartition| ends.iter().find(|(end, _)| end == at).map(|(_, end)| *end);
+    read_to(&mut reader, &ends, STALL, |record| {
+        // Records beyond an end may come too; the next reading takes them.
+        let within = end_of(&record.topic_partition()).is_some_and(|end| record.offset < end);
+        match within {
+            true => on_record(&record),
+            false => Ok(()),
+        }
+    })?;
+    Ok(ends)
+}
+
+/// The record at `offset`; `None` when the log holds none there.
+///
+/// # Errors
+/// When the log does not answer in time.
+pub fn record_at(
+    log: &impl EventLog,
+    at: &TopicPartition,
+    offset: u64,
+) -> anyhow::Result<Option<Record>> {
+    let mut reader = log.reader(ReaderPurpose::Recovery)?;
+    let (low, high) = reader.watermarks(at)?;
+    if offset < low || offset >= high {
+        return Ok(None);
+    }
+    reader.assign(&[(at.clone(), Start::Offset(offset))])?;
+    let until = Instant::now() + ONE_RECORD;
+    while Instant::now() < until {
+        let records = reader.poll(1, Duration::from_millis(20))?;
+        if let Some(record) = records.into_iter().next() {
+            return Ok((record.offset == offset).then_some(record));
+        }
+        if reader.position(at)? > offset {
+            return Ok(None);
+        }
+    }
+    Err(anyhow::anyhow!("no answer in time")).with_context(|| format!("{at} at {offset}"))
+}

@@ -1,0 +1,195 @@
+use std::time::Duration;
+
+use cartwright_event_log::{Start, TopicPartition};
+use cartwright_events::{Event, Stream, Timestamp};
+use cartwright_replay::audit::{Finding, Limits, Severity, Watch, judge, load, save};
+use cartwright_replay::reading::{read_once, whole_topic};
+
+use crate::log::{TestLog, cancelled, confirmed, created, event, received, released, reserved};
+
+const LIMITS: Limits = Limits {
+    settle: Duration::from_secs(60),
+    refund: Duration::from_secs(3_600),
+    shipment: None,
+};
+
+fn follow(log: &TestLog, watch: &mut Watch) -> u64 {
+    let mut records = 0;
+    for stream in [Stream::Stock, Stream::Order] {
+        let starts: Vec<(TopicPartition, Start)> = whole_topic(&log.log, stream.topic())
+            .expect("partitions")
+            .into_iter()
+            .map(|(at, _)| (at.clone(), watch.start(&at)))
+            .collect();
+        let ends = read_once(&log.log, &starts, |record| {
+            records += 1;
+            watch.take(&log.codec, stream, record)
+        });
+        for (at, end) in ends.expect("read") {
+            watch.read_to(&at, end);
+        }
+    }
+    records
+}
+
+/// Rules broken now, and a day later.
+fn rules(watch: &mut Watch, later: bool) -> Vec<(&'static str, String)> {
+    found(watch, later)
+        .into_iter()
+        .map(|finding| (finding.rule, finding.subject))
+        .collect()
+}
+
+fn found(watch: &mut Watch, later: bool) -> Vec<Finding> {
+    let seen = watch
+        .positions
+        .values()
+        .flat_map(|partitions| partitions.values());
+    let last = seen.filter_map(|seen| seen.recorded_at).max();
+    let day_us = if later { 86_400_000_000 } else { 0 };
+    let now = last.map_or(0, Timestamp::as_micros) + day_us;
+    judge(watch, Timestamp::from_micros(now), &LIMITS)
+}
+
+fn write(log: &mut TestLog, events: &[Event]) {
+    for event in events {
+        log.commit("c", std::slice::from_ref(event), &[]);
+    }
+}
+
+/// Confirmed and held.
+fn held_order() -> TestLog {
+    let mut log = TestLog::new();
+    write(
+        &mut log,
+        &[
+            received("cup", 1, 9),
+            created("o-1", "cup"),
+            reserved("cup", 2, "o-1", 2),
+            confirmed("o-1"),
+        ],
+    );
+    log
+}
+
+#[test]
+fn a_shop_in_order_is_found_in_order_and_forgotten_when_settled() {
+    let mut log = held_order();
+    let mut watch = Watch::new(1);
+    assert_eq!(follow(&log, &mut watch), 4);
+    assert_eq!(rules(&mut watch, false), []);
+    assert_eq!(watch.orders.len(), 1);
+    write(&mut log, &[cancelled("o-1", 3, 0)]);
+    assert_eq!(follow(&log, &mut watch), 1, "only what is new");
+    // The release is on its way: not yet wrong, and wrong when it does not come.
+    assert_eq!(rules(&mut watch, false), []);
+    let late = rules(&mut watch, true);
+    assert_eq!(late, [("holds_differ", "o-1".to_owned())]);
+    write(&mut log, &[released("cup", 3, "o-1", 0)]);
+    follow(&log, &mut watch);
+    assert_eq!(rules(&mut watch, true), []);
+    assert!(watch.orders.is_empty() && watch.holds.is_empty());
+}
+
+#[test]
+fn an_order_that_is_unpaid_past_its_deadline_is_stuck() {
+    let mut watch = Watch::new(1);
+    follow(&held_order(), &mut watch);
+    let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+    let before = judge(&mut watch, at("2100-03-01T23:59:00Z"), &LIMITS);
+    assert_eq!(before, []);
+    let findings = judge(&mut watch, at("2100-03-02T00:02:00Z"), &LIMITS);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].rule, "stuck_order");
+    assert_eq!(findings[0].severity, Severity::Error);
+    let evidence = findings[0].evidence.as_ref().expect("evidence");
+    assert_eq!(evidence.topic, Stream::Order.topic());
+}
+
+#[test]
+fn a_reservation_or_a_payment_that_no_order_belongs_to_is_found() {
+    let mut log = TestLog::new();
+    let noted = serde_json::json!({
+        "payment_id": "p", "operation_id": "op", "amount_minor": 5, "currency": "EUR",
+        "reason": "unknown_order", "refund_due_minor": 5,
+    });
+    write(
+        &mut log,
+        &[
+            received("cup", 1, 9),
+            reserved("cup", 2, "ghost", 2),
+            event("nobody", 1, "OrderRefundDue", noted),
+        ],
+    );
+    let mut watch = Watch::new(1);
+    follow(&log, &mut watch);
+    let found = rules(&mut watch, true);
+    let rule = |rule, of: &str| (rule, of.to_owned());
+    assert!(
+        found.contains(&rule("reservation_without_order", "ghost")),
+        "{found:?}"
+    );
+    assert!(
+        found.contains(&rule("payment_without_order", "nobody")),
+        "{found:?}"
+    );
+    assert!(found.contains(&rule("refund_due", "nobody")), "{found:?}");
+}
+
+#[test]
+fn money_owed_is_told_and_warned_of_when_it_is_owed_for_long() {
+    let mut log = held_order();
+    write(
+        &mut log,
+        &[cancelled("o-1", 3, 100), released("cup", 3, "o-1", 0)],
+    );
+    let mut watch = Watch::new(1);
+    follow(&log, &mut watch);
+    for (later, severity) in [(false, Severity::Info), (true, Severity::Warning)] {
+        let findings = found(&mut watch, later);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(
+            (findings[0].rule, findings[0].severity),
+            ("refund_due", severity)
+        );
+    }
+}
+
+#[test]
+fn a_gap_and_books_that_do_not_add_up_are_found_once_with_their_place() {
+    let mut log = TestLog::new();
+    write(&mut log, &[received("cup", 1, 9)]);
+    log.skip_seq(Stream::Stock, "cup");
+    write(&mut log, &[reserved("cup", 2, "o-1", 7)]);
+    log.raw(Stream::Order, "o-1", Some(b"no event".to_vec()));
+    let mut watch = Watch::new(1);
+    follow(&log, &mut watch);
+    let found = rules(&mut watch, false);
+    for rule in [
+        "seqs_are_dense",
+        "reserved_is_the_sum_of_holds",
+        "events_can_be_read",
+    ] {
+        assert!(found.iter().any(|(name, _)| *name == rule), "{found:?}");
+    }
+    follow(&log, &mut watch);
+    let again = rules(&mut watch, false);
+    let breach = |(name, _): &&(&str, String)| *name != "reservation_without_order";
+    assert_eq!(again.iter().find(breach), None, "told once");
+}
+
+#[test]
+fn the_state_goes_on_where_it_was_and_is_of_its_log() {
+    let file = std::env::temp_dir().join(format!("audit-{}.json", std::process::id()));
+    let mut log = held_order();
+    let mut watch = load(&file, 1).expect("an empty one");
+    follow(&log, &mut watch);
+    save(&file, &watch).expect("saved");
+    let mut again = load(&file, 1).expect("the same");
+    assert_eq!(again.orders, watch.orders);
+    write(&mut log, &[cancelled("o-1", 3, 0)]);
+    assert_eq!(follow(&log, &mut again), 1);
+    let other = load(&file, 2).expect_err("another log");
+    assert!(other.to_string().contains("generation"), "{other}");
+    std::fs::remove_file(&file).expect("removed");
+}

@@ -1,0 +1,70 @@
+use cartwright_events::{Event, Stream};
+use cartwright_projector::Plan;
+use cartwright_read_model::PROJECTIONS;
+use cartwright_replay::dry_run::{Report, dry_run};
+
+use crate::log::{TestLog, confirmed, created};
+
+fn run(log: &TestLog) -> Report {
+    let plans: Vec<Plan> = PROJECTIONS
+        .iter()
+        .map(|each| Plan::named(each.name, 1).expect("a fold"))
+        .collect();
+    let mut told = 0;
+    let report = dry_run(&log.log, &log.codec, &plans, 3, |records| told = records);
+    let report = report.expect("a report");
+    assert_eq!(told, report.records);
+    report
+}
+
+fn examples() -> Vec<Event> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/avro/examples");
+    let files = std::fs::read_dir(folder).expect("the examples");
+    let texts = files.map(|file| std::fs::read_to_string(file.expect("a file").path()));
+    texts
+        .filter_map(|text| serde_json::from_str(&text.expect("text")).ok())
+        .collect()
+}
+
+#[test]
+fn one_example_of_every_event_decodes_and_folds() {
+    let mut log = TestLog::new();
+    let examples = examples();
+    assert!(examples.len() >= 30, "{}", examples.len());
+    for event in &examples {
+        log.commit("c", std::slice::from_ref(event), &[]);
+    }
+    let report = run(&log);
+    assert_eq!(report.records, examples.len() as u64);
+    assert_eq!(report.problem_count, 0, "{:?}", report.problems);
+    assert_eq!(report.types.len(), examples.len(), "one of each type");
+    assert!(report.types.iter().all(|each| each.schema_id.is_some()));
+    for fold in &report.projections {
+        assert!(fold.emitted > 0, "{fold:?}");
+        assert_eq!(fold.rejected, 0, "{fold:?}");
+    }
+}
+
+#[test]
+fn what_does_not_decode_or_fold_is_listed_and_all_of_it_counted() {
+    let mut log = TestLog::new();
+    log.commit("c", &[created("o-1", "cup"), confirmed("o-1")], &[]);
+    log.raw(Stream::Order, "o-1", None);
+    log.raw(Stream::Order, "o-1", Some(vec![0, 0, 0, 0, 99, 1]));
+    log.raw(Stream::Product, "cup", Some(b"no event".to_vec()));
+    // Of another aggregate than its key, and one that no store takes: a fold refuses it.
+    let foreign = log.codec.encode_event(&created("o-2", "cup"));
+    log.raw(Stream::Order, "o-1", Some(foreign));
+    let mut nul = serde_json::to_value(created("o-3", "cup")).expect("json");
+    nul["data"]["lines"][0]["name"] = "a\0b".into();
+    log.commit("c", &[serde_json::from_value(nul).expect("an event")], &[]);
+    let report = run(&log);
+    assert_eq!(report.records, 7);
+    assert!(report.problem_count >= 6, "{report:?}");
+    assert_eq!(report.problems.len(), 3, "as many as were asked for");
+    let orders = report
+        .projections
+        .iter()
+        .find(|fold| fold.projection == "orders");
+    assert_eq!(orders.map(|fold| fold.rejected), Some(1));
+}

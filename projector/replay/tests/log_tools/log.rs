@@ -1,0 +1,227 @@
+//! A log that is written to as shards do it.
+
+use std::collections::BTreeMap;
+
+use cartwright_event_log::memory::MemoryLog;
+use cartwright_event_log::{EventLog, LogWriter, NewRecord};
+use cartwright_events::envelope::header;
+use cartwright_events::journal::{DecidedCommand, FailedMessage, JournalRecord, SeqRange};
+use cartwright_events::partition::partition_of;
+use cartwright_events::{Codec, Context, Event, Message, Stream, Timestamp};
+use serde_json::{Value, json};
+
+pub const PARTITIONS: u32 = 2;
+
+pub struct TestLog {
+    pub log: MemoryLog,
+    pub codec: Codec,
+    seqs: BTreeMap<(Stream, u32), u64>,
+    transactions: BTreeMap<(Context, u32), u64>,
+}
+
+impl TestLog {
+    pub fn new() -> Self {
+        let log = MemoryLog::new();
+        for stream in Stream::ALL {
+            log.create_topic(stream.topic(), PARTITIONS);
+        }
+        for context in Context::ALL {
+            log.create_topic(context.inbox_topic(), PARTITIONS);
+            log.create_topic(context.journal_topic(), PARTITIONS);
+        }
+        Self {
+            log,
+            codec: Codec::fixed(),
+            seqs: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+        }
+    }
+
+    /// Leaves a gap in the seqs.
+    pub fn skip_seq(&mut self, stream: Stream, key: &str) {
+        *self
+            .seqs
+            .entry((stream, partition_of(key, PARTITIONS)))
+            .or_default() += 1;
+    }
+
+    /// One transaction of a shard: events of its own, and messages.
+    pub fn commit(&mut self, command: &str, events: &[Event], messages: &[(u32, Message)]) {
+        let mut ranges: BTreeMap<(Context, u32, Stream), (u64, u64)> = BTreeMap::new();
+        let mut records = Vec::new();
+        for event in events {
+            let stream = event.body.stream();
+            let partition = partition_of(&event.aggregate_id, PARTITIONS);
+            let seq = self.seqs.entry((stream, partition)).or_default();
+            *seq += 1;
+            let range = ranges
+                .entry((stream.context(), partition, stream))
+                .or_insert((*seq, *seq));
+            range.1 = *seq;
+            let headers = headers(command, event.body.type_name(), Some(*seq));
+            let value = self.codec.encode_event(event);
+            let key = event.aggregate_id.as_bytes();
+            records.push(record(stream.topic(), partition, key, value, headers));
+        }
+        for (partition, message) in messages {
+            let context = message.target();
+            let value = self.codec.encode_message(context, message);
+            let key = message.order_id().as_str().as_bytes();
+            let headers = headers(command, "message", None);
+            records.push(record(
+                context.inbox_topic(),
+                *partition,
+                key,
+                value,
+                headers,
+            ));
+        }
+        let place = ranges.keys().next().map(|(context, at, _)| (*context, *at));
+        if let Some((context, partition)) = place {
+            let ranges = ranges.iter();
+            let ranges = ranges.map(|((_, _, stream), (first, last))| SeqRange {
+                topic: stream.topic().to_owned(),
+                first: *first,
+                last: *last,
+            });
+            let journal = self.journal(context, partition, command, ranges.collect(), Vec::new());
+            records.push(journal);
+        }
+        self.write(records);
+    }
+
+    /// A transaction that only says that a message could not be decided.
+    pub fn give_up(&mut self, context: Context, partition: u32, offset: u64) {
+        let failed = FailedMessage {
+            offset,
+            reason: "it broke".to_owned(),
+        };
+        let journal = self.journal(context, partition, "none", Vec::new(), vec![failed]);
+        self.write(vec![journal]);
+    }
+
+    pub fn raw(&mut self, stream: Stream, key: &str, value: Option<Vec<u8>>) {
+        let partition = partition_of(key, PARTITIONS);
+        let seq = self.seqs.entry((stream, partition)).or_default();
+        *seq += 1;
+        let headers = headers("raw", "?", Some(*seq));
+        self.write(vec![NewRecord {
+            topic: stream.topic().into(),
+            partition,
+            key: key.as_bytes().to_vec(),
+            value,
+            headers,
+        }]);
+    }
+
+    fn journal(
+        &mut self,
+        context: Context,
+        partition: u32,
+        command: &str,
+        ranges: Vec<SeqRange>,
+        failed: Vec<FailedMessage>,
+    ) -> NewRecord {
+        let number = self.transactions.entry((context, partition)).or_default();
+        *number += 1;
+        let journal = JournalRecord {
+            writer_epoch: 4,
+            transaction: *number,
+            decided_at: Timestamp::EPOCH,
+            ranges,
+            inbox_position: 0,
+            decided: vec![DecidedCommand {
+                command_id: command.to_owned(),
+                idempotency_key: Some(format!("key of {command}")),
+                fingerprint: String::new(),
+                outcome: "{}".to_owned(),
+            }],
+            failed,
+        };
+        let value = self.codec.encode_journal(context, &journal);
+        record(context.journal_topic(), partition, b"", value, Vec::new())
+    }
+
+    fn write(&self, records: Vec<NewRecord>) {
+        let mut writer = self.log.writer("test").expect("a writer");
+        writer.take_over().expect("take-over");
+        writer.commit(records).expect("commit");
+    }
+}
+
+fn record(
+    topic: &'static str,
+    partition: u32,
+    key: &[u8],
+    value: Vec<u8>,
+    headers: Vec<(&'static str, Vec<u8>)>,
+) -> NewRecord {
+    NewRecord {
+        topic: topic.into(),
+        partition,
+        key: key.to_vec(),
+        value: Some(value),
+        headers,
+    }
+}
+
+fn headers(command: &str, kind: &str, seq: Option<u64>) -> Vec<(&'static str, Vec<u8>)> {
+    let mut headers = vec![
+        (header::CE_TYPE, kind.as_bytes().to_vec()),
+        (header::WRITER_EPOCH, b"4".to_vec()),
+        (header::COMMAND_ID, command.as_bytes().to_vec()),
+        (header::CORRELATION_ID, b"request".to_vec()),
+    ];
+    if let Some(seq) = seq {
+        headers.push((header::SEQ, seq.to_string().into_bytes()));
+    }
+    headers
+}
+
+pub fn event(id: &str, version: u64, kind: &str, data: Value) -> Event {
+    let json = json!({
+        "aggregate_id": id, "version": version, "occurred_at": "2026-03-01T10:00:00Z",
+        "type": kind, "data": data,
+    });
+    serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json}"))
+}
+
+pub fn received(sku: &str, version: u64, on_hand: i64) -> Event {
+    let data = json!({"quantity": on_hand, "on_hand": on_hand, "reserved": 0});
+    event(sku, version, "StockReceived", data)
+}
+
+pub fn reserved(sku: &str, version: u64, order: &str, reserved: i64) -> Event {
+    let data = json!({"order_id": order, "quantity": 2, "on_hand": 9, "reserved": reserved});
+    event(sku, version, "StockReserved", data)
+}
+
+pub fn released(sku: &str, version: u64, order: &str, reserved: i64) -> Event {
+    let data = json!({
+        "order_id": order, "quantity": 2, "on_hand": 9, "reserved": reserved,
+        "reason": "cancelled",
+    });
+    event(sku, version, "StockReleased", data)
+}
+
+pub fn created(order: &str, sku: &str) -> Event {
+    let data = json!({
+        "cart_id": order, "currency": "EUR", "units": 2, "total_minor": 100,
+        "payment_deadline": "2100-03-02T00:00:00Z",
+        "lines": [{"line": 1, "sku": sku, "name": "Thing", "quantity": 2,
+            "unit_price_minor": 50, "line_total_minor": 100}],
+    });
+    event(order, 1, "OrderCreated", data)
+}
+
+pub fn confirmed(order: &str) -> Event {
+    let data = json!({
+        "total_minor": 100, "currency": "EUR", "payment_deadline": "2100-03-02T00:00:00Z",
+    });
+    event(order, 2, "OrderConfirmed", data)
+}
+
+pub fn cancelled(order: &str, version: u64, due: i64) -> Event {
+    let data = json!({"reason": "requested", "refund_due_minor": due});
+    event(order, version, "OrderCancelled", data)
+}
