@@ -15,10 +15,12 @@
 //! projection has no use for it; it is rejected, and then parked with what follows for its key; or
 //! the step fails, and is tried again or stops the projection.
 
+pub mod board;
 pub mod connect;
 mod fixed;
 mod folding;
 pub mod metric_names;
+mod motion;
 mod parked;
 mod partition;
 mod plan;

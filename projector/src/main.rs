@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use axum::Router;
 use cartwright_projector::service::Projections;
 use cartwright_projector::settings::Settings;
 use cartwright_service::health::Readiness;
@@ -33,7 +32,12 @@ async fn main() -> Result<()> {
     let runtime = tokio::runtime::Handle::current();
     let projections = Projections::start(&settings, &readiness, &runtime)?;
 
-    let router = app::assemble(Router::new(), &settings.http, &readiness, &metrics);
+    let router = app::assemble(
+        projections.board().routes(),
+        &settings.http,
+        &readiness,
+        &metrics,
+    );
     shutdown::serve(listener, router, &settings.http, &readiness, &shutdown).await;
 
     let late = tokio::task::spawn_blocking(|| projections.stop())

@@ -21,8 +21,18 @@ pub const PARKED_KEYS: &str = "cartwright_projector_parked_keys";
 /// Gauge: offsets not yet read, control records included, by `topic` and `partition`.
 pub const LAG_RECORDS: &str = "cartwright_projector_lag_records";
 
-/// Gauge: age in seconds of the last record applied while there are others to come, 0 when there
-/// are none, by `topic` and `partition`.
+/// Gauge: records that are parked, those behind others included, by `topic` and `partition`.
+pub const PARKED_RECORDS: &str = "cartwright_projector_parked_records";
+
+/// Counter: records that were parked and have been applied or given up.
+pub const UNPARKED: &str = "cartwright_projector_records_unparked_total";
+
+/// Gauge: 1 while the position has not moved for long although the log has, by `topic` and
+/// `partition`.
+pub const STUCK: &str = "cartwright_projector_stuck";
+
+/// Gauge: age in seconds of the oldest record that is not applied, at most; 0 when there is none,
+/// by `topic` and `partition`.
 pub const LAG_SECONDS: &str = "cartwright_projector_lag_seconds";
 
 /// Gauge: 1 while the projection follows the log, 0 while it waits or has stopped.

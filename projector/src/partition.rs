@@ -104,6 +104,16 @@ impl Partition {
         self.stored
     }
 
+    /// When the log took the first record that was read and is not in the store, as far as it is
+    /// known: of a batch in doubt only the last record's time is.
+    pub(crate) fn oldest_waiting(&self) -> Option<Timestamp> {
+        if self.in_doubt.is_some() {
+            return self.stored.map(|position| position.recorded_at);
+        }
+        let first = self.backlog.front()?;
+        Some(Timestamp::from_micros(first.timestamp_us))
+    }
+
     /// Forgets what it holds in memory: the store is asked again.
     pub(crate) fn reset(&mut self) {
         self.started = false;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cartwright_event_log::TopicPartition;
+use cartwright_events::Timestamp;
 use cartwright_read_model::Position;
 
 use crate::partition::Cut;
@@ -73,6 +74,9 @@ pub struct PartitionReport {
     /// Offsets between the reader's position and the end of the partition, control records
     /// included; `None` when the log could not be asked.
     pub behind: Option<u64>,
+    /// When the log took the first record that was read and is not applied; `None` when there is
+    /// none.
+    pub oldest_waiting: Option<Timestamp>,
 }
 
 impl Applied {

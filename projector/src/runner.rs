@@ -10,7 +10,10 @@ use cartwright_events::Timestamp;
 use cartwright_service::health::Check;
 use metrics::{counter, gauge, histogram};
 
+use crate::board::{Board, PartitionState, Phase};
 use crate::metric_names as names;
+use crate::motion::{Motion, lag_seconds};
+use crate::plan::Plan;
 use crate::progress::{Applied, PartitionReport, Step};
 use crate::worker::Worker;
 
@@ -29,6 +32,7 @@ pub struct Runner {
 pub(crate) struct Pace {
     pub(crate) report_every: Duration,
     pub(crate) pause: Duration,
+    pub(crate) stuck_after: Duration,
 }
 
 impl Runner {
@@ -38,9 +42,10 @@ impl Runner {
     /// # Errors
     /// When the system has no thread to give.
     pub(crate) fn start<G, M>(
-        name: &'static str,
+        plan: Plan,
         make: M,
         check: Check,
+        board: Board,
         pace: Pace,
         stop: Arc<AtomicBool>,
     ) -> std::io::Result<Self>
@@ -48,14 +53,19 @@ impl Runner {
         G: GroupReader + 'static,
         M: FnMut() -> Result<Worker<G>, String> + Send + 'static,
     {
+        let name = plan.projection.name;
+        board.change(&plan, |_| {});
         let thread = thread::Builder::new()
             .name(format!("project-{name}"))
             .spawn(move || {
                 let mut following = Following {
                     name,
+                    plan,
                     check,
+                    board,
                     pace,
                     stop,
+                    motion: Motion::default(),
                     reported: None,
                     series: Vec::new(),
                 };
@@ -85,9 +95,12 @@ impl Runner {
 
 struct Following {
     name: &'static str,
+    plan: Plan,
     check: Check,
+    board: Board,
     pace: Pace,
     stop: Arc<AtomicBool>,
+    motion: Motion,
     reported: Option<Instant>,
     /// Partitions with gauges, to be zeroed when they go.
     series: Vec<(String, String)>,
@@ -113,7 +126,7 @@ impl Following {
                     end
                 }
                 Err(reason) => {
-                    self.not_up(reason);
+                    self.not_up(Phase::Waiting, reason);
                     self.pause();
                     End::Again
                 }
@@ -134,32 +147,33 @@ impl Following {
             self.count(&worker.totals().since(&counted), 1.0);
             counted = worker.totals().clone();
             match step {
-                Step::Idle | Step::Applied(_) => self.report(worker),
+                Step::Idle | Step::Applied(_) => self.report(worker, None),
                 Step::Rebalanced => {
                     self.forget_partitions();
                     self.reported = None;
                 }
                 Step::Waiting { reason } => {
-                    self.not_up(reason);
+                    self.report(worker, Some((Phase::Waiting, reason)));
                     // Most waits take their time in the step; a refused connection does not.
                     if begin.elapsed() < self.pace.pause {
                         self.pause();
                     }
                 }
                 Step::Held { reason } => {
-                    self.not_up(format!("stopped: {reason}"));
+                    let reason = format!("stopped: {reason}");
+                    self.report(worker, Some((Phase::Held, reason)));
                     if begin.elapsed() < self.pace.pause {
                         self.pause();
                     }
                 }
                 Step::Failed { reason } => {
-                    self.not_up(format!("starting again: {reason}"));
+                    self.not_up(Phase::Waiting, format!("starting again: {reason}"));
                     self.pause();
                     return End::Again;
                 }
                 Step::Stopped { reason } => {
                     tracing::error!(projection = self.name, reason, "the projection has stopped");
-                    self.not_up(format!("stopped: {reason}"));
+                    self.not_up(Phase::Stopped, format!("stopped: {reason}"));
                     return End::ForGood;
                 }
             }
@@ -178,9 +192,11 @@ impl Following {
         }
     }
 
-    fn not_up(&mut self, reason: String) {
+    fn not_up(&mut self, phase: Phase, reason: String) {
         gauge!(names::UP, "projection" => self.name).set(0.0);
-        self.reported = None;
+        self.board.change(&self.plan, |state| {
+            state.enter(phase, Some(reason.clone()));
+        });
         self.check.not_ok(reason);
     }
 
@@ -189,6 +205,7 @@ impl Following {
         counter!(names::RECORDS, "projection" => self.name).increment(of(applied.records));
         counter!(names::DROPPED, "projection" => self.name).increment(of(applied.dropped));
         counter!(names::PARKED, "projection" => self.name).increment(of(applied.parked));
+        counter!(names::UNPARKED, "projection" => self.name).increment(of(applied.unparked));
         counter!(names::ROWS, "projection" => self.name).increment(of(applied.rows));
         if applied.batches > 0 {
             histogram!(names::APPLY_SECONDS, "projection" => self.name).record(applied.took);
@@ -196,31 +213,79 @@ impl Following {
         gauge!(names::UP, "projection" => self.name).set(up);
     }
 
-    /// Says how it stands, now and then.
-    fn report<G: GroupReader>(&mut self, worker: &Worker<G>) {
+    /// Says how it stands, now and then, and at once when something is wrong.
+    fn report<G: GroupReader>(&mut self, worker: &Worker<G>, wrong: Option<(Phase, String)>) {
+        if let Some((phase, reason)) = &wrong {
+            self.not_up(*phase, reason.clone());
+        }
         let due = self
             .reported
             .is_none_or(|last| last.elapsed() >= self.pace.report_every);
-        if !due || !worker.is_following() {
+        let ready = wrong.is_some() || worker.is_following();
+        if !due || !ready {
             return;
         }
         self.reported = Some(Instant::now());
-        let partitions = worker.report();
+        let reason = wrong.as_ref().map(|(_, reason)| reason.as_str());
+        let reports = worker.report();
+        let partitions: Vec<PartitionState> =
+            reports.iter().map(|each| self.look(each, reason)).collect();
         for partition in &partitions {
             self.gauges(partition);
         }
-        self.check.ok(detail(&partitions));
+        let stuck = partitions.iter().find_map(|each| each.stuck.clone());
+        if wrong.is_none() {
+            let detail = detail(&partitions);
+            match &stuck {
+                Some(stuck) => self.check.not_ok(format!("{stuck}; {detail}")),
+                None => self.check.ok(detail),
+            }
+        }
+        let records = worker.totals().records as u64;
+        self.board.change(&self.plan, |state| {
+            if wrong.is_none() {
+                state.enter(Phase::Following, stuck);
+            }
+            state.records = records;
+            state.partitions = partitions;
+        });
     }
 
-    fn gauges(&mut self, partition: &PartitionReport) {
-        let topic = partition.at.topic.to_string();
-        let number = partition.at.partition.to_string();
-        let series = (topic, number);
+    /// How a partition stands, and whether it moves.
+    fn look(&mut self, report: &PartitionReport, wrong: Option<&str>) -> PartitionState {
+        let still = self.motion.look(report, Instant::now());
+        let stuck = (still >= self.pace.stuck_after).then(|| {
+            format!(
+                "{} has stood still for {} s: {}",
+                report.at,
+                still.as_secs(),
+                wrong.unwrap_or("records come, and none is applied")
+            )
+        });
+        PartitionState {
+            topic: report.at.topic.to_string(),
+            partition: report.at.partition,
+            position: report.position,
+            behind: report.behind,
+            lag_seconds: lag_seconds(report, Timestamp::now()),
+            parked_keys: report.parked_keys,
+            parked_records: report.parked_records,
+            stuck,
+        }
+    }
+
+    fn gauges(&mut self, partition: &PartitionState) {
+        let series = (partition.topic.clone(), partition.partition.to_string());
         self.set(&series, names::PARKED_KEYS, partition.parked_keys as f64);
+        let records = partition.parked_records as f64;
+        self.set(&series, names::PARKED_RECORDS, records);
+        let stuck = if partition.stuck.is_some() { 1.0 } else { 0.0 };
+        self.set(&series, names::STUCK, stuck);
         if let Some(behind) = partition.behind {
             self.set(&series, names::LAG_RECORDS, behind as f64);
-            let age = lag_seconds(partition, behind);
-            self.set(&series, names::LAG_SECONDS, age);
+        }
+        if let Some(seconds) = partition.lag_seconds {
+            self.set(&series, names::LAG_SECONDS, seconds);
         }
         if !self.series.contains(&series) {
             self.series.push(series);
@@ -238,30 +303,35 @@ impl Following {
 
     /// What is no longer owned here has no lag here.
     fn forget_partitions(&mut self) {
+        self.motion.clear();
+        self.board
+            .change(&self.plan, |state| state.partitions.clear());
         for series in std::mem::take(&mut self.series) {
-            for name in [names::PARKED_KEYS, names::LAG_RECORDS, names::LAG_SECONDS] {
+            for name in [
+                names::PARKED_KEYS,
+                names::PARKED_RECORDS,
+                names::STUCK,
+                names::LAG_RECORDS,
+                names::LAG_SECONDS,
+            ] {
                 self.set(&series, name, 0.0);
             }
         }
     }
 }
 
-fn lag_seconds(partition: &PartitionReport, behind: u64) -> f64 {
-    match partition.position {
-        Some(position) if behind > 0 => {
-            let age = Timestamp::now().as_micros() - position.recorded_at.as_micros();
-            age.max(0) as f64 / 1e6
-        }
-        _ => 0.0,
-    }
-}
-
-fn detail(partitions: &[PartitionReport]) -> String {
+fn detail(partitions: &[PartitionState]) -> String {
     if partitions.is_empty() {
         return "no partition is assigned to this process".to_owned();
     }
     let behind: u64 = partitions.iter().filter_map(|each| each.behind).sum();
-    let parked: usize = partitions.iter().map(|each| each.parked_keys).sum();
+    let lags = partitions.iter().filter_map(|each| each.lag_seconds);
+    let lag = lags.fold(0.0, f64::max);
+    let keys: usize = partitions.iter().map(|each| each.parked_keys).sum();
+    let records: usize = partitions.iter().map(|each| each.parked_records).sum();
     let count = partitions.len();
-    format!("{count} partitions, {behind} offsets behind, {parked} keys parked")
+    format!(
+        "{count} partitions, {behind} offsets and {lag:.1} s behind, \
+         {keys} keys with {records} records parked"
+    )
 }

@@ -11,6 +11,7 @@ use cartwright_service::health::Readiness;
 use thiserror::Error;
 use tokio::runtime::Handle;
 
+use crate::board::Board;
 use crate::connect::{LateCodec, Stores, kafka_options};
 use crate::plan::{Limits, Plan, UnknownProjection};
 use crate::runner::{Pace, Runner};
@@ -43,6 +44,7 @@ pub struct Projections {
     runners: Vec<Runner>,
     stop: Arc<AtomicBool>,
     stop_limit: Duration,
+    board: Board,
 }
 
 impl Projections {
@@ -65,6 +67,7 @@ impl Projections {
             runners: Vec::new(),
             stop: Arc::clone(&stop),
             stop_limit: Duration::from_millis(of.stop_limit_ms),
+            board: Board::default(),
         };
         let (limits, pace) = (of.limits(), pace(of));
         for name in &of.projections {
@@ -73,10 +76,17 @@ impl Projections {
             let (log, stores, codec) = (log.clone(), stores.clone(), codec.clone());
             let make = move || make_worker(plan, limits, &log, &stores, &codec);
             let stop = Arc::clone(&stop);
-            let runner = Runner::start(plan.projection.name, make, check, pace, stop)?;
+            let board = projections.board.clone();
+            let runner = Runner::start(plan, make, check, board, pace, stop)?;
             projections.runners.push(runner);
         }
         Ok(projections)
+    }
+
+    /// How the projections stand.
+    #[must_use]
+    pub const fn board(&self) -> &Board {
+        &self.board
     }
 
     /// Lets every projection finish the batch that it is at, within the limit. Answers the names of
@@ -121,6 +131,7 @@ fn make_worker<L: EventLog>(
 fn pace(of: &Projector) -> Pace {
     Pace {
         report_every: Duration::from_millis(of.report_interval_ms),
+        stuck_after: Duration::from_millis(of.stuck_after_ms),
         pause: Duration::from_millis(of.retry_min_ms.max(100)),
     }
 }

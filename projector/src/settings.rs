@@ -69,6 +69,9 @@ pub struct Projector {
     pub unpark_bytes: usize,
     /// How long new records wait at a time while parked ones are read again. Default 300.
     pub unpark_slice_ms: u64,
+    /// How long a position may stand still while the log goes on before the partition counts as
+    /// stuck. Default 30,000.
+    pub stuck_after_ms: u64,
     /// How often lag is measured. Default 2,000.
     pub report_interval_ms: u64,
     /// How long the projections may take to finish their batches when the process stops.
@@ -130,6 +133,7 @@ impl Default for Projector {
             unpark_records: limits.unpark_records,
             unpark_bytes: limits.unpark_bytes,
             unpark_slice_ms: ms(limits.unpark_slice),
+            stuck_after_ms: 30_000,
             report_interval_ms: 2_000,
             stop_limit_ms: 10_000,
             postgres_statement_timeout_ms: 60_000,

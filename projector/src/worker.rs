@@ -116,6 +116,7 @@ impl<G: GroupReader> Worker<G> {
                 parked_keys: partition.parked.key_count(),
                 parked_records: partition.parked.records(),
                 behind: self.behind(partition),
+                oldest_waiting: partition.oldest_waiting(),
             })
             .collect()
     }

@@ -1,0 +1,111 @@
+//! Whether partitions move: lag as time, and positions that stand still while the log goes on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use cartwright_event_log::TopicPartition;
+use cartwright_events::Timestamp;
+
+use crate::progress::PartitionReport;
+
+/// What was seen of each partition.
+#[derive(Debug, Default)]
+pub(crate) struct Motion(BTreeMap<TopicPartition, Stand>);
+
+#[derive(Debug)]
+struct Stand {
+    next_offset: Option<u64>,
+    since: Instant,
+}
+
+impl Motion {
+    /// Looks at a partition at `now`; answers for how long its position has stood still although
+    /// there is something to read.
+    pub(crate) fn look(&mut self, report: &PartitionReport, now: Instant) -> Duration {
+        let next_offset = report.position.map(|position| position.next_offset);
+        let stand = self.0.entry(report.at.clone()).or_insert(Stand {
+            next_offset,
+            since: now,
+        });
+        // When the log can't be asked nothing is known, and nothing is claimed.
+        let has_work = report.behind.is_some_and(|behind| behind > 0);
+        if stand.next_offset != next_offset || !has_work {
+            *stand = Stand {
+                next_offset,
+                since: now,
+            };
+        }
+        now.saturating_duration_since(stand.since)
+    }
+
+    /// Forgets all partitions.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Age in seconds of the oldest record that is not applied, at most: of the first that was read
+/// and waits or, before it is read, of the last that was applied, which is older.
+pub(crate) fn lag_seconds(report: &PartitionReport, now: Timestamp) -> Option<f64> {
+    let behind = report.behind?;
+    let oldest = match (report.oldest_waiting, report.position) {
+        (Some(oldest), _) => oldest,
+        (None, _) if behind == 0 => return Some(0.0),
+        (None, Some(position)) => position.recorded_at,
+        (None, None) => return None,
+    };
+    let age_us = now.as_micros() - oldest.as_micros();
+    Some(age_us.max(0) as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_read_model::Position;
+
+    use super::*;
+
+    fn report(next_offset: u64, behind: Option<u64>) -> PartitionReport {
+        PartitionReport {
+            at: TopicPartition::new("t", 0),
+            position: Some(Position {
+                generation: 1,
+                next_offset,
+                seq: next_offset,
+                recorded_at: Timestamp::from_micros(5_000_000),
+            }),
+            parked_keys: 0,
+            parked_records: 0,
+            behind,
+            oldest_waiting: None,
+        }
+    }
+
+    #[test]
+    fn a_position_stands_still_only_while_there_is_something_to_read() {
+        let mut motion = Motion::default();
+        let begin = Instant::now();
+        let mut at = |seconds, next_offset, behind| {
+            let now = begin + Duration::from_secs(seconds);
+            motion.look(&report(next_offset, behind), now).as_secs()
+        };
+        assert_eq!(at(0, 1, Some(5)), 0);
+        assert_eq!(at(10, 1, Some(9)), 10);
+        assert_eq!(at(20, 2, Some(9)), 0, "it has moved");
+        assert_eq!(at(50, 2, Some(0)), 0, "there is nothing to read");
+        assert_eq!(at(60, 2, Some(3)), 10);
+        assert_eq!(at(70, 2, None), 0, "nobody knows");
+    }
+
+    #[test]
+    fn lag_is_the_age_of_the_oldest_record_that_waits() {
+        let now = Timestamp::from_micros(9_000_000);
+        assert_eq!(lag_seconds(&report(1, Some(0)), now), Some(0.0));
+        assert_eq!(lag_seconds(&report(1, Some(2)), now), Some(4.0), "at most");
+        let read = PartitionReport {
+            oldest_waiting: Some(Timestamp::from_micros(7_500_000)),
+            ..report(1, Some(2))
+        };
+        assert_eq!(lag_seconds(&read, now), Some(1.5));
+        assert_eq!(lag_seconds(&report(1, None), now), None);
+    }
+}
