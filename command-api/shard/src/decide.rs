@@ -95,7 +95,12 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         match state.results.find(&key, &fingerprint, group.now()) {
             Found::Decided(outcome) => {
                 // It may have been decided in this very group, so this reply waits as well.
-                let reply = Reply::Decided(outcome.clone());
+                let reply = match serde_json::from_str(outcome) {
+                    Ok(outcome) => Reply::Decided(outcome),
+                    Err(error) => Reply::Failed {
+                        reason: format!("what was decided then is unreadable: {error}"),
+                    },
+                };
                 group.pending.push(Pending { submission, reply });
                 return Ok(());
             }
@@ -179,11 +184,13 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             command_id: submission.command_id.clone(),
             idempotency_key: submission.idempotency.as_ref().map(|key| key.key.clone()),
             fingerprint: fingerprint.clone(),
-            outcome: stored,
+            outcome: stored.clone(),
         });
-        state
+        let evicted = state
             .results
-            .remember(key, fingerprint, outcome.clone(), group.now());
+            .remember(key, fingerprint, stored, group.now());
+        metrics::counter!("cartwright_shard_results_evicted_total", "context" => B::CONTEXT.name())
+            .increment(evicted as u64);
         group.pending.push(Pending {
             submission,
             reply: Reply::Decided(outcome),

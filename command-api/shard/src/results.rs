@@ -6,8 +6,6 @@ use std::collections::{HashMap, VecDeque};
 use cartwright_events::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::Outcome;
-
 /// A caller's key for one intent, with a digest of the request it came with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
@@ -27,7 +25,7 @@ pub(crate) enum ResultKey {
 #[derive(Debug, Clone)]
 struct Stored {
     fingerprint: String,
-    outcome: Outcome,
+    outcome: String,
     decided_at: Timestamp,
 }
 
@@ -36,7 +34,8 @@ struct Stored {
 pub(crate) struct Remembered {
     pub(crate) key: ResultKey,
     pub(crate) fingerprint: String,
-    pub(crate) outcome: Outcome,
+    /// As JSON, which is how the journal has it: few are ever asked for, and those byte for byte.
+    pub(crate) outcome: String,
     pub(crate) decided_at: Timestamp,
 }
 
@@ -45,8 +44,8 @@ pub(crate) struct Remembered {
 pub(crate) enum Found<'a> {
     /// Nothing: decide it.
     Nothing,
-    /// It was decided so.
-    Decided(&'a Outcome),
+    /// It was decided so, as JSON.
+    Decided(&'a str),
     /// The key came with another request.
     OtherRequest,
 }
@@ -117,7 +116,7 @@ impl ResultWindow {
         &mut self,
         key: ResultKey,
         fingerprint: String,
-        outcome: Outcome,
+        outcome: String,
         decided_at: Timestamp,
     ) -> usize {
         let stored = Stored {

@@ -1,10 +1,11 @@
 //! How long a take-over takes, with snapshots and without, and what a finished order costs in memory.
 //!
 //! Writes a history of orders through a shard of the checkout into one partition of a broker's
-//! topics (of a stack made for this: it fills them), then takes the partition over. Once partition 0
-//! with snapshots, and once partition 1 without.
+//! topics (of a stack made for this: it fills them), then takes the partition over. Partition 1
+//! without snapshots, and partition 0 with.
 //!
-//! `./cartwright up --infra-only && cargo run -p cartwright-bench --example recovery -- EVENTS [BOOTSTRAP]`
+//! `./cartwright up --infra-only && ./cartwright topics apply && cargo run -p cartwright-bench
+//! --example recovery -- EVENTS_WITHOUT EVENTS_WITH [BOOTSTRAP]`
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,12 +44,13 @@ impl Prices for NoPrices {
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let events: u64 = arguments.next().context("how many events?")?.parse()?;
+    let mut number =
+        || -> anyhow::Result<u64> { Ok(arguments.next().context("how many events?")?.parse()?) };
+    let (without, with) = (number()?, number()?);
     let bootstrap = arguments.next().unwrap_or("127.0.0.1:7010".to_owned());
     let log = KafkaLog::new(KafkaOptions::new(bootstrap))?;
-    for (partition, snapshots) in [(0, true), (1, false)] {
-        let with = if snapshots { "with" } else { "without" };
-        println!("{with} snapshots");
+    for (partition, snapshots, events) in [(1, false, without), (0, true, with)] {
+        println!("{} snapshots", if snapshots { "with" } else { "without" });
         write(&log, partition, snapshots, events)?;
         take_over(&log, partition, snapshots)?;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cartwright_domain::BoundedContext;
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, read_to};
+use cartwright_event_log::{EventLog, LogReader, Record, Start, read_to};
 
 use super::{Ground, TakeOverError};
 use crate::snapshots::format::{Assembler, Kind, Unreadable};
@@ -23,9 +23,10 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     pub(super) fn find<B: BoundedContext, L: EventLog>(
         ground: &Ground<'_, B, L>,
+        reader: &mut L::Reader,
         stall: Duration,
     ) -> Result<Option<Self>, TakeOverError> {
-        let Some(last) = last_journal_record(ground, stall)? else {
+        let Some(last) = last_journal_record(ground, reader, stall)? else {
             return Ok(None);
         };
         let Some(offset) = last.header(CHECKPOINT) else {
@@ -38,24 +39,24 @@ impl Checkpoint {
                 offset: last.offset,
                 problem: format!("header {CHECKPOINT} of the journal is no offset"),
             })?;
-        let begin = begin_at(ground, offset, stall)?;
+        let begin = begin_at(ground, reader, offset, stall)?;
         Ok(Some(Self { offset, begin }))
     }
 }
 
 fn last_journal_record<B: BoundedContext, L: EventLog>(
     ground: &Ground<'_, B, L>,
+    reader: &mut L::Reader,
     stall: Duration,
 ) -> Result<Option<Record>, TakeOverError> {
     let at = ground.at(B::CONTEXT.journal_topic());
-    let mut reader = ground.log.reader(ReaderPurpose::Recovery)?;
     let (low, high) = reader.watermarks(&at)?;
     let mut back = NEAR_END;
     loop {
         let from = high.saturating_sub(back).max(low);
         reader.assign(&[(at.clone(), Start::Offset(from))])?;
         let mut last = None;
-        read_to(&mut reader, &[(at.clone(), high)], stall, |record| {
+        read_to(reader, &[(at.clone(), high)], stall, |record| {
             last = Some(record);
             Ok::<(), TakeOverError>(())
         })?;
@@ -68,6 +69,7 @@ fn last_journal_record<B: BoundedContext, L: EventLog>(
 
 fn begin_at<B: BoundedContext, L: EventLog>(
     ground: &Ground<'_, B, L>,
+    reader: &mut L::Reader,
     offset: u64,
     stall: Duration,
 ) -> Result<Begin, TakeOverError> {
@@ -76,7 +78,6 @@ fn begin_at<B: BoundedContext, L: EventLog>(
         offset,
         problem: problem.to_owned(),
     };
-    let mut reader = ground.log.reader(ReaderPurpose::Recovery)?;
     let (low, high) = reader.watermarks(&at)?;
     if !(low..high).contains(&offset) {
         return Err(unreadable("the journal names it, but it is not there").into());
@@ -84,7 +85,7 @@ fn begin_at<B: BoundedContext, L: EventLog>(
     reader.assign(&[(at.clone(), Start::Offset(offset))])?;
     let mut assembler = Assembler::default();
     let mut begin = None;
-    read_to(&mut reader, &[(at, offset + 1)], stall, |record| {
+    read_to(reader, &[(at, offset + 1)], stall, |record| {
         if begin.is_none()
             && record.offset == offset
             && let Some(whole) = assembler.take(&record)?

@@ -15,7 +15,6 @@ use cartwright_event_log::{
     CommitError, EventLog, LogError, LogReader, LogWriter, ReaderPurpose, Record, Start,
     TopicPartition, read_to,
 };
-use cartwright_events::Stream;
 use thiserror::Error;
 
 use crate::archive::Archive;
@@ -149,6 +148,14 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
     fn at(&self, topic: &'static str) -> TopicPartition {
         TopicPartition::new(topic, self.place.partition)
     }
+
+    /// The partitions that are the truth of the shard: its events and its journal.
+    fn own(&self) -> Vec<TopicPartition> {
+        let streams = B::CONTEXT.streams().iter();
+        let topics = streams.map(|stream| stream.topic());
+        let topics = topics.chain([B::CONTEXT.journal_topic()]);
+        topics.map(|topic| self.at(topic)).collect()
+    }
 }
 
 /// A producer that has connected and a state that was read, before the take-over.
@@ -164,8 +171,7 @@ struct Recovery<B: BoundedContext, R> {
     round: Option<(u64, u64)>,
     /// Aggregates that left memory before this offset are still to be looked for.
     scan_to: Option<u64>,
-    log: R,
-    snapshots: R,
+    reader: R,
     assembler: Assembler,
     /// Records that were read beyond the last target.
     early: Vec<Record>,
@@ -178,49 +184,47 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         let stall = options.recovery_stall();
         let window = ResultWindow::new(options.results_kept, options.results_ttl_ms);
         let mut back = ReadBack::new(window);
-        let mut snapshots = ground.log.reader(ReaderPurpose::Recovery)?;
-        let mut assembler = Assembler::default();
+        let mut reader = ground.log.reader(ReaderPurpose::Recovery)?;
         let found = if ground.snapshots {
-            Checkpoint::find(ground, stall)?
+            Checkpoint::find(ground, &mut reader, stall)?
         } else {
             None
         };
         let at = ground.at(B::CONTEXT.snapshots_topic());
-        let (low, high) = snapshots.watermarks(&at)?;
+        let (low, high) = reader.watermarks(&at)?;
         let from = found.as_ref().map_or(high, |found| found.offset.max(low));
-        snapshots.assign(&[(at.clone(), Start::Offset(from))])?;
+        let begin = found.as_ref().map(|found| &found.begin);
+        let start_of = |offset: Option<u64>| offset.map_or(Start::Beginning, Start::Offset);
+        let mut starts = vec![(at.clone(), Start::Offset(from))];
+        for stream in B::CONTEXT.streams() {
+            let stand = begin.and_then(|begin| begin.streams.get(stream));
+            let start = start_of(stand.map(|stand| stand.offset));
+            starts.push((ground.at(stream.topic()), start));
+        }
+        let journal = start_of(begin.map(|begin| begin.journal_offset));
+        starts.push((ground.at(B::CONTEXT.journal_topic()), journal));
+        reader.assign(&starts)?;
+        reader.pause(&ground.own())?;
+        let mut assembler = Assembler::default();
         if let Some(found) = &found {
             back.begin(&found.begin);
-            read_to(&mut snapshots, &[(at, high)], stall, |record| {
+            read_to(&mut reader, &[(at, high)], stall, |record| {
                 if let Some(whole) = assembler.take(&record)? {
                     back.take_snapshot(ground.context, whole)?;
                 }
                 Ok::<(), TakeOverError>(())
             })?;
         }
-        let offset_of = |offset: Option<u64>| offset.map_or(Start::Beginning, Start::Offset);
-        let begin = found.as_ref().map(|found| &found.begin);
-        let mut starts: Vec<(TopicPartition, Start)> = Vec::new();
-        for stream in B::CONTEXT.streams() {
-            let stand = begin.and_then(|begin| begin.streams.get(stream));
-            let start = offset_of(stand.map(|stand| stand.offset));
-            starts.push((ground.at(stream.topic()), start));
-        }
-        let journal = offset_of(begin.map(|begin| begin.journal_offset));
-        starts.push((ground.at(B::CONTEXT.journal_topic()), journal));
-        let mut log = ground.log.reader(ReaderPurpose::Recovery)?;
-        log.assign(&starts)?;
         Ok(Self {
             back,
-            round: begin
-                .map(|begin| begin.round)
-                .zip(found.as_ref().map(|found| found.offset)),
+            round: found
+                .as_ref()
+                .map(|found| (found.begin.round, found.offset)),
             scan_to: found
                 .as_ref()
                 .filter(|found| found.begin.archived)
                 .map(|found| found.offset),
-            log,
-            snapshots,
+            reader,
             assembler,
             early: Vec::new(),
         })
@@ -233,18 +237,21 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         stall: Duration,
     ) -> Result<(), TakeOverError> {
         let (context, place) = (ground.context, ground.place);
-        let mut targets = Vec::new();
-        for topic in own_topics::<B>() {
-            let at = ground.at(topic);
-            let (_, high) = self.log.watermarks(&at)?;
-            targets.push((at, high));
+        let own = ground.own();
+        let mut targets = Vec::with_capacity(own.len());
+        for at in &own {
+            let (_, high) = self.reader.watermarks(at)?;
+            targets.push((at.clone(), high));
         }
         // Asked for after the others: an aggregate that came back from the archive was written in
         // the transaction of its next event, and must be there before that event is applied.
         let at = ground.at(B::CONTEXT.snapshots_topic());
-        let (_, high) = self.snapshots.watermarks(&at)?;
+        let (_, high) = self.reader.watermarks(&at)?;
         let (back, assembler) = (&mut self.back, &mut self.assembler);
-        read_to(&mut self.snapshots, &[(at, high)], stall, |record| {
+        let snapshots = [at.clone()];
+        self.reader.pause(&own)?;
+        self.reader.resume(&snapshots)?;
+        read_to(&mut self.reader, &[(at, high)], stall, |record| {
             if let Some(whole) = assembler.take(&record)? {
                 back.take_late_snapshot(context, whole)?;
             }
@@ -264,7 +271,9 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         }
         let early = &mut self.early;
         *early = later;
-        read_to(&mut self.log, &targets, stall, |record| {
+        self.reader.pause(&snapshots)?;
+        self.reader.resume(&own)?;
+        read_to(&mut self.reader, &targets, stall, |record| {
             if beyond(&record) {
                 early.push(record);
                 return Ok(());
@@ -279,10 +288,12 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
     ) -> Result<ShardState<B>, TakeOverError> {
         let mut tail = Tail::default();
         for stream in B::CONTEXT.streams() {
-            let position = self.log.position(&ground.at(stream.topic()))?;
+            let position = self.reader.position(&ground.at(stream.topic()))?;
             tail.events.insert(*stream, position);
         }
-        tail.journal = self.log.position(&ground.at(B::CONTEXT.journal_topic()))?;
+        tail.journal = self
+            .reader
+            .position(&ground.at(B::CONTEXT.journal_topic()))?;
         let taken = self.back.taken;
         let read_back::Finished {
             mut state,
@@ -298,12 +309,4 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         }
         Ok(state)
     }
-}
-
-fn own_topics<B: BoundedContext>() -> impl Iterator<Item = &'static str> {
-    let streams = B::CONTEXT
-        .streams()
-        .iter()
-        .map(|stream: &Stream| stream.topic());
-    streams.chain([B::CONTEXT.journal_topic()])
 }

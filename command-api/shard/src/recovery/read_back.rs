@@ -10,7 +10,6 @@ use cartwright_events::{Envelope, PositionToken, Stream, Timestamp};
 
 use super::TakeOverError;
 use crate::group::Place;
-use crate::outcome::Outcome;
 use crate::results::{Remembered, ResultKey, ResultWindow};
 use crate::snapshots::Begin;
 use crate::snapshots::format::{Kind, Unreadable, Whole};
@@ -221,19 +220,16 @@ impl<B: BoundedContext> ReadBack<B> {
         }
         self.taken += journal.decided.len();
         for decided in journal.decided {
-            let outcome: Outcome = serde_json::from_str(&decided.outcome).map_err(|error| {
-                TakeOverError::Refused(format!(
-                    "the outcome of command {} in transaction {} is unreadable: {error}",
-                    decided.command_id, journal.transaction
-                ))
-            })?;
             let key = match decided.idempotency_key {
                 Some(key) => ResultKey::Idempotency(key),
                 None => ResultKey::Command(decided.command_id),
             };
-            state
-                .results
-                .remember(key, decided.fingerprint, outcome, journal.decided_at);
+            state.results.remember(
+                key,
+                decided.fingerprint,
+                decided.outcome,
+                journal.decided_at,
+            );
         }
         Ok(())
     }
