@@ -31,7 +31,8 @@ pub struct Worker<G> {
     totals: Applied,
     /// Set while something outside does not answer: how long to wait before the next try.
     backoff: Option<Duration>,
-    paused: bool,
+    /// What the reader was told to hold back meanwhile.
+    paused: Vec<TopicPartition>,
     heartbeat: Instant,
     /// Reads parked records again; without it nobody can ask for that.
     lookup: Option<Lookup>,
@@ -53,7 +54,7 @@ impl<G: GroupReader> Worker<G> {
             partitions: BTreeMap::new(),
             totals: Applied::default(),
             backoff: None,
-            paused: false,
+            paused: Vec::new(),
             heartbeat: Instant::now(),
             lookup: None,
             requests: Requests::default(),
@@ -156,21 +157,24 @@ impl<G: GroupReader> Worker<G> {
 
     /// Waits without taking records, but stays a member of the group and hears of rebalances.
     fn hold(&mut self, backoff: Duration) -> Result<(), Halt> {
-        if !self.paused {
+        if self.paused.is_empty() {
             let started: Vec<_> = self.started().cloned().collect();
             // Where it cannot be paused (lost, or the log is away), the poll tells what has happened,
             // and a record that it brings is kept.
-            self.paused = self.reader.pause(&started).is_ok();
+            if self.reader.pause(&started).is_ok() {
+                self.paused = started;
+            }
         }
         let event = self.reader.poll(1, backoff).map_err(halt_of_log)?;
         self.hear(event).map(drop)
     }
 
+    /// Ends the pause of everything that was paused, also of a partition that has meanwhile been reset
+    /// and is about to start again: a pause outlives a seek.
     fn resume(&mut self) -> Result<(), Halt> {
-        if self.paused {
-            let started: Vec<_> = self.started().cloned().collect();
-            self.reader.resume(&started).map_err(halt_of_log)?;
-            self.paused = false;
+        if !self.paused.is_empty() {
+            self.reader.resume(&self.paused).map_err(halt_of_log)?;
+            self.paused.clear();
         }
         Ok(())
     }
@@ -231,7 +235,7 @@ impl<G: GroupReader> Worker<G> {
             GroupEvent::Assigned(assigned) => {
                 // Whatever was owned before was revoked first; nothing is kept from then.
                 self.partitions.clear();
-                self.paused = false;
+                self.paused.clear();
                 self.joined = true;
                 for at in assigned {
                     let partition = Partition::new(&self.plan, at.clone())?;
@@ -242,6 +246,7 @@ impl<G: GroupReader> Worker<G> {
             GroupEvent::Revoked(revoked) => {
                 for at in revoked {
                     self.partitions.remove(&at);
+                    self.paused.retain(|paused| *paused != at);
                 }
                 Ok(true)
             }

@@ -105,7 +105,9 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 return Ok(());
             }
             Found::OtherRequest => {
-                send(submission.reply, Reply::KeyReused);
+                // Likewise: what the key was first used for may be undone with this group.
+                let reply = Reply::KeyReused;
+                group.pending.push(Pending { submission, reply });
                 return Ok(());
             }
             Found::Nothing => {}

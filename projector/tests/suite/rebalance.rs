@@ -3,7 +3,7 @@
 use cartwright_event_log::EventLog;
 use cartwright_event_log::memory::{MemoryGroupReader, MemoryLog};
 use cartwright_projector::{Step, Worker};
-use cartwright_sinks::{MemorySink, MemoryStore, Semantics};
+use cartwright_sinks::{MemoryFault, MemorySink, MemoryStore, Semantics};
 
 use crate::history::History;
 use crate::setup::{Entry, SUBJECTS, TestLog, limits, plan, rows};
@@ -96,6 +96,22 @@ fn a_rebalance_is_heard_while_the_store_is_down() {
     settle(&mut members);
     let whole = log.project("sales", Semantics::Transactional);
     assert_eq!(rows(&store, "sales"), rows(&whole, "sales"));
+}
+
+#[test]
+fn a_partition_that_moved_while_it_was_paused_is_read_again() {
+    let mut log = TestLog::new();
+    log.write([Entry::Event(&crate::history::product_created("cup", 5))]);
+    let store = MemoryStore::new(Semantics::Transactional);
+    let mut members = vec![member(&log, "catalog", &store)];
+    // The batch goes through and its answer is lost: the worker waits, its partitions paused, and
+    // then finds that the position has moved.
+    store.inject(MemoryFault::AnswerLost);
+    settle(&mut members);
+    log.write([Entry::Event(&crate::history::price_changed("cup", 2, 6))]);
+    settle(&mut members);
+    let whole = log.project("catalog", Semantics::Transactional);
+    assert_eq!(rows(&store, "catalog"), rows(&whole, "catalog"));
 }
 
 #[test]

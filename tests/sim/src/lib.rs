@@ -1,16 +1,33 @@
-//! Seeded simulation: shoppers, shards of all contexts and their log on one thread, under virtual
-//! time, driven by one seed.
+//! Seeded simulation: shoppers, the network between, shards of all contexts, their log, projectors
+//! and both stores on one thread, under virtual time, driven by one seed.
 //!
-//! Everything that can differ between two runs comes from the seed: who acts next, which process
-//! dies, which fault strikes the log, how far time moves. So a failing seed is a failing test that
-//! can be run again, step by step.
+//! Everything that can differ between two runs comes from the seed: who acts next, which process is
+//! killed in which call, which fault strikes the log or a store, how far time moves. So a failing
+//! seed is a failing test that can be run again, step by step; its trace is the same every time, and
+//! a digest of the trace says so.
+//!
+//! The shards, workers, folds and sinks are those of production. What is simulated stands at their
+//! seams: the event log and the sinks are the in-memory models that their contract suites hold to the
+//! real ones' behaviour, wrapped here so that a process can be killed at every call.
 
+pub mod bug;
 mod invariants;
+mod log;
+mod network;
 mod node;
+mod prices;
+mod projector;
 mod shopper;
+mod sim;
+mod stock;
+mod store;
 mod world;
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
+
+pub use bug::{BUGS, Bug, Planted};
 
 /// What a run that held its invariants did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +37,14 @@ pub struct Report {
     /// Commands that were acknowledged.
     pub acknowledged: u64,
     /// Orders that reached each end, by its name.
-    pub orders: std::collections::BTreeMap<String, u64>,
-    /// Faults of the log that struck.
-    pub faults: u64,
-    /// Processes that died.
-    pub crashes: u64,
-    /// Digest of every record of the log: the same seed gives the same digest.
-    pub digest: u64,
+    pub orders: BTreeMap<String, u64>,
+    /// How often each kind of fault struck.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Rows of the read model that were compared with a fold of the log.
+    pub rows: u64,
+    /// Digest of everything that happened, in order, and of every record of the log: the same seed
+    /// gives the same digest.
+    pub trace_digest: u64,
 }
 
 /// A run broke an invariant.
@@ -44,21 +62,24 @@ pub struct Violation {
 pub struct Weather {
     /// Shoppers that come by.
     pub shoppers: u64,
-    /// Of 1,000 steps, how many inject a fault of the log.
+    /// Of 1,000 steps, how many let something go wrong.
     pub faults_per_mille: u32,
-    /// Of 1,000 steps, how many kill a process.
+    /// Of 1,000 calls of a process to the log or a store, how many it does not survive.
     pub crashes_per_mille: u32,
     /// Whether each step is printed.
     pub trace: bool,
+    /// A deliberate bug, which the run should find.
+    pub bug: Option<Bug>,
 }
 
 impl Default for Weather {
     fn default() -> Self {
         Self {
-            shoppers: 12,
-            faults_per_mille: 25,
-            crashes_per_mille: 8,
+            shoppers: 10,
+            faults_per_mille: 40,
+            crashes_per_mille: 3,
             trace: false,
+            bug: None,
         }
     }
 }
@@ -68,17 +89,40 @@ impl Default for Weather {
 /// # Errors
 /// The invariant that does not hold.
 pub fn run(seed: u64, weather: Weather) -> Result<Report, Violation> {
-    let mut world = world::World::new(seed, weather);
-    let outcome = world.run().and_then(|()| invariants::check(&world));
-    match outcome {
-        Ok(orders) => Ok(Report {
-            seed,
-            acknowledged: world.acknowledged(),
-            orders,
-            faults: world.faults(),
-            crashes: world.crashes,
-            digest: world.digest(),
-        }),
-        Err(problem) => Err(Violation { seed, problem }),
+    judged(seed, weather).map_err(|problem| Violation { seed, problem })
+}
+
+fn judged(seed: u64, weather: Weather) -> Result<Report, String> {
+    let mut world = world::World::new(seed, weather)?;
+    if let Err(problem) = world.run() {
+        // What is wrong with the log says more than that a run could not go on.
+        invariants::check_log(&world)?;
+        return Err(problem);
     }
+    let verdict = invariants::check(&world)?;
+    Ok(Report {
+        seed,
+        acknowledged: world.acknowledged(),
+        orders: verdict.orders,
+        faults: world.faults(),
+        rows: verdict.rows,
+        trace_digest: invariants::trace_digest(&world)?,
+    })
+}
+
+/// Runs seeds from `first` on until one shows the bug. Returns how many it took, and what it showed.
+///
+/// # Errors
+/// When none of `most` seeds shows it.
+pub fn hunt(bug: Bug, first: u64, most: u64) -> Result<(u64, Violation), u64> {
+    let weather = Weather {
+        bug: Some(bug),
+        ..Weather::default()
+    };
+    for tried in 1..=most {
+        if let Err(violation) = run(first + tried - 1, weather) {
+            return Ok((tried, violation));
+        }
+    }
+    Err(most)
 }

@@ -4,60 +4,101 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cartwright_domain::BoundedContext;
-use cartwright_event_log::memory::MemoryLog;
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start, TopicPartition};
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition};
 use cartwright_events::codec::Codec;
+<<<<<<< HEAD
 use cartwright_shard::{
     ArchiveAnswer, ArchiveAsk, Inputs, ManualClock, Ownership, Shard, ShardOptions, Step,
     Submission,
 };
+=======
+use cartwright_shard::{Inputs, Ownership, Shard, ShardOptions, Step, Submission};
+>>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
 
-/// The process of one partition of one context.
-pub(crate) struct Node<B: BoundedContext + Clone> {
-    context: B,
-    partition: u32,
-    log: MemoryLog,
-    clock: Arc<ManualClock>,
-    shard: Shard<B, MemoryLog>,
+use crate::bug::Bug;
+use crate::log::SimLog;
+use crate::sim::{Sim, SimClock};
+
+/// A shard in a process, and what has reached the process.
+struct Process<B: BoundedContext> {
+    shard: Shard<B, SimLog>,
     mailbox: Vec<Submission<B::Command>>,
     asks: Vec<ArchiveAsk>,
 }
 
+/// Whoever runs the shard of one partition of one context.
+pub(crate) struct Node<B: BoundedContext + Clone> {
+    context: B,
+    partition: u32,
+    log: SimLog,
+    clock: Arc<SimClock>,
+    owner: Process<B>,
+    /// Processes that stood still while another took their place, and do not know it.
+    zombies: Vec<Process<B>>,
+}
+
 impl<B: BoundedContext + Clone> Node<B> {
-    pub(crate) fn new(
-        context: B,
-        partition: u32,
-        log: &MemoryLog,
-        clock: &Arc<ManualClock>,
-    ) -> Self {
-        let shard = start(&context, partition, log, clock);
+    pub(crate) fn new(context: B, partition: u32, log: &SimLog) -> Self {
+        let clock = log.sim.clock();
         Self {
+            owner: start(&context, partition, log, &clock),
             context,
             partition,
             log: log.clone(),
+<<<<<<< HEAD
             clock: Arc::clone(clock),
             shard,
             mailbox: Vec::new(),
             asks: Vec::new(),
+=======
+            clock,
+            zombies: Vec::new(),
+>>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
         }
     }
 
+    pub(crate) fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    /// A request arrives, now and then at a process that is the owner no more.
     pub(crate) fn submit(&mut self, submission: Submission<B::Command>) {
-        self.mailbox.push(submission);
+        let late = !self.zombies.is_empty() && self.log.sim.strikes(300);
+        match self.zombies.first_mut() {
+            Some(zombie) if late => zombie.mailbox.push(submission),
+            _ => self.owner.mailbox.push(submission),
+        }
     }
 
     /// kill -9, and another process in its place.
     pub(crate) fn crash(&mut self) {
+<<<<<<< HEAD
         self.mailbox.clear();
         self.asks.clear();
         self.shard = start(&self.context, self.partition, &self.log, &self.clock);
+=======
+        self.owner = start(&self.context, self.partition, &self.log, &self.clock);
+>>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
     }
 
-    /// Does what the process would do next. Returns whether anything happened.
+    /// The owner stands still, and another process takes over.
+    pub(crate) fn freeze(&mut self) {
+        let successor = start(&self.context, self.partition, &self.log, &self.clock);
+        let frozen = std::mem::replace(&mut self.owner, successor);
+        self.zombies.push(frozen);
+    }
+
+    /// Kills whoever is not the owner.
+    pub(crate) fn bury(&mut self) {
+        self.zombies.clear();
+    }
+
+    /// Does what the owner would do next. Returns whether anything happened.
     ///
     /// # Errors
     /// When the shard refuses to serve: the log holds what no shard may write after.
     pub(crate) fn act(&mut self, most_inbox: usize) -> Result<bool, String> {
+<<<<<<< HEAD
         let ownership = self.shard.ownership().borrow().clone();
         match ownership {
             Ownership::Refused { reason } => Err(format!(
@@ -88,13 +129,51 @@ impl<B: BoundedContext + Clone> Node<B> {
                 });
                 Ok(busy || step != Step::Idle)
             }
+=======
+        let ownership = self.owner.shard.ownership().borrow().clone();
+        if matches!(ownership, Ownership::Fenced | Ownership::Stopped) {
+            self.crash();
+            return Ok(true);
+>>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
         }
+        let Self {
+            owner,
+            log,
+            partition,
+            ..
+        } = self;
+        let done = Sim::alive(|| act(owner, log, *partition, most_inbox));
+        done.unwrap_or_else(|| {
+            self.crash();
+            Ok(true)
+        })
+    }
+
+    /// Lets a process go on that stood still.
+    ///
+    /// # Errors
+    /// As [`act`](Self::act).
+    pub(crate) fn act_late(&mut self) -> Result<(), String> {
+        let Some(mut zombie) = self.zombies.pop() else {
+            return Ok(());
+        };
+        let done = Sim::alive(|| act(&mut zombie, &self.log, self.partition, 3));
+        let ended = zombie.shard.ownership().borrow().is_final();
+        match done {
+            Some(Err(problem)) => return Err(problem),
+            Some(Ok(_)) if !ended => self.zombies.push(zombie),
+            // Killed, or it has noticed.
+            _ => {}
+        }
+        Ok(())
     }
 
     pub(crate) fn next_due(&self) -> Option<cartwright_events::Timestamp> {
-        self.shard.next_due()
+        self.owner.shard.next_due()
     }
+}
 
+<<<<<<< HEAD
     /// Answers what the shard asks of its snapshots; what can't be read is read by a later act.
     fn read_archive(&mut self) -> Vec<ArchiveAnswer> {
         self.asks.extend(self.shard.take_asks());
@@ -122,18 +201,92 @@ impl<B: BoundedContext + Clone> Node<B> {
             .and_then(|mut reader| {
                 reader.assign(&[(at, Start::Offset(position))])?;
                 reader.poll(most, Duration::ZERO)
+=======
+fn act<B: BoundedContext>(
+    process: &mut Process<B>,
+    log: &SimLog,
+    partition: u32,
+    most_inbox: usize,
+) -> Result<bool, String> {
+    let name = || format!("{}[{partition}]", B::CONTEXT.name());
+    let ownership = process.shard.ownership().borrow().clone();
+    match ownership {
+        Ownership::Refused { reason } => Err(format!("{} refuses: {reason}", name())),
+        Ownership::Fenced | Ownership::Stopped => Ok(false),
+        Ownership::Recovering { .. } | Ownership::Standby => {
+            // A failed take-over is tried again by a later act.
+            let taken = process.shard.take_over();
+            log.sim.trace(&format!("{} takes over: {taken:?}", name()));
+            Ok(true)
+        }
+        Ownership::Serving { .. } => {
+            let position = process.shard.inbox_position();
+            let inbox = inbox::<B>(log, partition, position, most_inbox);
+            let busy =
+                !inbox.is_empty() || !process.mailbox.is_empty() || process.shard.has_backlog();
+            let commands = std::mem::take(&mut process.mailbox);
+            if busy {
+                let (commands, inbox) = (commands.len(), inbox.len());
+                let what = format!("{} takes {commands} commands, {inbox} messages", name());
+                log.sim.trace(&what);
+            }
+            let step = process.shard.step(Inputs {
+                commands,
+                inbox,
+                watches: Vec::new(),
+>>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
             });
-        // A reader that fails is read again by a later act.
-        read.unwrap_or_default()
+            if busy || step != Step::Idle {
+                log.sim.trace(&format!("{}: {step:?}", name()));
+            }
+            Ok(busy || step != Step::Idle)
+        }
+    }
+}
+
+fn inbox<B: BoundedContext>(
+    log: &SimLog,
+    partition: u32,
+    position: Option<u64>,
+    most: usize,
+) -> Vec<Record> {
+    let Some(position) = position else {
+        return Vec::new();
+    };
+    let at = TopicPartition::new(B::CONTEXT.inbox_topic(), partition);
+    let read = log.reader(ReaderPurpose::Tailing).and_then(|mut reader| {
+        reader.assign(&[(at.clone(), Start::Offset(position))])?;
+        let mut records = reader.poll(most, Duration::ZERO)?;
+        misread(log, &mut records, reader.position(&at)?);
+        Ok(records)
+    });
+    // A reader that fails is read again by a later act.
+    read.unwrap_or_default()
+}
+
+/// What planted bugs do to a batch that ends before `position`.
+fn misread(log: &SimLog, records: &mut Vec<Record>, position: u64) {
+    let Some(last) = records.last().cloned() else {
+        return;
+    };
+    // Only where a control record follows: the copy takes its offset.
+    if position > last.offset + 1 && log.sim.shows(Bug::ApplyAMessageTwice, 100) {
+        records.push(Record {
+            offset: last.offset + 1,
+            ..last
+        });
+    }
+    if records.len() > 1 && log.sim.shows(Bug::LoseAMessage, 200) {
+        records.remove(0);
     }
 }
 
 fn start<B: BoundedContext + Clone>(
     context: &B,
     partition: u32,
-    log: &MemoryLog,
-    clock: &Arc<ManualClock>,
-) -> Shard<B, MemoryLog> {
+    log: &SimLog,
+    clock: &Arc<SimClock>,
+) -> Process<B> {
     let options = ShardOptions {
         // Half-read logs are the log's fault here, not time's.
         recovery_stall_ms: 0,
@@ -144,12 +297,15 @@ fn start<B: BoundedContext + Clone>(
         finished_kept: 4,
         ..ShardOptions::default()
     };
-    Shard::new(
-        context.clone(),
-        partition,
-        log.clone(),
-        Codec::fixed(),
-        options,
-        Arc::clone(clock) as _,
-    )
+    Process {
+        shard: Shard::new(
+            context.clone(),
+            partition,
+            log.clone(),
+            Codec::fixed(),
+            options,
+            Arc::clone(clock) as _,
+        ),
+        mailbox: Vec::new(),
+    }
 }

@@ -1,8 +1,11 @@
 //! A shopper: a script of commands, each sent until it is answered, sometimes twice at once.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use cartwright_domain::{
-    Cancel, CatalogCommand, CheckOut, CheckoutCommand, CreateCart, CreateProduct, InventoryCommand,
-    LineQuantity, NewItem, Pay, Price, ReceiveStock, Return, Ship,
+    AddItem, Cancel, CatalogCommand, ChangeItem, CheckOut, CheckoutCommand, CreateCart,
+    CreateProduct, InventoryCommand, LineQuantity, NewItem, Pay, Price, ReceiveStock, RemoveItem,
+    Return, Ship,
 };
 use cartwright_events::order::PaymentKind;
 use cartwright_events::{CartId, Currency, OrderId, Reference, Sku};
@@ -33,11 +36,13 @@ pub(crate) struct Shopper {
     pub(crate) name: String,
     script: Vec<Command>,
     step: usize,
-    /// Replies that may still come for the present step.
-    open: Vec<oneshot::Receiver<Reply>>,
+    /// Replies that may still come, by the key that they answer.
+    open: Vec<(String, oneshot::Receiver<Reply>)>,
+    /// Replies to a key that came with another request.
+    misuses: Vec<(String, oneshot::Receiver<Reply>)>,
     waited: u32,
-    /// What was answered for each step, by idempotency key.
-    pub(crate) answered: Vec<(String, Outcome)>,
+    /// What was answered, by idempotency key.
+    pub(crate) answered: BTreeMap<String, Outcome>,
 }
 
 /// What a shopper wants to do now.
@@ -85,8 +90,9 @@ impl Shopper {
             script,
             step: 0,
             open: Vec::new(),
+            misuses: Vec::new(),
             waited: 0,
-            answered: Vec::new(),
+            answered: BTreeMap::new(),
         }
     }
 
@@ -94,11 +100,30 @@ impl Shopper {
         self.step >= self.script.len()
     }
 
+    /// The step whose command checks the cart out; none for the owner.
+    pub(crate) fn checked_out(&self) -> Option<&Outcome> {
+        let is_checkout =
+            |command: &Command| matches!(command, Command::Checkout(CheckoutCommand::CheckOut(_)));
+        let step = self.script.iter().position(is_checkout)?;
+        self.answered.get(&self.key(step))
+    }
+
+    fn key(&self, step: usize) -> String {
+        format!("{}/{step}", self.name)
+    }
+
+    /// An earlier request, for the network to deliver once more.
+    pub(crate) fn earlier(&self, choice: usize) -> Option<(String, Command)> {
+        let step = choice.checked_rem(self.step)?;
+        Some((self.key(step), self.script.get(step)?.clone()))
+    }
+
     /// Takes what has been answered and says what comes next.
     ///
     /// # Errors
     /// When two answers to one key differ.
     pub(crate) fn next(&mut self) -> Result<Wish, String> {
+<<<<<<< HEAD
         let key = format!("{}/{}", self.name, self.step);
         let mut open = Vec::new();
         for mut receiver in std::mem::take(&mut self.open) {
@@ -121,39 +146,79 @@ impl Shopper {
             .last()
             .is_some_and(|(answered, _)| *answered == key);
         if settled && open.is_empty() {
+=======
+        self.listen()?;
+        let key = self.key(self.step);
+        let waits = self.open.iter().any(|(waiting, _)| *waiting == key);
+        if self.answered.contains_key(&key) {
+>>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
             self.step += 1;
             self.waited = 0;
-        } else if settled || (!open.is_empty() && self.waited < 40) {
-            self.open = open;
+        } else if waits && self.waited < 6 {
             self.waited += 1;
             return Ok(Wish::Wait);
         } else {
             // The connection timed out; the command may still take effect.
             self.waited = 0;
         }
-        let key = format!("{}/{}", self.name, self.step);
-        Ok(self
-            .script
-            .get(self.step)
-            .map_or(Wish::Done, |command| Wish::Send(key, command.clone())))
+        let command = self.script.get(self.step).cloned();
+        Ok(command.map_or(Wish::Done, |command| {
+            Wish::Send(self.key(self.step), command)
+        }))
     }
 
-    pub(crate) fn expect(&mut self, reply: oneshot::Receiver<Reply>) {
-        self.open.push(reply);
+    /// Takes every answer that has come.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub(crate) fn listen(&mut self) -> Result<(), String> {
+        for (key, mut receiver) in std::mem::take(&mut self.open) {
+            match receiver.try_recv() {
+                Ok(Reply::Decided(outcome)) => self.settle(&key, outcome)?,
+                Ok(Reply::KeyReused) => {
+                    return Err(format!("{key} was refused as the reuse of a key"));
+                }
+                Ok(Reply::Failed { reason }) => {
+                    return Err(format!("{key} failed inside: {reason}"));
+                }
+                // Whatever happened to it, a retry under the same key is safe.
+                Ok(_) | Err(oneshot::error::TryRecvError::Closed) => {}
+                Err(oneshot::error::TryRecvError::Empty) => self.open.push((key, receiver)),
+            }
+        }
+        for (key, mut receiver) in std::mem::take(&mut self.misuses) {
+            match receiver.try_recv() {
+                Ok(Reply::Decided(_)) => {
+                    return Err(format!(
+                        "{key} with another request was answered as the first"
+                    ));
+                }
+                Err(oneshot::error::TryRecvError::Empty) => self.misuses.push((key, receiver)),
+                Ok(_) | Err(oneshot::error::TryRecvError::Closed) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn expect(&mut self, key: &str, reply: oneshot::Receiver<Reply>) {
+        self.open.push((key.to_owned(), reply));
+    }
+
+    pub(crate) fn expect_refusal(&mut self, key: &str, reply: oneshot::Receiver<Reply>) {
+        self.misuses.push((key.to_owned(), reply));
     }
 
     fn settle(&mut self, key: &str, outcome: Outcome) -> Result<(), String> {
-        match self.answered.last() {
-            Some((answered, earlier)) if answered == key => {
-                if *earlier != outcome {
-                    return Err(format!(
-                        "{key} was answered {earlier:?} and then {outcome:?}"
-                    ));
-                }
+        match self.answered.get(key) {
+            Some(earlier) if *earlier != outcome => Err(format!(
+                "{key} was answered {earlier:?} and then {outcome:?}"
+            )),
+            Some(_) => Ok(()),
+            None => {
+                self.answered.insert(key.to_owned(), outcome);
+                Ok(())
             }
-            _ => self.answered.push((key.to_owned(), outcome)),
         }
-        Ok(())
     }
 }
 
@@ -163,8 +228,9 @@ fn script(name: &str, rng: &mut SmallRng) -> Vec<Command> {
     if rng.random_bool(0.5) {
         items.push(item(SKUS[rng.random_range(0..SKUS.len())], 1));
     }
-    let total = items.iter().map(|item| item.quantity * PRICE).sum();
     let cart_id = CartId::new(name).expect("an id");
+    let changes = cart_changes(&cart_id, &items, rng);
+    let total = items.iter().map(|item| item.quantity * PRICE).sum();
     let order_id = OrderId::from(cart_id.clone());
     let create = CreateCart {
         cart_id: cart_id.clone(),
@@ -201,10 +267,9 @@ fn script(name: &str, rng: &mut SmallRng) -> Vec<Command> {
         line: 1,
         quantity: 1,
     }];
-    let mut script = vec![
-        CheckoutCommand::CreateCart(create),
-        CheckoutCommand::CheckOut(check_out),
-    ];
+    let mut script = vec![CheckoutCommand::CreateCart(create)];
+    script.extend(changes);
+    script.push(CheckoutCommand::CheckOut(check_out));
     match rng.random_range(0..8) {
         // Never pays.
         0 => {}
@@ -246,6 +311,35 @@ fn script(name: &str, rng: &mut SmallRng) -> Vec<Command> {
         ]),
     }
     script.into_iter().map(Command::Checkout).collect()
+}
+
+/// Something put into the cart, and taken out again, so that it costs what it did.
+fn cart_changes(cart_id: &CartId, items: &[NewItem], rng: &mut SmallRng) -> Vec<CheckoutCommand> {
+    let spare = SKUS
+        .iter()
+        .find(|name| items.iter().all(|item| item.sku.as_str() != **name));
+    let (Some(spare), true) = (spare, rng.random_bool(0.6)) else {
+        return Vec::new();
+    };
+    let distinct: BTreeSet<&Sku> = items.iter().map(|item| &item.sku).collect();
+    let line = u32::try_from(distinct.len() + 1).expect("few lines");
+    let cart_id = || cart_id.clone();
+    let mut changes = vec![CheckoutCommand::AddItem(AddItem {
+        cart_id: cart_id(),
+        item: item(spare, 2),
+    })];
+    for quantity in [5, 1].into_iter().take(rng.random_range(0..3)) {
+        changes.push(CheckoutCommand::ChangeItem(ChangeItem {
+            cart_id: cart_id(),
+            line,
+            quantity,
+        }));
+    }
+    changes.push(CheckoutCommand::RemoveItem(RemoveItem {
+        cart_id: cart_id(),
+        line,
+    }));
+    changes
 }
 
 fn item(name: &str, quantity: i64) -> NewItem {

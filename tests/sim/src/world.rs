@@ -1,227 +1,400 @@
 //! The simulated world: one thread, one seed.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use cartwright_domain::{
     BoundedContext, Catalog, CatalogSettings, Checkout, CheckoutSettings, Inventory,
-    InventorySettings, PricedProduct, Prices,
+    InventorySettings,
 };
 use cartwright_event_log::memory::{Fault, MemoryLog};
 use cartwright_event_log::{Record, TopicPartition};
-use cartwright_events::catalog::ProductEvent;
 use cartwright_events::codec::Codec;
 use cartwright_events::partition::partition_of;
-use cartwright_events::{Context, EventBody, Sku, Stream, Timestamp};
-use cartwright_shard::{IdempotencyKey, ManualClock, Submission};
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use cartwright_events::{Context, Event, Stream};
+use cartwright_projector::Plan;
+use cartwright_read_model::{PROJECTIONS, Store};
+use cartwright_shard::{IdempotencyKey, Reply, Submission};
 use tokio::sync::oneshot;
 
 use crate::Weather;
+use crate::bug::Bug;
+use crate::log::SimLog;
+use crate::network::{Network, Request};
 use crate::node::Node;
+use crate::prices::PriceTable;
+use crate::projector::Projector;
 use crate::shopper::{Command, Shopper, Wish};
+use crate::sim::Sim;
+use crate::stock::SimInventory;
+use crate::store::SimStore;
 
 /// Partitions of every context.
 pub(crate) const PARTITIONS: u32 = 2;
+/// Processes that share a projection's partitions.
+const MEMBERS: usize = 2;
 /// Steps after which a run that has not come to rest is stuck.
-const MOST_STEPS: u64 = 60_000;
+const MOST_STEPS: u64 = 30_000;
 
-/// Faults that a correct shard survives. (An unnoticed stale end of a transaction is not among
-/// them: a shard can only find it and refuse, which its own tests show.)
-const FAULTS: [Fault; 9] = [
-    Fault::FailNextCommit,
-    Fault::UnknownCommit { committed: true },
-    Fault::UnknownCommit { committed: false },
-    Fault::FenceNext,
-    Fault::StaleEndTxn { noticed: true },
-    Fault::DeliveryFailure,
-    Fault::LateProduce,
-    Fault::SlowCommit,
-    Fault::TakeOverError,
+/// Faults of the log that a correct shard survives. (An unnoticed stale end of a transaction is not
+/// among them: a shard can only find it and refuse, which its own tests and the model show.)
+const FAULTS: [(Fault, &str); 10] = [
+    (Fault::FailNextCommit, "commit aborted"),
+    (
+        Fault::UnknownCommit { committed: true },
+        "commit's answer lost, committed",
+    ),
+    (
+        Fault::UnknownCommit { committed: false },
+        "commit's answer lost, left open",
+    ),
+    (Fault::FenceNext, "fenced inside a transaction"),
+    (
+        Fault::StaleEndTxn { noticed: true },
+        "second copy of an EndTxn delayed",
+    ),
+    (Fault::DeliveryFailure, "record not delivered"),
+    (Fault::LateProduce, "produce delayed beyond its transaction"),
+    (Fault::SlowCommit, "slow commit"),
+    (Fault::TakeOverError, "take-over failed"),
+    (Fault::ReaderError, "read failed"),
 ];
-
-/// The price table, folded from the catalog's events as the process does.
-#[derive(Default)]
-struct PriceTable(Mutex<HashMap<Sku, PricedProduct>>);
-
-impl Prices for PriceTable {
-    fn product(&self, sku: &Sku) -> Option<PricedProduct> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(sku)
-            .cloned()
-    }
-}
 
 pub(crate) struct World {
     pub(crate) log: MemoryLog,
     pub(crate) codec: Codec,
+    pub(crate) sim: Sim,
     pub(crate) shoppers: Vec<Shopper>,
-    pub(crate) crashes: u64,
-    rng: SmallRng,
+    /// Which idempotency key every command id came with.
+    pub(crate) keys: BTreeMap<String, String>,
+    pub(crate) stores: BTreeMap<Store, SimStore>,
     weather: Weather,
-    clock: Arc<ManualClock>,
     prices: Arc<PriceTable>,
+    network: Network,
     catalog: Vec<Node<Catalog>>,
-    inventory: Vec<Node<Inventory>>,
+    inventory: Vec<Node<SimInventory>>,
     checkout: Vec<Node<Checkout>>,
-    commands: u64,
+    projectors: Vec<Projector>,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, weather: Weather) -> Self {
-        let mut rng = SmallRng::seed_from_u64(seed);
+    pub(crate) fn new(seed: u64, weather: Weather) -> Result<Self, String> {
         let log = MemoryLog::new();
         for context in Context::ALL {
+<<<<<<< HEAD
             let topics = context.streams().iter().map(|stream| stream.topic());
             for topic in topics.chain([
                 context.inbox_topic(),
                 context.journal_topic(),
                 context.snapshots_topic(),
             ]) {
+=======
+            for topic in topics(context) {
+>>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
                 log.create_topic(topic, PARTITIONS);
             }
         }
-        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(log.now_us())));
+        let sim = Sim::new(seed, weather, log.now_us());
+        if weather.bug == Some(Bug::TrustOkAfterDisconnect)
+            || weather.bug == Some(Bug::SkipTheFence)
+        {
+            log.insist_on_take_over(false);
+        }
+        let seen = SimLog {
+            model: log.clone(),
+            sim: sim.clone(),
+        };
         let prices = Arc::new(PriceTable::default());
-        let catalog = Catalog {
-            settings: CatalogSettings::default(),
-        };
-        let settings = InventorySettings {
-            inventory_partitions: PARTITIONS,
-            checkout_partitions: PARTITIONS,
-        };
-        let inventory = Inventory { settings };
+        let stores: BTreeMap<Store, SimStore> = Store::ALL
+            .into_iter()
+            .map(|store| (store, SimStore::new(store)))
+            .collect();
         let settings = CheckoutSettings {
             inventory_partitions: PARTITIONS,
             ..CheckoutSettings::default()
         };
-        let checkout = Checkout::new(settings, Arc::clone(&prices) as _);
         let shoppers = std::iter::once(Shopper::owner())
-            .chain((0..weather.shoppers).map(|number| Shopper::new(number, &mut rng)))
+            .chain((0..weather.shoppers).map(|number| Shopper::new(number, &mut sim.lock().rng)))
             .collect();
-        Self {
-            catalog: nodes(&catalog, &log, &clock),
-            inventory: nodes(&inventory, &log, &clock),
-            checkout: nodes(&checkout, &log, &clock),
+        Ok(Self {
+            catalog: nodes(
+                &Catalog {
+                    settings: CatalogSettings::default(),
+                },
+                &seen,
+            ),
+            inventory: nodes(&inventory(weather.bug), &seen),
+            checkout: nodes(&Checkout::new(settings, Arc::clone(&prices) as _), &seen),
+            projectors: projectors(&seen, &stores)?,
             log,
             codec: Codec::fixed(),
             shoppers,
-            crashes: 0,
-            rng,
+            keys: BTreeMap::new(),
+            stores,
             weather,
-            clock,
             prices,
-            commands: 0,
-        }
+            network: Network::default(),
+            sim,
+        })
     }
 
     /// Runs until every shopper has gone home and every timer has fired.
     pub(crate) fn run(&mut self) -> Result<(), String> {
         for step in 0..MOST_STEPS {
+            self.sim.at_step(step);
             if self.shoppers.iter().all(Shopper::is_done) {
-                self.trace(step, "all shoppers are done");
+                self.sim.trace("all shoppers are done");
                 return self.come_to_rest();
             }
-            self.step(step)?;
+            self.step()?;
+            self.sim.check()?;
+            self.prices.follow(&self.log, &self.codec)?;
         }
         Err(format!("shoppers still wait after {MOST_STEPS} steps"))
     }
 
-    fn step(&mut self, step: u64) -> Result<(), String> {
-        let dice = self.rng.random_range(0..1000);
-        let (faults, crashes) = (
-            self.weather.faults_per_mille,
-            self.weather.crashes_per_mille,
-        );
-        if dice < faults {
-            let fault = FAULTS[self.rng.random_range(0..FAULTS.len())];
-            self.trace(step, &format!("inject {fault:?}"));
-            self.log.inject(fault);
-        } else if dice < faults + crashes {
-            self.crash(step);
-        } else if dice < 200 {
-            let millis = self.rng.random_range(-200..2_000);
-            self.clock.advance_millis(millis);
-            self.log.advance(std::time::Duration::from_millis(
-                u64::try_from(millis).unwrap_or(0),
-            ));
-        } else if dice < 500 {
-            // The owner opens the shop before anybody comes.
-            let who = if self.shoppers[0].is_done() {
-                self.rng.random_range(0..self.shoppers.len())
-            } else {
-                0
-            };
-            self.shop(step, who)?;
-        } else {
-            self.act()?;
+    fn step(&mut self) -> Result<(), String> {
+        if self.sim.strikes(self.weather.faults_per_mille) {
+            self.go_wrong();
+            return Ok(());
         }
-        self.fold_prices()
+        match self.sim.below(100) {
+            0..10 => {
+                let millis = self.sim.between(0..2_000);
+                self.pass(millis);
+            }
+            10..25 => self.shop()?,
+            25..45 => self.deliver(),
+            45..75 => drop(self.act()?),
+            75..78 => self.act_late()?,
+            78..80 => drop(self.land_a_late_write()),
+            _ => {
+                let index = self.sim.below(self.projectors.len());
+                self.projectors[index].act()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, millis: i64) {
+        self.sim.advance_millis(millis);
+        let millis = u64::try_from(millis).unwrap_or_default();
+        self.log.advance(Duration::from_millis(millis));
+    }
+
+    /// Something that goes wrong by itself. (Kills, lost requests and failing stores are where they
+    /// happen.)
+    fn go_wrong(&mut self) {
+        match self.sim.below(20) {
+            0..9 => {
+                let (fault, name) = FAULTS[self.sim.below(FAULTS.len())];
+                self.sim.trace(&format!("soon: {name}"));
+                self.log.inject(fault);
+            }
+            9 | 10 => self.freeze_an_owner(),
+            11 => self.jump_a_clock(),
+            12 | 13 => self.let_a_leader_lag(),
+            14 | 15 => self.rebalance(),
+            16 => {
+                let index = self.sim.below(self.projectors.len());
+                self.sim.count("projector frozen and taken for dead");
+                self.projectors[index].freeze(6);
+                let group = self.projectors[index].plan.group();
+                self.log.expire_oldest_member(&group);
+            }
+            17 => {
+                let store = Store::ALL[self.sim.below(Store::ALL.len())];
+                self.sim.count("store down");
+                self.stores[&store].memory.set_down(true);
+            }
+            _ => self
+                .stores
+                .values()
+                .for_each(|store| store.memory.set_down(false)),
+        }
+    }
+
+    fn freeze_an_owner(&mut self) {
+        self.sim.count("owner frozen and replaced");
+        let partition = self.sim.below(PARTITIONS as usize);
+        match self.sim.below(4) {
+            0 => self.catalog[partition].freeze(),
+            1 => self.inventory[partition].freeze(),
+            _ => self.checkout[partition].freeze(),
+        }
+    }
+
+    fn jump_a_clock(&mut self) {
+        self.sim.count("clock jumped");
+        let millis = match self.sim.below(4) {
+            0 => self.sim.between(-30_000..30_000),
+            _ => self.sim.between(-4_000..4_000),
+        };
+        let partition = self.sim.below(PARTITIONS as usize);
+        match self.sim.below(4) {
+            0 => self.inventory[partition].clock().set_offset_millis(millis),
+            1 => self.checkout[partition].clock().set_offset_millis(millis),
+            _ => {
+                let index = self.sim.below(self.projectors.len());
+                self.projectors[index].clock().set_offset_millis(millis);
+            }
+        }
+    }
+
+    /// The last stable offset of a shard's partitions steps back behind its last transaction, as at
+    /// a leader that was elected just now. Its owner dies at the same time.
+    fn let_a_leader_lag(&mut self) {
+        self.sim
+            .count("leader elected whose last stable offset is behind");
+        let partition = self.sim.below(PARTITIONS as usize);
+        let index = self.sim.below(Context::ALL.len());
+        let context = Context::ALL[index];
+        let polls = 1 + u32::try_from(self.sim.below(4)).unwrap_or_default();
+        let own = context.streams().iter().map(|stream| stream.topic());
+        for topic in own.chain([context.journal_topic()]) {
+            let at = TopicPartition::new(topic, u32::try_from(partition).unwrap_or_default());
+            self.sim.lock().lagging.insert(at, polls);
+        }
+        match context {
+            Context::Catalog => self.catalog[partition].crash(),
+            Context::Inventory => self.inventory[partition].crash(),
+            Context::Checkout => self.checkout[partition].crash(),
+        }
+    }
+
+    fn rebalance(&mut self) {
+        let index = self.sim.below(self.projectors.len());
+        let group = self.projectors[index].plan.group();
+        if self.sim.below(2) == 0 {
+            self.sim.count("group rebalanced");
+            self.log.force_rebalance(&group);
+        } else {
+            self.sim.count("group member taken for dead");
+            self.log.expire_oldest_member(&group);
+        }
     }
 
     fn act(&mut self) -> Result<bool, String> {
-        let partition = self.rng.random_range(0..PARTITIONS as usize);
-        let most = self.rng.random_range(1..6);
-        match self.rng.random_range(0..3) {
+        let partition = self.sim.below(PARTITIONS as usize);
+        let most = 1 + self.sim.below(5);
+        match self.sim.below(3) {
             0 => self.catalog[partition].act(most),
             1 => self.inventory[partition].act(most),
             _ => self.checkout[partition].act(most),
         }
     }
 
-    fn crash(&mut self, step: u64) {
-        self.crashes += 1;
-        let partition = self.rng.random_range(0..PARTITIONS as usize);
-        let context = self.rng.random_range(0..3);
-        self.trace(
-            step,
-            &format!("crash {}[{partition}]", Context::ALL[context].name()),
-        );
-        match context {
-            0 => self.catalog[partition].crash(),
-            1 => self.inventory[partition].crash(),
-            _ => self.checkout[partition].crash(),
-        }
+    fn act_late(&mut self) -> Result<(), String> {
+        let partition = self.sim.below(PARTITIONS as usize);
+        self.catalog[partition].act_late()?;
+        self.inventory[partition].act_late()?;
+        self.checkout[partition].act_late()
     }
 
-    fn shop(&mut self, step: u64, who: usize) -> Result<(), String> {
-        let Wish::Send(key, command) = self.shoppers[who].next()? else {
+    fn land_a_late_write(&mut self) -> bool {
+        let Self { stores, sim, .. } = self;
+        stores.values().any(|store| store.land(sim))
+    }
+
+    /// A shopper looks for answers, and sends what comes next.
+    fn shop(&mut self) -> Result<(), String> {
+        // The owner opens the shop before anybody comes.
+        let who = match self.shoppers[0].is_done() {
+            true => self.sim.below(self.shoppers.len()),
+            false => 0,
+        };
+        if let Wish::Send(key, command) = self.shoppers[who].next()? {
+            self.sim.trace(&format!("send {key}"));
+            let copies = 1 + usize::from(self.sim.fault("request duplicated", 150));
+            for _ in 0..copies {
+                self.network.send(Request {
+                    who,
+                    key: key.clone(),
+                    command: command.clone(),
+                    misused: false,
+                });
+            }
+        }
+        // Now and then an old request arrives once more, or its key with another request.
+        let choice = self.sim.below(100);
+        let Some((key, command)) = self.shoppers[who].earlier(choice) else {
             return Ok(());
         };
-        self.trace(step, &format!("send {key}"));
-        // Now and then a request arrives twice.
-        let copies = if self.rng.random_bool(0.15) { 2 } else { 1 };
-        for _ in 0..copies {
-            let reply = self.submit(&key, &command);
-            self.shoppers[who].expect(reply);
+        let misused = self.sim.fault("key reused for another request", 30);
+        if misused || self.sim.fault("old request repeated", 50) {
+            self.network.send(Request {
+                who,
+                key,
+                command,
+                misused,
+            });
         }
         Ok(())
     }
 
-    fn submit(
-        &mut self,
-        key: &str,
-        command: &Command,
-    ) -> oneshot::Receiver<cartwright_shard::Reply> {
-        self.commands += 1;
-        let (command_id, now) = (
-            format!("command-{}", self.commands),
-            Timestamp::from_micros(self.log.now_us()),
-        );
-        match command {
-            Command::Catalog(command) => post(&mut self.catalog, command, key, command_id, now),
-            Command::Inventory(command) => post(&mut self.inventory, command, key, command_id, now),
-            Command::Checkout(command) => post(&mut self.checkout, command, key, command_id, now),
+    /// The network hands over one of the requests that are under way.
+    fn deliver(&mut self) {
+        let Some(request) = self.network.take(&self.sim) else {
+            return;
+        };
+        let reply = self.submit(&request);
+        let who = &mut self.shoppers[request.who];
+        if request.misused {
+            who.expect_refusal(&request.key, reply);
+        } else if !self.sim.fault("answer lost on its way", 40) {
+            who.expect(&request.key, reply);
         }
     }
 
-    /// No more faults: everything that is under way ends, and every deadline passes.
+    fn submit(&mut self, request: &Request) -> oneshot::Receiver<Reply> {
+        let command_id = format!("command-{}", self.keys.len() + 1);
+        self.keys.insert(command_id.clone(), request.key.clone());
+        let fingerprint = match request.misused && !self.sim.has(Bug::ResultOfAnotherPayload) {
+            true => "another request".to_owned(),
+            false => request.key.clone(),
+        };
+        let patience = self.sim.between(10..60_000);
+        let post = Post {
+            command_id,
+            idempotency: IdempotencyKey {
+                key: request.key.clone(),
+                fingerprint,
+            },
+            deadline: self.sim.now().plus_millis(patience),
+        };
+        match &request.command {
+            Command::Catalog(command) => post.to(&mut self.catalog, command),
+            Command::Inventory(command) => post.to(&mut self.inventory, command),
+            Command::Checkout(command) => post.to(&mut self.checkout, command),
+        }
+    }
+
+    /// No more faults: everything that is under way ends, every deadline passes, and the read model
+    /// follows to the end.
     fn come_to_rest(&mut self) -> Result<(), String> {
         self.log.clear_faults();
+        self.sim.calm_down();
+        self.stores
+            .values()
+            .for_each(|store| store.memory.set_down(false));
+        for partition in 0..PARTITIONS as usize {
+            self.catalog[partition].bury();
+            self.inventory[partition].bury();
+            self.checkout[partition].bury();
+            self.inventory[partition].clock().set_offset_millis(0);
+            self.checkout[partition].clock().set_offset_millis(0);
+        }
+        // What a fast clock has written is the past by then.
+        self.pass(60_000);
+        self.write_side_rests()?;
+        for shopper in &mut self.shoppers {
+            shopper.listen()?;
+        }
+        self.read_side_rests()
+    }
+
+    fn write_side_rests(&mut self) -> Result<(), String> {
         for _ in 0..MOST_STEPS {
             let mut busy = false;
             for partition in 0..PARTITIONS as usize {
@@ -232,13 +405,13 @@ impl World {
             if busy {
                 continue;
             }
-            let due = self.checkout.iter().filter_map(Node::next_due).min();
-            let now = cartwright_shard::Clock::now(self.clock.as_ref());
-            match due {
+            let due = self.checkout.iter().filter_map(Node::next_due);
+            let due = due.chain(self.inventory.iter().filter_map(Node::next_due));
+            let now = self.sim.now();
+            match due.min() {
                 // A keep-alive is due a day after the last transaction: nothing else is left.
                 Some(due) if due.as_micros() - now.as_micros() < 23 * 3_600_000_000 => {
-                    let millis = (due.as_micros() - now.as_micros()) / 1000 + 1;
-                    self.clock.advance_millis(millis);
+                    self.pass((due.as_micros() - now.as_micros()) / 1000 + 1);
                 }
                 _ => return Ok(()),
             }
@@ -246,28 +419,26 @@ impl World {
         Err("the shards do not come to rest".to_owned())
     }
 
-    fn fold_prices(&self) -> Result<(), String> {
-        for (record, event) in self.events(Stream::Product)? {
-            let sku = Sku::new(event.aggregate_id).map_err(|error| error.to_string())?;
-            let mut table = self.prices.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let EventBody::Product(ProductEvent::Created(created)) = event.body {
-                table.entry(sku).or_insert(PricedProduct {
-                    name: created.name,
-                    price_minor: created.price_minor,
-                    currency: created.currency,
-                    catalog_seq: record.offset,
-                    retired: false,
-                });
+    fn read_side_rests(&mut self) -> Result<(), String> {
+        let mut quiet = 0;
+        for _ in 0..MOST_STEPS {
+            let mut busy = false;
+            for projector in &mut self.projectors {
+                projector.thaw();
+                busy |= projector.act()?;
+            }
+            quiet = if busy { 0 } else { quiet + 1 };
+            if quiet == 3 {
+                // Whatever lands now was given up by everybody.
+                while self.land_a_late_write() {}
+                return self.sim.check();
             }
         }
-        Ok(())
+        Err("the projectors do not come to rest".to_owned())
     }
 
     /// Every committed event of a stream, partition by partition.
-    pub(crate) fn events(
-        &self,
-        stream: Stream,
-    ) -> Result<Vec<(Record, cartwright_events::Event)>, String> {
+    pub(crate) fn events(&self, stream: Stream) -> Result<Vec<(Record, Event)>, String> {
         let mut events = Vec::new();
         for record in self.records(stream.topic())? {
             let value = record.value.as_deref().unwrap_or_default();
@@ -297,72 +468,84 @@ impl World {
             .sum()
     }
 
-    pub(crate) fn faults(&self) -> u64 {
-        FAULTS.iter().map(|fault| self.log.fired(fault)).sum()
-    }
-
-    /// Digest of the whole log.
-    pub(crate) fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for context in Context::ALL {
-            let topics = context.streams().iter().map(|stream| stream.topic());
-            for topic in topics.chain([context.inbox_topic(), context.journal_topic()]) {
-                for record in self.records(topic).unwrap_or_default() {
-                    (
-                        topic,
-                        record.partition,
-                        record.offset,
-                        record.key,
-                        record.value,
-                    )
-                        .hash(&mut hasher);
-                }
-            }
+    /// What went wrong, by kind.
+    pub(crate) fn faults(&self) -> BTreeMap<&'static str, u64> {
+        let mut faults = self.sim.faults();
+        for (fault, name) in FAULTS {
+            *faults.entry(name).or_default() += self.log.fired(&fault);
         }
-        hasher.finish()
-    }
-
-    fn trace(&self, step: u64, what: &str) {
-        if self.weather.trace {
-            println!("{step:>6}  {what}");
-        }
+        let refused = self.log.delayed_requests().refused;
+        *faults.entry("delayed request refused").or_default() += refused;
+        faults.retain(|_, count| *count > 0);
+        faults
     }
 }
 
-fn nodes<B: BoundedContext + Clone>(
-    context: &B,
-    log: &MemoryLog,
-    clock: &Arc<ManualClock>,
-) -> Vec<Node<B>> {
+/// Every topic of a context.
+pub(crate) fn topics(context: Context) -> impl Iterator<Item = &'static str> {
+    let streams = context.streams().iter().map(|stream| stream.topic());
+    streams.chain([
+        context.inbox_topic(),
+        context.journal_topic(),
+        context.snapshots_topic(),
+    ])
+}
+
+fn inventory(bug: Option<Bug>) -> SimInventory {
+    let settings = InventorySettings {
+        inventory_partitions: PARTITIONS,
+        checkout_partitions: PARTITIONS,
+    };
+    SimInventory {
+        inner: Inventory { settings },
+        bug,
+    }
+}
+
+fn projectors(log: &SimLog, stores: &BTreeMap<Store, SimStore>) -> Result<Vec<Projector>, String> {
+    let mut projectors = Vec::new();
+    for projection in PROJECTIONS {
+        let plan = Plan::named(projection.name, 1).map_err(|error| error.to_string())?;
+        let store = &stores[&projection.store];
+        projectors.extend((0..MEMBERS).map(|_| Projector::new(plan, log, store)));
+    }
+    Ok(projectors)
+}
+
+fn nodes<B: BoundedContext + Clone>(context: &B, log: &SimLog) -> Vec<Node<B>> {
     (0..PARTITIONS)
-        .map(|partition| Node::new(context.clone(), partition, log, clock))
+        .map(|partition| Node::new(context.clone(), partition, log))
         .collect()
 }
 
-fn post<B: BoundedContext + Clone>(
-    nodes: &mut [Node<B>],
-    command: &B::Command,
-    key: &str,
+/// A request at the edge.
+struct Post {
     command_id: String,
-    now: Timestamp,
-) -> oneshot::Receiver<cartwright_shard::Reply>
-where
-    B::Command: Clone,
-{
-    let (reply, receiver) = oneshot::channel();
-    let partition = partition_of(B::key(command), PARTITIONS) as usize;
-    nodes[partition].submit(Submission {
-        command: command.clone(),
-        correlation_id: command_id.clone(),
-        command_id,
-        traceparent: None,
-        idempotency: Some(IdempotencyKey {
-            key: key.to_owned(),
-            fingerprint: key.to_owned(),
-        }),
-        expected_version: None,
-        deadline: now.plus_millis(60_000),
-        reply,
-    });
-    receiver
+    idempotency: IdempotencyKey,
+    deadline: cartwright_events::Timestamp,
+}
+
+impl Post {
+    fn to<B: BoundedContext + Clone>(
+        self,
+        nodes: &mut [Node<B>],
+        command: &B::Command,
+    ) -> oneshot::Receiver<Reply>
+    where
+        B::Command: Clone,
+    {
+        let (reply, receiver) = oneshot::channel();
+        let partition = partition_of(B::key(command), PARTITIONS) as usize;
+        nodes[partition].submit(Submission {
+            command: command.clone(),
+            correlation_id: self.command_id.clone(),
+            command_id: self.command_id,
+            traceparent: None,
+            idempotency: Some(self.idempotency),
+            expected_version: None,
+            deadline: self.deadline,
+            reply,
+        });
+        receiver
+    }
 }

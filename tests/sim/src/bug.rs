@@ -1,0 +1,103 @@
+//! Deliberate bugs: the simulation has to find each of them, or it shows nothing.
+//!
+//! Every one is planted at a seam, in a wrapper of this crate: an event log that lies, a sink that
+//! lies, a context that decides wrongly, an edge that forgets. What runs in production has no switch
+//! for any of them.
+
+/// A deliberate bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bug {
+    /// A commit is answered before it is sent.
+    ReplyBeforeCommit,
+    /// Recovery reads up to the last stable offset, which can be behind what is committed.
+    RecoverToLso,
+    /// A commit that was answered after a disconnect is taken for the end of the matter.
+    TrustOkAfterDisconnect,
+    /// A take-over joins the epoch of the earlier owner instead of ending it.
+    SkipTheFence,
+    /// A commit whose answer was lost is taken for a success.
+    UnknownIsSuccess,
+    /// Journal records keep the inbox position of the transaction before.
+    DropInboxPosition,
+    /// A transaction with nothing but its journal record is not sent.
+    EmptyTransaction,
+    /// Messages to other shards are sent in a transaction of their own, before the events.
+    MessagesApart,
+    /// An event gets the seq of the one before it.
+    ReuseASeq,
+    /// A seq is left out.
+    SeqGap,
+    /// Recovery does not read back what was decided under which idempotency key.
+    ForgetResultsAtRecovery,
+    /// A key is remembered without the request that it came with.
+    ResultOfAnotherPayload,
+    /// The inbox hands a message over twice.
+    ApplyAMessageTwice,
+    /// The inbox reader skips a message.
+    LoseAMessage,
+    /// Inventory lets go of what it holds by its own clock.
+    ExpireAtInventory,
+    /// Inventory books a release twice.
+    ReleaseTwice,
+    /// Inventory says yes to a reservation that it rejected.
+    YesWithoutStock,
+    /// Cells carry the projector's clock instead of the seq.
+    TimestampFromTheClock,
+    /// Neighbouring events share a cell time, so that the larger value wins, or a write over the
+    /// delete that followed it.
+    TiedTimestamps,
+    /// The position is written before the rows that it stands for.
+    PositionBeforeRows,
+    /// A projector that lost its partition writes all the same.
+    UnguardedPosition,
+    /// A store's failure is taken for a success.
+    SwallowStoreFailure,
+    /// A projector reads what was aborted.
+    ReadUncommitted,
+}
+
+/// What a bug is called, and how many seeds from 0 are enough to find it.
+#[derive(Debug, Clone, Copy)]
+pub struct Planted {
+    /// The bug.
+    pub bug: Bug,
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Found within so many seeds.
+    pub seeds: u64,
+}
+
+const fn planted(bug: Bug, name: &'static str, seeds: u64) -> Planted {
+    Planted { bug, name, seeds }
+}
+
+/// Every bug.
+pub const BUGS: [Planted; 23] = [
+    planted(Bug::ReplyBeforeCommit, "reply-before-commit", 20),
+    planted(Bug::RecoverToLso, "recover-to-lso", 20),
+    planted(Bug::TrustOkAfterDisconnect, "trust-ok-after-disconnect", 20),
+    planted(Bug::SkipTheFence, "skip-the-fence", 20),
+    planted(Bug::UnknownIsSuccess, "unknown-is-success", 20),
+    planted(Bug::DropInboxPosition, "drop-inbox-position", 20),
+    planted(Bug::EmptyTransaction, "empty-transaction", 20),
+    planted(Bug::MessagesApart, "messages-apart", 20),
+    planted(Bug::ReuseASeq, "reuse-a-seq", 20),
+    planted(Bug::SeqGap, "seq-gap", 20),
+    planted(
+        Bug::ForgetResultsAtRecovery,
+        "forget-results-at-recovery",
+        10,
+    ),
+    planted(Bug::ResultOfAnotherPayload, "result-of-another-payload", 20),
+    planted(Bug::ApplyAMessageTwice, "apply-a-message-twice", 20),
+    planted(Bug::LoseAMessage, "lose-a-message", 60),
+    planted(Bug::ExpireAtInventory, "expire-at-inventory", 40),
+    planted(Bug::ReleaseTwice, "release-twice", 40),
+    planted(Bug::YesWithoutStock, "yes-without-stock", 20),
+    planted(Bug::TimestampFromTheClock, "timestamp-from-the-clock", 20),
+    planted(Bug::TiedTimestamps, "tied-timestamps", 20),
+    planted(Bug::PositionBeforeRows, "position-before-rows", 40),
+    planted(Bug::UnguardedPosition, "unguarded-position", 40),
+    planted(Bug::SwallowStoreFailure, "swallow-store-failure", 40),
+    planted(Bug::ReadUncommitted, "read-uncommitted", 40),
+];

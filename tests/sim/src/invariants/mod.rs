@@ -1,0 +1,59 @@
+//! What must hold after every run, judged from the log, from the stores and from what shoppers were
+//! told.
+
+mod log;
+mod orders;
+mod read_model;
+mod stock;
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use cartwright_events::Context;
+
+use crate::world::{World, topics};
+
+/// What a run came to.
+pub(crate) struct Verdict {
+    /// Orders that reached each end, by its name.
+    pub(crate) orders: BTreeMap<String, u64>,
+    /// Rows compared.
+    pub(crate) rows: u64,
+}
+
+/// Checks everything.
+pub(crate) fn check(world: &World) -> Result<Verdict, String> {
+    check_log(world)?;
+    let stock = stock::is_conserved(world)?;
+    let orders = orders::end_and_add_up(world)?;
+    orders::agree_with_the_stock(&orders, &stock)?;
+    let rows = read_model::equals_a_fresh_fold(world)?;
+    let mut ends = BTreeMap::new();
+    for order in orders.values() {
+        *ends.entry(order.end()?.to_owned()).or_default() += 1;
+    }
+    Ok(Verdict { orders: ends, rows })
+}
+
+/// Checks what holds at any moment.
+pub(crate) fn check_log(world: &World) -> Result<(), String> {
+    log::transactions_are_whole_or_not_at_all(world)?;
+    log::seqs_and_versions_are_dense(world)?;
+    let decided = log::every_key_is_decided_once(world)?;
+    log::what_was_told_is_in_the_journal(world, &decided)?;
+    log::every_key_has_one_effect_and_a_rejected_one_none(world, &decided)
+}
+
+/// Digest of what happened and of the whole log.
+pub(crate) fn trace_digest(world: &World) -> Result<u64, String> {
+    let mut hasher = DefaultHasher::new();
+    world.sim.trace_digest().hash(&mut hasher);
+    for topic in Context::ALL.into_iter().flat_map(topics) {
+        for record in world.records(topic)? {
+            (topic, record.partition, record.offset).hash(&mut hasher);
+            (record.timestamp_us, record.key, record.value).hash(&mut hasher);
+            record.headers.hash(&mut hasher);
+        }
+    }
+    Ok(hasher.finish())
+}

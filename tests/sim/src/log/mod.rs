@@ -1,0 +1,44 @@
+//! The log as processes see it: the model of Kafka, with processes that are killed at any call, a
+//! leader that is behind, and, where a bug is planted, a client that lies.
+
+mod reader;
+mod writer;
+
+use cartwright_event_log::memory::MemoryLog;
+use cartwright_event_log::{EventLog, LogError, ReaderPurpose};
+
+pub(crate) use reader::{SimGroupReader, SimReader};
+pub(crate) use writer::{ATTEMPT, SimWriter};
+
+use crate::sim::Sim;
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct SimLog {
+    pub(crate) model: MemoryLog,
+    pub(crate) sim: Sim,
+}
+
+impl EventLog for SimLog {
+    type Writer = SimWriter;
+    type Reader = SimReader;
+    type GroupReader = SimGroupReader;
+
+    fn writer(&self, transactional_id: &str) -> Result<SimWriter, LogError> {
+        SimWriter::new(self, transactional_id)
+    }
+
+    fn reader(&self, purpose: ReaderPurpose) -> Result<SimReader, LogError> {
+        let inner = self.model.reader(purpose)?;
+        Ok(SimReader::new(self, inner, purpose))
+    }
+
+    fn group_reader(&self, group: &str, topics: &[&str]) -> Result<SimGroupReader, LogError> {
+        let inner = self.model.group_reader(group, topics)?;
+        Ok(SimGroupReader::new(self, inner))
+    }
+
+    fn partition_count(&self, topic: &str) -> Result<u32, LogError> {
+        self.model.partition_count(topic)
+    }
+}

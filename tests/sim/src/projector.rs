@@ -1,0 +1,127 @@
+//! A projector's process: one member of one projection's group.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cartwright_event_log::EventLog;
+use cartwright_events::codec::Codec;
+use cartwright_projector::{Limits, Plan, Step, Worker};
+
+use crate::log::{SimGroupReader, SimLog};
+use crate::sim::{Sim, SimClock};
+use crate::store::{SimSink, SimStore};
+
+pub(crate) struct Projector {
+    pub(crate) plan: Plan,
+    log: SimLog,
+    store: SimStore,
+    clock: Arc<SimClock>,
+    worker: Option<Worker<SimGroupReader>>,
+    /// Steps for which the process stands still.
+    frozen: u32,
+    pub(crate) restarts: u64,
+}
+
+impl Projector {
+    pub(crate) fn new(plan: Plan, log: &SimLog, store: &SimStore) -> Self {
+        Self {
+            plan,
+            log: log.clone(),
+            store: store.clone(),
+            clock: log.sim.clock(),
+            worker: None,
+            frozen: 0,
+            restarts: 0,
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    /// SIGSTOP, for so many of its turns.
+    pub(crate) fn freeze(&mut self, turns: u32) {
+        self.frozen = turns;
+    }
+
+    pub(crate) fn thaw(&mut self) {
+        self.frozen = 0;
+    }
+
+    /// kill -9, and another process in its place.
+    pub(crate) fn kill(&mut self) {
+        self.worker = None;
+        self.restarts += 1;
+    }
+
+    /// One step. Returns whether there was anything to do.
+    ///
+    /// # Errors
+    /// When the projection stops: the log holds what it must not go on after.
+    pub(crate) fn act(&mut self) -> Result<bool, String> {
+        if self.frozen > 0 {
+            self.frozen -= 1;
+            return Ok(false);
+        }
+        let Some(step) = Sim::alive(|| self.step()) else {
+            self.kill();
+            return Ok(true);
+        };
+        match step? {
+            Step::Idle => Ok(false),
+            Step::Stopped { reason } => {
+                Err(format!("{} stops: {reason}", self.plan.projection.name))
+            }
+            Step::Failed { .. } => {
+                self.kill();
+                Ok(true)
+            }
+            step => {
+                let name = self.plan.projection.name;
+                // How long a step took is the machine's time, not the run's.
+                if let Step::Applied(applied) = step {
+                    let (records, rows) = (applied.records, applied.rows);
+                    let what = format!("{name}: {records} records, {rows} rows");
+                    self.log.sim.trace(&what);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<Step, String> {
+        if self.worker.is_none() {
+            self.worker = Some(self.start()?);
+        }
+        Ok(match &mut self.worker {
+            Some(worker) => worker.step(),
+            None => Step::Idle,
+        })
+    }
+
+    fn start(&self) -> Result<Worker<SimGroupReader>, String> {
+        let sim = &self.log.sim;
+        let limits = Limits {
+            max_records: 1 + sim.below(12),
+            max_rows: 1 + sim.below(12),
+            linger: Duration::ZERO,
+            poll: Duration::ZERO,
+            retry_min: Duration::ZERO,
+            retry_max: Duration::ZERO,
+            heartbeat: None,
+            ..Limits::default()
+        };
+        let reader = self
+            .log
+            .group_reader(&self.plan.group(), &self.plan.topics())
+            .map_err(|error| error.to_string())?;
+        let sink = SimSink::new(&self.store, self.plan.version, sim, &self.clock);
+        Ok(Worker::new(
+            self.plan,
+            limits,
+            reader,
+            Codec::fixed(),
+            Box::new(sink),
+        ))
+    }
+}
