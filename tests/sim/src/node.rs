@@ -6,14 +6,9 @@ use std::time::Duration;
 use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition};
 use cartwright_events::codec::Codec;
-<<<<<<< HEAD
 use cartwright_shard::{
-    ArchiveAnswer, ArchiveAsk, Inputs, ManualClock, Ownership, Shard, ShardOptions, Step,
-    Submission,
+    ArchiveAnswer, ArchiveAsk, Inputs, Ownership, Shard, ShardOptions, Step, Submission,
 };
-=======
-use cartwright_shard::{Inputs, Ownership, Shard, ShardOptions, Step, Submission};
->>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
 
 use crate::bug::Bug;
 use crate::log::SimLog;
@@ -45,15 +40,8 @@ impl<B: BoundedContext + Clone> Node<B> {
             context,
             partition,
             log: log.clone(),
-<<<<<<< HEAD
-            clock: Arc::clone(clock),
-            shard,
-            mailbox: Vec::new(),
-            asks: Vec::new(),
-=======
             clock,
             zombies: Vec::new(),
->>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
         }
     }
 
@@ -72,13 +60,7 @@ impl<B: BoundedContext + Clone> Node<B> {
 
     /// kill -9, and another process in its place.
     pub(crate) fn crash(&mut self) {
-<<<<<<< HEAD
-        self.mailbox.clear();
-        self.asks.clear();
-        self.shard = start(&self.context, self.partition, &self.log, &self.clock);
-=======
         self.owner = start(&self.context, self.partition, &self.log, &self.clock);
->>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
     }
 
     /// The owner stands still, and another process takes over.
@@ -98,43 +80,10 @@ impl<B: BoundedContext + Clone> Node<B> {
     /// # Errors
     /// When the shard refuses to serve: the log holds what no shard may write after.
     pub(crate) fn act(&mut self, most_inbox: usize) -> Result<bool, String> {
-<<<<<<< HEAD
-        let ownership = self.shard.ownership().borrow().clone();
-        match ownership {
-            Ownership::Refused { reason } => Err(format!(
-                "{}[{}] refuses: {reason}",
-                B::CONTEXT.name(),
-                self.partition
-            )),
-            Ownership::Fenced | Ownership::Stopped => {
-                self.crash();
-                Ok(true)
-            }
-            Ownership::Recovering { .. } | Ownership::Standby => {
-                // A failed take-over is tried again by a later act.
-                let _ = self.shard.take_over();
-                Ok(true)
-            }
-            Ownership::Serving { .. } => {
-                let inbox = self.inbox(most_inbox);
-                let busy =
-                    !inbox.is_empty() || !self.mailbox.is_empty() || self.shard.has_backlog();
-                let archive = self.read_archive();
-                let busy = busy || !archive.is_empty();
-                let step = self.shard.step(Inputs {
-                    commands: std::mem::take(&mut self.mailbox),
-                    inbox,
-                    archive,
-                    ..Inputs::default()
-                });
-                Ok(busy || step != Step::Idle)
-            }
-=======
         let ownership = self.owner.shard.ownership().borrow().clone();
         if matches!(ownership, Ownership::Fenced | Ownership::Stopped) {
             self.crash();
             return Ok(true);
->>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
         }
         let Self {
             owner,
@@ -173,35 +122,6 @@ impl<B: BoundedContext + Clone> Node<B> {
     }
 }
 
-<<<<<<< HEAD
-    /// Answers what the shard asks of its snapshots; what can't be read is read by a later act.
-    fn read_archive(&mut self) -> Vec<ArchiveAnswer> {
-        self.asks.extend(self.shard.take_asks());
-        let at = TopicPartition::new(B::CONTEXT.snapshots_topic(), self.partition);
-        let mut answers = Vec::new();
-        self.asks
-            .retain(|ask| match ask.answer(&self.log, &at, Duration::ZERO) {
-                Ok(answer) => {
-                    answers.push(answer);
-                    false
-                }
-                Err(_) => true,
-            });
-        answers
-    }
-
-    fn inbox(&self, most: usize) -> Vec<cartwright_event_log::Record> {
-        let Some(position) = self.shard.inbox_position() else {
-            return Vec::new();
-        };
-        let at = TopicPartition::new(B::CONTEXT.inbox_topic(), self.partition);
-        let read = self
-            .log
-            .reader(ReaderPurpose::Tailing)
-            .and_then(|mut reader| {
-                reader.assign(&[(at, Start::Offset(position))])?;
-                reader.poll(most, Duration::ZERO)
-=======
 fn act<B: BoundedContext>(
     process: &mut Process<B>,
     log: &SimLog,
@@ -213,6 +133,12 @@ fn act<B: BoundedContext>(
     match ownership {
         Ownership::Refused { reason } => Err(format!("{} refuses: {reason}", name())),
         Ownership::Fenced | Ownership::Stopped => Ok(false),
+        Ownership::Recovering { .. } | Ownership::Standby if log.sim.strikes(300) => {
+            // Gets ready while somebody else may still write.
+            let ready = process.shard.prepare();
+            log.sim.trace(&format!("{} stands by: {ready:?}", name()));
+            Ok(true)
+        }
         Ownership::Recovering { .. } | Ownership::Standby => {
             // A failed take-over is tried again by a later act.
             let taken = process.shard.take_over();
@@ -222,8 +148,11 @@ fn act<B: BoundedContext>(
         Ownership::Serving { .. } => {
             let position = process.shard.inbox_position();
             let inbox = inbox::<B>(log, partition, position, most_inbox);
-            let busy =
-                !inbox.is_empty() || !process.mailbox.is_empty() || process.shard.has_backlog();
+            let archive = read_archive(process, log, partition);
+            let busy = !inbox.is_empty()
+                || !process.mailbox.is_empty()
+                || !archive.is_empty()
+                || process.shard.has_backlog();
             let commands = std::mem::take(&mut process.mailbox);
             if busy {
                 let (commands, inbox) = (commands.len(), inbox.len());
@@ -233,8 +162,8 @@ fn act<B: BoundedContext>(
             let step = process.shard.step(Inputs {
                 commands,
                 inbox,
+                archive,
                 watches: Vec::new(),
->>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
             });
             if busy || step != Step::Idle {
                 log.sim.trace(&format!("{}: {step:?}", name()));
@@ -242,6 +171,22 @@ fn act<B: BoundedContext>(
             Ok(busy || step != Step::Idle)
         }
     }
+}
+
+/// Answers what the shard asks of its snapshots; what can't be read is read by a later act.
+fn read_archive<B: BoundedContext>(
+    process: &mut Process<B>,
+    log: &SimLog,
+    partition: u32,
+) -> Vec<ArchiveAnswer> {
+    process.asks.extend(process.shard.take_asks());
+    let at = TopicPartition::new(B::CONTEXT.snapshots_topic(), partition);
+    let mut answers = Vec::new();
+    process.asks.retain(|ask| {
+        let answer = ask.answer(log, &at, Duration::ZERO);
+        answer.map(|answer| answers.push(answer)).is_err()
+    });
+    answers
 }
 
 fn inbox<B: BoundedContext>(
@@ -307,5 +252,6 @@ fn start<B: BoundedContext + Clone>(
             Arc::clone(clock) as _,
         ),
         mailbox: Vec::new(),
+        asks: Vec::new(),
     }
 }

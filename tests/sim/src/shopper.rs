@@ -123,35 +123,10 @@ impl Shopper {
     /// # Errors
     /// When two answers to one key differ.
     pub(crate) fn next(&mut self) -> Result<Wish, String> {
-<<<<<<< HEAD
-        let key = format!("{}/{}", self.name, self.step);
-        let mut open = Vec::new();
-        for mut receiver in std::mem::take(&mut self.open) {
-            match receiver.try_recv() {
-                Ok(Reply::Decided(outcome)) => self.settle(&key, outcome)?,
-                Ok(Reply::KeyReused) => {
-                    return Err(format!("{key} is a first use, and was refused as a reuse"));
-                }
-                Ok(Reply::Failed { reason }) => {
-                    return Err(format!("{key} failed inside: {reason}"));
-                }
-                // Whatever happened to it, a retry under the same key is safe.
-                Ok(Reply::Unknown { .. } | Reply::DeadlinePassed | Reply::Overloaded { .. })
-                | Err(oneshot::error::TryRecvError::Closed) => {}
-                Err(oneshot::error::TryRecvError::Empty) => open.push(receiver),
-            }
-        }
-        let settled = self
-            .answered
-            .last()
-            .is_some_and(|(answered, _)| *answered == key);
-        if settled && open.is_empty() {
-=======
         self.listen()?;
         let key = self.key(self.step);
         let waits = self.open.iter().any(|(waiting, _)| *waiting == key);
         if self.answered.contains_key(&key) {
->>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
             self.step += 1;
             self.waited = 0;
         } else if waits && self.waited < 6 {

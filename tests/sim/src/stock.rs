@@ -55,6 +55,7 @@ impl SimInventory {
 impl BoundedContext for SimInventory {
     const CONTEXT: Context = Context::Inventory;
     type State = SimInventoryState;
+    type Snapshot = <Inventory as BoundedContext>::Snapshot;
     type Command = <Inventory as BoundedContext>::Command;
 
     fn key(command: &Self::Command) -> &str {
@@ -68,6 +69,10 @@ impl BoundedContext for SimInventory {
         now: Timestamp,
     ) -> Result<(Decision, Accepted), Rejection> {
         self.inner.decide(&state.inner, command, now)
+    }
+
+    fn version(&self, state: &Self::State, command: &Self::Command) -> u64 {
+        self.inner.version(&state.inner, command)
     }
 
     fn receive(&self, state: &Self::State, message: &Message, now: Timestamp) -> Decision {
@@ -121,6 +126,38 @@ impl BoundedContext for SimInventory {
                 self.inner.receive(&state.inner, &release, now)
             })
             .collect()
+    }
+
+    fn ids_after<'a>(
+        &self,
+        state: &'a Self::State,
+        after: Option<&str>,
+    ) -> Box<dyn DoubleEndedIterator<Item = &'a str> + 'a> {
+        self.inner.ids_after(&state.inner, after)
+    }
+
+    fn count(&self, state: &Self::State) -> usize {
+        self.inner.count(&state.inner)
+    }
+
+    fn holds(&self, state: &Self::State, aggregate_id: &str) -> bool {
+        self.inner.holds(&state.inner, aggregate_id)
+    }
+
+    fn snapshot(&self, state: &Self::State, aggregate_id: &str) -> Option<Self::Snapshot> {
+        self.inner.snapshot(&state.inner, aggregate_id)
+    }
+
+    fn restore(&self, state: &mut Self::State, aggregate_id: &str, snapshot: Self::Snapshot) {
+        self.inner.restore(&mut state.inner, aggregate_id, snapshot);
+    }
+
+    fn forget(&self, state: &mut Self::State, aggregate_id: &str) {
+        self.inner.forget(&mut state.inner, aggregate_id);
+    }
+
+    fn is_finished(&self, state: &Self::State, aggregate_id: &str) -> bool {
+        self.inner.is_finished(&state.inner, aggregate_id)
     }
 
     fn outcome(&self, state: &Self::State, aggregate_id: &str) -> Option<Accepted> {

@@ -82,16 +82,7 @@ impl World {
     pub(crate) fn new(seed: u64, weather: Weather) -> Result<Self, String> {
         let log = MemoryLog::new();
         for context in Context::ALL {
-<<<<<<< HEAD
-            let topics = context.streams().iter().map(|stream| stream.topic());
-            for topic in topics.chain([
-                context.inbox_topic(),
-                context.journal_topic(),
-                context.snapshots_topic(),
-            ]) {
-=======
             for topic in topics(context) {
->>>>>>> 5c80e38 (Simulate projectors, stores and kills at every call; plant bugs and find them)
                 log.create_topic(topic, PARTITIONS);
             }
         }

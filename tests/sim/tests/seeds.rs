@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cartwright_sim::{Weather, run};
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 120;
 
 /// Every kind of fault that a run can meet: each has to strike, or the seeds show less than they say.
 const KINDS: [&str; 39] = [

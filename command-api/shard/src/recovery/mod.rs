@@ -298,7 +298,7 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         let read_back::Finished {
             mut state,
             archived,
-        } = self.back.finish(ground.place)?;
+        } = self.back.finish(ground.context, ground.place)?;
         state.tail = tail;
         state.rounds = Rounds::after(self.round, taken);
         state.archive = Archive::after(ground.number, archived, self.scan_to);

@@ -27,6 +27,8 @@ pub(super) struct ReadBack<B: BoundedContext> {
     as_of: HashMap<String, PositionToken>,
     /// Where the aggregates are that left memory.
     finished: HashMap<String, u64>,
+    /// Aggregates in memory that their owner let go of while this stood by, and where they are.
+    left: HashMap<String, u64>,
     /// The largest transaction that wrote a snapshot.
     snapshot_transaction: u64,
 }
@@ -41,6 +43,7 @@ impl<B: BoundedContext> ReadBack<B> {
             event_epochs: BTreeMap::new(),
             as_of: HashMap::new(),
             finished: HashMap::new(),
+            left: HashMap::new(),
             snapshot_transaction: 0,
         }
     }
@@ -97,16 +100,21 @@ impl<B: BoundedContext> ReadBack<B> {
     }
 
     /// A snapshot written while the log was already being applied: what is in memory is as new as
-    /// the log; only what came back from the archive is not there.
+    /// the log; only what came back from the archive is not there. What left memory at its owner
+    /// leaves it here too, once everything is applied: whoever holds it writes its next events
+    /// without a snapshot, and they would apply to nothing after the one that says that it left.
     pub(super) fn take_late_snapshot(
         &mut self,
         context: &B,
         whole: Whole,
     ) -> Result<(), Unreadable> {
         self.snapshot_transaction = self.snapshot_transaction.max(whole.transaction);
-        let aggregate = matches!(whole.kind, Kind::Live | Kind::Finished);
-        if aggregate && !context.holds(&self.state.aggregates, &whole.name) {
-            self.take_snapshot(context, whole)?;
+        let held = context.holds(&self.state.aggregates, &whole.name);
+        match whole.kind {
+            Kind::Live | Kind::Finished if !held => self.take_snapshot(context, whole)?,
+            Kind::Live => drop(self.left.remove(&whole.name)),
+            Kind::Finished => drop(self.left.insert(whole.name, whole.offset)),
+            Kind::Begin | Kind::Results => {}
         }
         Ok(())
     }
@@ -236,7 +244,11 @@ impl<B: BoundedContext> ReadBack<B> {
 
     /// Every event must lie in a range that the journal names, and every range must be there: half
     /// a transaction (from a delayed end of an earlier one) would show as a difference here.
-    pub(super) fn finish(self, place: &Place) -> Result<Finished<B>, TakeOverError> {
+    pub(super) fn finish(
+        mut self,
+        context: &B,
+        place: &Place,
+    ) -> Result<Finished<B>, TakeOverError> {
         if self.snapshot_transaction > self.state.transaction {
             return Err(TakeOverError::Refused(format!(
                 "{}[{}] has a snapshot of transaction {}, but its journal ends at {}: a \
@@ -264,6 +276,10 @@ impl<B: BoundedContext> ReadBack<B> {
                     journaled.unwrap_or_default()
                 )));
             }
+        }
+        for (id, offset) in self.left {
+            context.forget(&mut self.state.aggregates, &id);
+            self.finished.insert(id, offset);
         }
         Ok(Finished {
             state: self.state,

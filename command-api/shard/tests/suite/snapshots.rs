@@ -302,6 +302,33 @@ fn a_successor_that_read_ahead_misses_nothing_that_came_after() {
 }
 
 #[test]
+fn what_left_memory_while_a_successor_stood_by_has_left_at_the_successor_too() {
+    let mut rig = Rig::with(|options| {
+        small_rounds(options);
+        leave_at_once(options);
+    });
+    let _ = rig.decide(add("b"), None);
+    for _ in 0..20 {
+        let _ = rig.decide(Command::Refuse { sku: "b".into() }, None);
+        rig.settle();
+    }
+    let _ = rig.decide(add("a"), None);
+    let _ = rig.decide(add("a"), None);
+    let mut successor = rig.rival();
+    assert_eq!(successor.prepare(), Ok(Step::Idle));
+    let _ = rig.decide(add("a"), None);
+    rig.settle();
+    assert_eq!(successor.take_over(), Ok(Step::Idle));
+    std::mem::swap(&mut rig.shard, &mut successor);
+    assert_eq!(rig.counter("a"), Counter::default(), "it has left");
+    let (again, mut caller) = rig.add("a");
+    rig.step(vec![again]);
+    rig.read_archive();
+    assert_eq!(version(caller.reply()), 4);
+    assert_eq!(rig.restart(), Ok(Step::Idle), "{}", rig.ownership());
+}
+
+#[test]
 fn beyond_its_bound_a_shard_takes_no_more_aggregates_but_serves_those_it_has() {
     let mut rig = Rig::with(|options| options.live_max = 2);
     let _ = rig.decide(add("a"), None);

@@ -72,6 +72,7 @@ impl SimWriter {
             record.headers.push((ATTEMPT, mark));
         }
         let places: Vec<TopicPartition> = records.iter().map(place).collect();
+        let shown: Vec<String> = records.iter().map(shown).collect();
         let events: Vec<NewRecord> = match self.sim().has(Bug::ReadUncommitted) {
             true => records
                 .iter()
@@ -108,8 +109,9 @@ impl SimWriter {
         }
         drop(state);
         self.sim().trace(&format!(
-            "{}: attempt {number} of {records} records: {result:?}",
-            self.id
+            "{}: attempt {number}: {}: {result:?}",
+            self.id,
+            shown.join(", ")
         ));
         result
     }
@@ -247,6 +249,22 @@ fn unearned() -> Receipt {
 
 fn place(record: &NewRecord) -> TopicPartition {
     TopicPartition::new(Arc::clone(&record.topic), record.partition)
+}
+
+/// A record in the trace.
+fn shown(record: &NewRecord) -> String {
+    let header = |name| {
+        let found = record.headers.iter().find(|(header, _)| *header == name);
+        found.map_or("", |(_, value)| std::str::from_utf8(value).unwrap_or("?"))
+    };
+    format!(
+        "{}[{}] {} {} {}",
+        record.topic,
+        record.partition,
+        String::from_utf8_lossy(&record.key),
+        header(header::CE_TYPE).to_owned() + header("kind") + header("checkpoint"),
+        header(header::SEQ)
+    )
 }
 
 fn is_event(record: &NewRecord) -> bool {
