@@ -6,7 +6,8 @@ use std::time::Duration;
 use cartwright_event_log::kafka::KafkaOptions;
 use cartwright_events::codec::Codec;
 use cartwright_read_model::cassandra::CassandraOptions;
-use cartwright_read_model::postgres::{PostgresOptions, pool};
+use cartwright_read_model::control::Control;
+use cartwright_read_model::postgres::{self, PostgresOptions, pool};
 use cartwright_read_model::{ReadModelError, Store};
 use cartwright_sinks::{CassandraSink, CassandraStore, PostgresSink, Sink};
 use tokio::runtime::Handle;
@@ -56,6 +57,31 @@ impl Stores {
                 plan.projection,
                 plan.version,
             )),
+        }
+    }
+
+    /// The sink that a version is built with, whose tables nobody reads yet.
+    #[must_use]
+    pub fn rebuild_sink(&self, plan: &Plan) -> Box<dyn Sink> {
+        self.sink(plan)
+    }
+
+    /// The control tables of a store, made where they are not there yet.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn control(&self, store: Store) -> Result<Control, ReadModelError> {
+        match store {
+            Store::Postgres => {
+                let mut client = self.postgres.get().await?;
+                postgres::migrate(&mut client, &[]).await?;
+                Ok(Control::Postgres(self.postgres.clone()))
+            }
+            Store::Cassandra => {
+                let session = self.cassandra.session().await?;
+                let keyspace = self.cassandra.options().keyspace.as_str();
+                Ok(Control::Cassandra(session, keyspace.into()))
+            }
         }
     }
 }

@@ -44,6 +44,9 @@ pub(crate) fn outcome(
     record: &Record,
     key: &str,
 ) -> Result<Outcome, Halt> {
+    if plan.keys.is_some_and(|keys| !keys.contains(key)) {
+        return Ok(Outcome::Drop("not one of the keys asked for"));
+    }
     let at = || format!("{} offset {}", record.topic_partition(), record.offset);
     let Some(value) = &record.value else {
         return Ok(Outcome::Reject("has no value".to_owned()));

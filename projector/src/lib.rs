@@ -30,6 +30,7 @@ mod runner;
 mod scan;
 pub mod service;
 pub mod settings;
+mod supervisor;
 mod unpark;
 mod work;
 mod worker;

@@ -10,6 +10,9 @@ use cartwright_service::shutdown::{self, Shutdown};
 use cartwright_service::{app, config, metrics, telemetry};
 use clap::Parser;
 
+/// The exit status of a process whose folds do not fit the versions that the stores hold.
+const REFUSED: i32 = 3;
+
 /// Follows the log and keeps the read model.
 #[derive(Parser)]
 #[command(version)]
@@ -30,7 +33,8 @@ async fn main() -> Result<()> {
 
     let readiness = Readiness::new();
     let runtime = tokio::runtime::Handle::current();
-    let projections = Projections::start(&settings, &readiness, &runtime)?;
+    let projections = Projections::start(&settings, &readiness, &runtime, &shutdown)?;
+    let refusal = projections.refusal();
 
     let router = app::assemble(
         projections.board().routes(),
@@ -46,6 +50,11 @@ async fn main() -> Result<()> {
     match late.is_empty() {
         true => tracing::info!("stopped"),
         false => tracing::warn!(projections = ?late, "stopped in the middle of a batch"),
+    }
+    if let Some(reason) = refusal.get() {
+        tracing::error!(reason, "refused to run");
+        eprintln!("cartwright-projector: refused: {reason}");
+        std::process::exit(REFUSED);
     }
     // A thread that is stuck in a store's call must not keep the process.
     std::process::exit(0)

@@ -1,4 +1,5 @@
-//! The names of the projector's metrics. All have the label `projection`.
+//! The names of the projector's metrics. All have the labels `projection`
+//! and `version`.
 
 /// Counter: records applied, whatever became of them.
 pub const RECORDS: &str = "cartwright_projector_records_total";

@@ -1,5 +1,6 @@
 //! What a worker builds, and within which limits.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cartwright_folds::{Fold, fold_of};
@@ -9,15 +10,18 @@ use thiserror::Error;
 /// Which projection, as which version, from which log.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// The projection.
+    /// The projection, as one version of it is declared.
     pub projection: &'static Projection,
-    /// The version to build: the projection's own, unless it is rebuilt under another number.
+    /// The number of the version to build: the declaration's own, unless it is built again under
+    /// another.
     pub version: u32,
     /// Its fold.
     pub fold: Fold,
     /// The log's generation: raised when a log is restored or made anew, so that seqs of another
     /// log are never compared.
     pub generation: u32,
+    /// Only records with these keys, for a trial; `None`: all.
+    pub keys: Option<&'static BTreeSet<String>>,
 }
 
 /// There is no projection of that name, or it has no fold.
@@ -26,19 +30,39 @@ pub struct Plan {
 pub struct UnknownProjection(pub String);
 
 impl Plan {
-    /// The projection called `name` in the version that this code builds.
+    /// The projection called `name` in the newest version that this code declares.
     ///
     /// # Errors
     /// [`UnknownProjection`].
     pub fn named(name: &str, generation: u32) -> Result<Self, UnknownProjection> {
         let unknown = || UnknownProjection(name.to_owned());
         let projection = projection(name).ok_or_else(unknown)?;
+        Self::of(projection, projection.version, generation)
+    }
+
+    /// The version `number`, built as `projection` declares.
+    ///
+    /// # Errors
+    /// [`UnknownProjection`] when it has no fold.
+    pub fn of(
+        projection: &'static Projection,
+        number: u32,
+        generation: u32,
+    ) -> Result<Self, UnknownProjection> {
+        let unknown = || UnknownProjection(projection.name.to_owned());
         Ok(Self {
             projection,
-            version: projection.version,
+            version: number,
             fold: fold_of(projection).ok_or_else(unknown)?,
             generation,
+            keys: None,
         })
+    }
+
+    /// `name@version`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.projection.name, self.version)
     }
 
     /// The consumer group: `cartwright-projector-<name>-v<version>`.

@@ -23,8 +23,12 @@ use crate::worker::Worker;
 /// leaves its partitions to another process, perhaps one that can read them. Other projections go
 /// on in either case.
 pub struct Runner {
-    name: &'static str,
+    label: String,
+    plan: Plan,
+    board: Board,
     thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    check: Check,
 }
 
 /// How often a runner looks at its lag, and how long it pauses when something fails at once.
@@ -36,8 +40,7 @@ pub(crate) struct Pace {
 }
 
 impl Runner {
-    /// Starts the thread. `make` makes a worker, or says what it waits for; `stop` ends the thread
-    /// after the step that it is in.
+    /// Starts the thread of `plan`. `make` makes a worker, or says what it waits for.
     ///
     /// # Errors
     /// When the system has no thread to give.
@@ -47,37 +50,55 @@ impl Runner {
         check: Check,
         board: Board,
         pace: Pace,
-        stop: Arc<AtomicBool>,
     ) -> std::io::Result<Self>
     where
         G: GroupReader + 'static,
         M: FnMut() -> Result<Worker<G>, String> + Send + 'static,
     {
-        let name = plan.projection.name;
+        let stop = Arc::new(AtomicBool::new(false));
+        let label = plan.label();
         board.change(&plan, |_| {});
+        let mut following = Following {
+            name: plan.projection.name,
+            version: plan.version.to_string(),
+            plan,
+            check: check.clone(),
+            board: board.clone(),
+            pace,
+            stop: Arc::clone(&stop),
+            motion: Motion::default(),
+            reported: None,
+            series: Vec::new(),
+        };
         let thread = thread::Builder::new()
-            .name(format!("project-{name}"))
-            .spawn(move || {
-                let mut following = Following {
-                    name,
-                    plan,
-                    check,
-                    board,
-                    pace,
-                    stop,
-                    motion: Motion::default(),
-                    reported: None,
-                    series: Vec::new(),
-                };
-                following.run(make);
-            })?;
-        Ok(Self { name, thread })
+            .name(format!("project-{label}"))
+            .spawn(move || following.run(make))?;
+        Ok(Self {
+            label,
+            plan,
+            board,
+            thread,
+            stop,
+            check,
+        })
     }
 
-    /// The projection's name.
+    /// `name@version`.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Ends the thread after the step that it is in.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Takes its readiness check and what is told of it away: its version is no longer fed.
+    pub(crate) fn withdraw(&self) {
+        self.check.remove();
+        self.board
+            .forget(self.plan.projection.name, self.plan.version);
     }
 
     /// Whether the thread has ended.
@@ -96,6 +117,7 @@ impl Runner {
 struct Following {
     name: &'static str,
     plan: Plan,
+    version: String,
     check: Check,
     board: Board,
     pace: Pace,
@@ -172,13 +194,25 @@ impl Following {
                     return End::Again;
                 }
                 Step::Stopped { reason } => {
-                    tracing::error!(projection = self.name, reason, "the projection has stopped");
+                    tracing::error!(
+                        projection = self.name,
+                        version = self.version,
+                        reason,
+                        "the projection has stopped"
+                    );
                     self.not_up(Phase::Stopped, format!("stopped: {reason}"));
                     return End::ForGood;
                 }
             }
         }
         End::Asked
+    }
+
+    fn labels(&self) -> [(&'static str, String); 2] {
+        [
+            ("projection", self.name.to_owned()),
+            ("version", self.version.clone()),
+        ]
     }
 
     fn asked_to_stop(&self) -> bool {
@@ -193,7 +227,7 @@ impl Following {
     }
 
     fn not_up(&mut self, phase: Phase, reason: String) {
-        gauge!(names::UP, "projection" => self.name).set(0.0);
+        gauge!(names::UP, &self.labels()).set(0.0);
         self.board.change(&self.plan, |state| {
             state.enter(phase, Some(reason.clone()));
         });
@@ -202,15 +236,15 @@ impl Following {
 
     fn count(&self, applied: &Applied, up: f64) {
         let of = |count: usize| count as u64;
-        counter!(names::RECORDS, "projection" => self.name).increment(of(applied.records));
-        counter!(names::DROPPED, "projection" => self.name).increment(of(applied.dropped));
-        counter!(names::PARKED, "projection" => self.name).increment(of(applied.parked));
-        counter!(names::UNPARKED, "projection" => self.name).increment(of(applied.unparked));
-        counter!(names::ROWS, "projection" => self.name).increment(of(applied.rows));
+        counter!(names::RECORDS, &self.labels()).increment(of(applied.records));
+        counter!(names::DROPPED, &self.labels()).increment(of(applied.dropped));
+        counter!(names::PARKED, &self.labels()).increment(of(applied.parked));
+        counter!(names::UNPARKED, &self.labels()).increment(of(applied.unparked));
+        counter!(names::ROWS, &self.labels()).increment(of(applied.rows));
         if applied.batches > 0 {
-            histogram!(names::APPLY_SECONDS, "projection" => self.name).record(applied.took);
+            histogram!(names::APPLY_SECONDS, &self.labels()).record(applied.took);
         }
-        gauge!(names::UP, "projection" => self.name).set(up);
+        gauge!(names::UP, &self.labels()).set(up);
     }
 
     /// Says how it stands, now and then, and at once when something is wrong.
@@ -295,6 +329,7 @@ impl Following {
     fn set(&self, (topic, partition): &(String, String), name: &'static str, value: f64) {
         let labels = [
             ("projection", self.name.to_owned()),
+            ("version", self.version.clone()),
             ("topic", topic.clone()),
             ("partition", partition.clone()),
         ];

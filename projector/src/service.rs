@@ -1,13 +1,15 @@
 //! The program's parts, built from its settings.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::kafka::KafkaLog;
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose};
 use cartwright_read_model::ReadModelError;
 use cartwright_service::health::Readiness;
+use cartwright_service::shutdown::Shutdown;
 use thiserror::Error;
 use tokio::runtime::Handle;
 
@@ -16,6 +18,7 @@ use crate::connect::{LateCodec, Stores, kafka_options};
 use crate::plan::{Limits, Plan, UnknownProjection};
 use crate::runner::{Pace, Runner};
 use crate::settings::{InvalidSetting, Projector, Settings};
+use crate::supervisor::Supervisor;
 use crate::worker::Worker;
 
 /// Why the projector cannot start. What may pass (a store, the registry or the log that does not
@@ -41,14 +44,35 @@ pub enum StartError {
 
 /// Every projection of one process.
 pub struct Projections {
-    runners: Vec<Runner>,
+    supervisor: JoinHandle<Vec<String>>,
     stop: Arc<AtomicBool>,
     stop_limit: Duration,
+    refusal: Refusal,
     board: Board,
 }
 
+/// Why the process must not go on, once it is known.
+#[derive(Clone, Default)]
+pub struct Refusal(Arc<Mutex<Option<String>>>);
+
+impl Refusal {
+    /// The reason, if there is one.
+    #[must_use]
+    pub fn get(&self) -> Option<String> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.clone()
+    }
+
+    pub(crate) fn set(&self, reason: String) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get_or_insert(reason);
+    }
+}
+
 impl Projections {
-    /// Starts a thread per projection. Stores and registry need not answer yet.
+    /// Starts the supervisor, which starts a thread per version that is live. Stores and registry
+    /// need not answer yet. When this code must not run over the versions that the stores hold,
+    /// `shutdown` is triggered and [`Projections::refusal`] says why.
     ///
     /// # Errors
     /// [`StartError`]: a mistake in the settings, or no thread.
@@ -56,6 +80,7 @@ impl Projections {
         settings: &Settings,
         readiness: &Readiness,
         runtime: &Handle,
+        shutdown: &Shutdown,
     ) -> Result<Self, StartError> {
         let of = &settings.projector;
         of.check()?;
@@ -63,24 +88,39 @@ impl Projections {
         let stores = Stores::new(settings, runtime.clone())?;
         let codec = LateCodec::new(&settings.registry.url);
         let stop = Arc::new(AtomicBool::new(false));
-        let mut projections = Self {
-            runners: Vec::new(),
-            stop: Arc::clone(&stop),
-            stop_limit: Duration::from_millis(of.stop_limit_ms),
-            board: Board::default(),
+        let refusal = Refusal::default();
+        let board = Board::default();
+        let (limits, pace, generation) = (of.limits(), pace(of), of.log_generation);
+        let start = {
+            let (stores, readiness) = (stores.clone(), readiness.clone());
+            let board = board.clone();
+            move |plan: Plan| {
+                let check = readiness.check(format!("projection {}", plan.label()));
+                let (log, stores, codec) = (log.clone(), stores.clone(), codec.clone());
+                let make = move || make_worker(plan, limits, &log, &stores, &codec);
+                Runner::start(plan, make, check, board.clone(), pace)
+            }
         };
-        let (limits, pace) = (of.limits(), pace(of));
-        for name in &of.projections {
-            let plan = Plan::named(name, of.log_generation)?;
-            let check = readiness.check(format!("projection {}", plan.projection.name));
-            let (log, stores, codec) = (log.clone(), stores.clone(), codec.clone());
-            let make = move || make_worker(plan, limits, &log, &stores, &codec);
-            let stop = Arc::clone(&stop);
-            let board = projections.board.clone();
-            let runner = Runner::start(plan, make, check, board, pace, stop)?;
-            projections.runners.push(runner);
-        }
-        Ok(projections)
+        let supervisor = Supervisor::new(
+            stores,
+            readiness,
+            of,
+            generation,
+            start,
+            refusal.clone(),
+            shutdown.clone(),
+        )?;
+        let stopped = Arc::clone(&stop);
+        let supervisor = std::thread::Builder::new()
+            .name("versions".to_owned())
+            .spawn(move || supervisor.run(&stopped))?;
+        Ok(Self {
+            supervisor,
+            stop,
+            stop_limit: Duration::from_millis(of.stop_limit_ms),
+            refusal,
+            board,
+        })
     }
 
     /// How the projections stand.
@@ -89,23 +129,25 @@ impl Projections {
         &self.board
     }
 
-    /// Lets every projection finish the batch that it is at, within the limit. Answers the names of
-    /// those that did not make it; what they were at is done again at the next start.
+    /// Why the process must not go on, once it is known.
     #[must_use]
-    pub fn stop(self) -> Vec<&'static str> {
+    pub fn refusal(&self) -> Refusal {
+        self.refusal.clone()
+    }
+
+    /// Lets every projection finish the batch that it is at, within the limit. Answers those that did
+    /// not make it; what they were at is done again at the next start.
+    #[must_use]
+    pub fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Release);
         let deadline = Instant::now() + self.stop_limit;
-        let mut late = Vec::new();
-        for runner in self.runners {
-            while !runner.is_finished() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            let name = runner.name();
-            if !runner.is_finished() || !runner.join() {
-                late.push(name);
-            }
+        while !self.supervisor.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
         }
-        late
+        match self.supervisor.is_finished() {
+            true => self.supervisor.join().unwrap_or_default(),
+            false => vec!["all of them".to_owned()],
+        }
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Projector {
     /// How long a position may stand still while the log goes on before the partition counts as
     /// stuck. Default 30,000.
     pub stuck_after_ms: u64,
+    /// How often the stores are asked which versions are to be fed. Default 1,000.
+    pub versions_poll_ms: u64,
     /// How often lag is measured. Default 2,000.
     pub report_interval_ms: u64,
     /// How long the projections may take to finish their batches when the process stops.
@@ -134,6 +136,7 @@ impl Default for Projector {
             unpark_bytes: limits.unpark_bytes,
             unpark_slice_ms: ms(limits.unpark_slice),
             stuck_after_ms: 30_000,
+            versions_poll_ms: 1_000,
             report_interval_ms: 2_000,
             stop_limit_ms: 10_000,
             postgres_statement_timeout_ms: 60_000,
@@ -187,6 +190,7 @@ impl Projector {
                 self.cassandra_replication_factor as usize,
             ),
             ("poll_ms", self.poll_ms as usize),
+            ("versions_poll_ms", self.versions_poll_ms as usize),
             ("retry_min_ms", self.retry_min_ms as usize),
             ("retry_max_ms", self.retry_max_ms as usize),
             (

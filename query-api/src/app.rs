@@ -5,13 +5,17 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cartwright_read_model::{ReadModelError, Store};
+use cartwright_read_model::{PROJECTIONS, Projection, ReadModelError, Store};
 use cartwright_service::health::{Check, Readiness};
 use cartwright_service::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
+use crate::ask::Ask;
 use crate::config::{Config, Query};
-use crate::freshness::Freshness;
+use crate::cursor::List;
+use crate::errors::Error;
+use crate::freshness::{Fresh, Freshness};
+use crate::pointers::{self, Pointers, View, Wanted};
 use crate::stores::Stores;
 
 /// How soon a store that does not answer is asked again.
@@ -23,8 +27,12 @@ pub struct App(Arc<AppInner>);
 
 /// See [`App`].
 pub struct AppInner {
+    /// A name of this process's own.
+    pub instance: String,
     /// How far the views are; holds the stores.
     pub freshness: Freshness<Stores>,
+    /// Which versions the views are read from.
+    pub pointers: Pointers,
     /// Waits and limits.
     pub settings: Query,
 }
@@ -44,7 +52,9 @@ impl App {
     /// A database URL that cannot be read.
     pub fn new(config: &Config) -> Result<Self, ReadModelError> {
         Ok(Self(Arc::new(AppInner {
+            instance: uuid::Uuid::now_v7().to_string(),
             freshness: Freshness::new(Stores::new(config)?, config.query.clone()),
+            pointers: Pointers::new(config.query.pointer_max_age()),
             settings: config.query.clone(),
         })))
     }
@@ -55,36 +65,92 @@ impl App {
         self.freshness.source()
     }
 
-    /// Connects to the stores and goes on looking whether they answer and have their tables, until
-    /// `shutdown`; keeps one check per store. A store that is not there is no reason to end: what
+    /// Chooses a version of each of `views` for this request, and captures how far they are.
+    ///
+    /// # Errors
+    /// As [`Pointers::view`] and [`Freshness::capture`].
+    pub async fn capture(&self, views: &[&'static Projection], ask: &Ask) -> Result<Fresh, Error> {
+        self.freshness.check_log(ask)?;
+        let wanted = ask.as_of.as_deref().map_or(Wanted::Current, Wanted::Named);
+        let views: Result<Vec<View>, Error> = views
+            .iter()
+            .map(|view| self.pointers.view(view, wanted))
+            .collect();
+        self.freshness.capture(&views?, ask).await
+    }
+
+    /// The same for a list, whose cursor goes on in the version that gave it.
+    ///
+    /// # Errors
+    /// As [`App::capture`]; [`Error::CursorOutdated`] when that version is no more.
+    pub async fn capture_list(&self, list: &mut List, ask: &Ask) -> Result<Fresh, Error> {
+        self.freshness.check_log(ask)?;
+        let wanted = match (ask.as_of.as_deref(), list.version()) {
+            (Some(name), _) => Wanted::Named(name),
+            (None, Some(number)) => Wanted::Number(number),
+            (None, None) => Wanted::Current,
+        };
+        let view = self.pointers.view(list.projection(), wanted)?;
+        if list.version().is_some_and(|number| number != view.version) {
+            return Err(Error::CursorOutdated);
+        }
+        list.choose(view.version);
+        self.freshness.capture(&[view], ask).await
+    }
+
+    /// The current views in `store`, as far as they are known.
+    fn current(&self, store: Store) -> Result<Vec<View>, Error> {
+        let views = PROJECTIONS.iter().filter(|each| each.store == store);
+        views
+            .map(|each| self.pointers.view(each, Wanted::Current))
+            .collect()
+    }
+
+    /// Connects to the stores and goes on looking whether they answer and have their tables, and which
+    /// versions are current, until `shutdown`; keeps one check per store. A store that is not there is no reason to end: what
     /// the other answers goes on, and it is found again when it is back.
     #[must_use]
     pub fn watch_stores(&self, readiness: &Readiness, shutdown: &Shutdown) -> JoinSet<()> {
         let mut watchers = JoinSet::new();
-        let (app, check) = (self.clone(), readiness.check(Store::Cassandra.name()));
-        let stop = shutdown.clone();
-        watchers.spawn(async move {
-            while !stop.is_requested() {
-                let result = app.stores().by_key.probe().await;
-                app.report(&check, result, &stop).await;
-            }
-        });
-        let (app, check) = (self.clone(), readiness.check(Store::Postgres.name()));
-        let stop = shutdown.clone();
-        watchers.spawn(async move {
-            while !stop.is_requested() {
-                let missing = app.stores().relational.probe().await;
-                let result =
-                    missing
-                        .map_err(|error| error.to_string())
-                        .and_then(|names| match names.is_empty() {
-                            true => Ok(()),
-                            false => Err(format!("waits for tables: {}", names.join(", "))),
-                        });
-                app.report(&check, result, &stop).await;
-            }
-        });
+        for store in Store::ALL {
+            let (app, check) = (self.clone(), readiness.check(store.name()));
+            let stop = shutdown.clone();
+            watchers.spawn(async move {
+                while !stop.is_requested() {
+                    let result = app.probe(store).await;
+                    app.report(&check, result, &stop).await;
+                }
+            });
+            let (app, stop) = (self.clone(), shutdown.clone());
+            let instance = self.instance.clone();
+            watchers.spawn(async move {
+                pointers::follow(app.clone(), store, instance.clone(), stop).await;
+                if let Err(error) = pointers::leave(&app, store, &instance).await {
+                    tracing::debug!(%error, "could not say that this reader is gone");
+                }
+            });
+        }
         watchers
+    }
+
+    /// Whether a store answers, the versions in it are known and their tables there.
+    async fn probe(&self, store: Store) -> Result<(), String> {
+        let views = self.current(store);
+        let known = views.as_deref().unwrap_or_default();
+        match store {
+            Store::Cassandra => {
+                let probe = self.stores().by_key.probe(known).await;
+                probe.map_err(|error| error.to_string())?;
+            }
+            Store::Postgres => {
+                let probe = self.stores().relational.probe(known).await;
+                let missing = probe.map_err(|error| error.to_string())?;
+                if !missing.is_empty() {
+                    return Err(format!("waits for tables: {}", missing.join(", ")));
+                }
+            }
+        }
+        views.map(drop).map_err(|error| error.to_string())
     }
 
     /// Tells the check, and waits until the store is to be looked at again.

@@ -25,6 +25,9 @@ pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// Which preferences were honoured.
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
+/// The query parameter that names a point in time.
+const AS_OF_PARAMETER: &str = "as_of";
+
 /// The head of a read's request.
 #[derive(Debug, Clone)]
 pub struct Ask {
@@ -36,6 +39,8 @@ pub struct Ask {
     pub wait: Option<Duration>,
     /// Entity tags of what the client has; `*` among them stands for any.
     pub known_tags: Vec<String>,
+    /// The name of the point in time that is asked for; `None`: the present.
+    pub as_of: Option<String>,
 }
 
 /// A request that asks for nothing special, arriving now.
@@ -46,6 +51,7 @@ impl Default for Ask {
             position: None,
             wait: None,
             known_tags: Vec::new(),
+            as_of: None,
         }
     }
 }
@@ -69,8 +75,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Ask {
             position: position(&parts.headers)?,
             wait: preferred_wait(&parts.headers),
             known_tags: known_tags(&parts.headers),
+            as_of: as_of(parts.uri.query().unwrap_or_default()),
         })
     }
+}
+
+/// The query parameter `as_of`, which every read takes.
+fn as_of(query: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let found = pairs.find(|(name, _)| name == AS_OF_PARAMETER);
+    found.map(|(_, value)| value.into_owned())
 }
 
 /// Several headers are one: the larger seq of each part.

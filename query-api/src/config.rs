@@ -51,6 +51,11 @@ pub struct Query {
     /// Reports being made at a time; they take long and share PostgreSQL's connections with lists.
     /// Default 2.
     pub reports_max_in_flight: usize,
+    /// How often the stores are asked which version of each view is current. Default 250.
+    pub pointer_poll_ms: u64,
+    /// How long views are answered from without knowing that; then the answer is 503. Whoever
+    /// retires a version waits as long. Default 5,000.
+    pub pointer_max_age_ms: u64,
     /// How often the stores are looked at for readiness. Default 2,000.
     pub probe_interval_ms: u64,
 }
@@ -68,6 +73,8 @@ impl Default for Query {
             store_queue_ms: 2_000,
             cassandra_max_in_flight: 512,
             reports_max_in_flight: 2,
+            pointer_poll_ms: 250,
+            pointer_max_age_ms: 5_000,
             probe_interval_ms: 2_000,
         }
     }
@@ -110,6 +117,18 @@ impl Query {
         Duration::from_millis(self.store_queue_ms)
     }
 
+    /// [`Query::pointer_poll_ms`] as a duration.
+    #[must_use]
+    pub const fn pointer_poll(&self) -> Duration {
+        Duration::from_millis(self.pointer_poll_ms)
+    }
+
+    /// [`Query::pointer_max_age_ms`] as a duration.
+    #[must_use]
+    pub const fn pointer_max_age(&self) -> Duration {
+        Duration::from_millis(self.pointer_max_age_ms)
+    }
+
     /// [`Query::probe_interval_ms`] as a duration.
     #[must_use]
     pub const fn probe_interval(&self) -> Duration {
@@ -149,6 +168,7 @@ impl Config {
                 query.reports_max_in_flight as u64,
             ),
             ("query.probe_interval_ms", query.probe_interval_ms),
+            ("query.pointer_poll_ms", query.pointer_poll_ms),
         ];
         for (key, value) in positive {
             if value == 0 {
@@ -163,6 +183,14 @@ impl Config {
             );
             return Err(InvalidSetting {
                 key: "query.poll_max_ms",
+                rule,
+            });
+        }
+        if query.pointer_max_age_ms <= query.pointer_poll_ms {
+            let least = query.pointer_poll_ms;
+            let rule = format!("must exceed query.pointer_poll_ms ({least})");
+            return Err(InvalidSetting {
+                key: "query.pointer_max_age_ms",
                 rule,
             });
         }
@@ -237,6 +265,7 @@ keyspace = "cartwright"
             ("max_waiters = 0", "query.max_waiters"),
             ("log_generation = 0", "query.log_generation"),
             ("poll_min_ms = 200", "query.poll_max_ms"),
+            ("pointer_max_age_ms = 250", "query.pointer_max_age_ms"),
             ("position_wait_ms = 29000", "http.request_timeout_ms"),
         ] {
             let config = read(&format!("[query]\n{text}")).unwrap();

@@ -15,15 +15,18 @@ use crate::errors::Error;
 /// The longest cursor that is looked at, in characters.
 pub const MAX_CURSOR_LEN: usize = 2_048;
 
-/// A list, with everything that decides what is in it and in which order.
+/// A list, and where in it a client's cursor goes on.
 #[derive(Debug, Clone)]
 pub struct List {
     name: &'static str,
-    projection: String,
+    projection: &'static Projection,
+    /// The version whose rows are listed: the cursor's, until the request has chosen one.
+    version: Option<u32>,
     parameters: String,
+    after: Option<Content<serde_json::Value>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Content<K> {
     #[serde(rename = "l")]
     list: String,
@@ -36,22 +39,83 @@ struct Content<K> {
 }
 
 impl List {
-    /// The list `name` over `projection`, with what the client chose (`parameters`; the page's size
-    /// is not one, it may change from page to page).
-    #[must_use]
-    pub fn new(name: &'static str, projection: &Projection, parameters: &[&str]) -> Self {
-        Self {
+    /// The list `name` over `projection`, as a client's `cursor` asks to go on with it.
+    ///
+    /// # Errors
+    /// [`Error::CursorInvalid`] when the cursor is none, or of another list.
+    pub fn new(
+        name: &'static str,
+        projection: &'static Projection,
+        cursor: Option<&str>,
+    ) -> Result<Self, Error> {
+        let mut list = Self {
             name,
-            projection: format!("{}@{}", projection.name, projection.version),
-            parameters: format!("{:x}", digest(parameters.join("\n").as_bytes())),
+            projection,
+            version: None,
+            parameters: String::new(),
+            after: None,
+        };
+        let Some(cursor) = cursor else {
+            return Ok(list);
+        };
+        let content: Content<serde_json::Value> = Some(cursor)
+            .filter(|cursor| cursor.len() <= MAX_CURSOR_LEN)
+            .and_then(|cursor| URL_SAFE_NO_PAD.decode(cursor).ok())
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .ok_or(NO_CURSOR)?;
+        let (projection, version) = content.projection.split_once('@').ok_or(NO_CURSOR)?;
+        if content.list != name || projection != list.projection.name {
+            return Err(Error::CursorInvalid("is of another list"));
+        }
+        list.version = Some(version.parse().map_err(|_| NO_CURSOR)?);
+        list.after = Some(content);
+        Ok(list)
+    }
+
+    /// What it lists.
+    #[must_use]
+    pub const fn projection(&self) -> &'static Projection {
+        self.projection
+    }
+
+    /// The version that the cursor was given by, or that was chosen.
+    #[must_use]
+    pub const fn version(&self) -> Option<u32> {
+        self.version
+    }
+
+    /// Chooses the version that this request lists.
+    pub(crate) const fn choose(&mut self, version: u32) {
+        self.version = Some(version);
+    }
+
+    /// The key that the client's cursor goes on after; `None` without one. `parameters` is what the
+    /// client chose (the page's size is not one of them, it may change from page to page); the next
+    /// page's cursor remembers them.
+    ///
+    /// # Errors
+    /// [`Error::CursorInvalid`] when the cursor is of other parameters.
+    pub fn after<K: DeserializeOwned>(&mut self, parameters: &[&str]) -> Result<Option<K>, Error> {
+        self.parameters = format!("{:x}", digest(parameters.join("\n").as_bytes()));
+        let Some(content) = self.after.take() else {
+            return Ok(None);
+        };
+        if content.parameters != self.parameters {
+            let reason = "is of the same list with other parameters";
+            return Err(Error::CursorInvalid(reason));
+        }
+        match serde_json::from_value(content.after) {
+            Ok(after) => Ok(Some(after)),
+            Err(_) => Err(NO_CURSOR),
         }
     }
 
     /// The cursor of the page after the row with the key `after`.
     pub fn cursor(&self, after: impl Serialize) -> Option<String> {
+        let version = self.version?;
         let content = Content {
             list: self.name.to_owned(),
-            projection: self.projection.clone(),
+            projection: format!("{}@{version}", self.projection.name),
             parameters: self.parameters.clone(),
             after,
         };
@@ -59,37 +123,9 @@ impl List {
         let json = serde_json::to_vec(&content).ok()?;
         Some(URL_SAFE_NO_PAD.encode(json))
     }
-
-    /// The key that a client's cursor goes on after; `None` without one.
-    ///
-    /// # Errors
-    /// [`Error::CursorInvalid`] when it is none or of another list or other parameters,
-    /// [`Error::CursorOutdated`] when it is of another version of the projection.
-    pub fn after<K: DeserializeOwned>(&self, cursor: Option<&str>) -> Result<Option<K>, Error> {
-        let Some(cursor) = cursor else {
-            return Ok(None);
-        };
-        let content: Content<serde_json::Value> = Some(cursor)
-            .filter(|cursor| cursor.len() <= MAX_CURSOR_LEN)
-            .and_then(|cursor| URL_SAFE_NO_PAD.decode(cursor).ok())
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .ok_or(Error::CursorInvalid("is not one that an answer gave"))?;
-        if content.list != self.name {
-            return Err(Error::CursorInvalid("is of another list"));
-        }
-        if content.projection != self.projection {
-            return Err(Error::CursorOutdated);
-        }
-        if content.parameters != self.parameters {
-            let reason = "is of the same list with other parameters";
-            return Err(Error::CursorInvalid(reason));
-        }
-        match serde_json::from_value(content.after) {
-            Ok(after) => Ok(Some(after)),
-            Err(_) => Err(Error::CursorInvalid("is not one that an answer gave")),
-        }
-    }
 }
+
+const NO_CURSOR: Error = Error::CursorInvalid("is not one that an answer gave");
 
 /// Cuts what was read with a limit of one more than `limit` to a page, and makes the next page's
 /// cursor from the last row, if there is one.
@@ -114,59 +150,71 @@ mod tests {
 
     use super::*;
 
-    fn list(parameters: &[&str]) -> List {
-        List::new("products", &projections::CATALOG, parameters)
+    fn list(cursor: Option<&str>) -> Result<List, Error> {
+        let mut list = List::new("products", &projections::CATALOG, cursor)?;
+        list.choose(list.version().unwrap_or(1));
+        Ok(list)
     }
 
-    fn reason(result: Result<Option<String>, Error>) -> &'static str {
+    fn first(parameters: &[&str]) -> List {
+        let mut list = list(None).unwrap();
+        assert_eq!(list.after::<String>(parameters).unwrap(), None);
+        list
+    }
+
+    fn reason<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
         match result {
             Err(Error::CursorInvalid(reason)) => reason,
-            Err(Error::CursorOutdated) => "outdated",
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_cursor_leads_back_to_its_key() {
-        let cursor = list(&["a"]).cursor("cup / 7").unwrap();
+    fn a_cursor_leads_back_to_its_key_and_its_version() {
+        let cursor = first(&["a"]).cursor("cup / 7").unwrap();
         assert!(
             cursor
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
         );
-        let after: Option<String> = list(&["a"]).after(Some(&cursor)).unwrap();
+        let mut next = List::new("products", &projections::CATALOG, Some(&cursor)).unwrap();
+        assert_eq!(next.version(), Some(1));
+        let after: Option<String> = next.after(&["a"]).unwrap();
         assert_eq!(after.as_deref(), Some("cup / 7"));
-        assert_eq!(list(&["a"]).after::<String>(None).unwrap(), None);
     }
 
     #[test]
-    fn a_cursor_of_another_list_version_or_parameters_is_refused() {
-        let cursor = list(&["a"]).cursor("cup").unwrap();
-        let other = List::new("search", &projections::CATALOG, &["a"]);
-        assert_eq!(reason(other.after(Some(&cursor))), "is of another list");
-        let mut newer = list(&["a"]);
-        newer.projection = "catalog@2".to_owned();
-        assert_eq!(reason(newer.after(Some(&cursor))), "outdated");
-        assert!(reason(list(&["b"]).after(Some(&cursor))).contains("other parameters"));
+    fn a_cursor_of_another_list_or_parameters_is_refused() {
+        let cursor = first(&["a"]).cursor("cup").unwrap();
+        let other = List::new("search", &projections::CATALOG, Some(&cursor));
+        assert_eq!(reason(other), "is of another list");
+        let other = list(Some(&cursor)).unwrap().after::<String>(&["b"]);
+        assert!(reason(other).contains("other parameters"));
     }
 
     #[test]
     fn what_is_no_cursor_is_refused() {
         let long = "a".repeat(MAX_CURSOR_LEN + 1);
-        let wrong_key = list(&[]).cursor(7).unwrap();
-        for text in ["", "?", "e30", "bm8", &long, &wrong_key] {
-            let reason = reason(list(&[]).after(Some(text)));
-            assert_eq!(reason, "is not one that an answer gave", "{text}");
+        for text in ["", "?", "e30", "bm8", &long] {
+            assert_eq!(
+                reason(list(Some(text))),
+                "is not one that an answer gave",
+                "{text}"
+            );
         }
+        let wrong_key = first(&[]).cursor(7).unwrap();
+        let key = list(Some(&wrong_key)).unwrap().after::<String>(&[]);
+        assert_eq!(reason(key), "is not one that an answer gave");
     }
 
     #[test]
     fn the_last_page_has_no_cursor() {
-        let (rows, next) = page(&list(&[]), vec!["a", "b"], 2, |last| *last);
+        let list = first(&[]);
+        let (rows, next) = page(&list, vec!["a", "b"], 2, |last| *last);
         assert_eq!((rows.len(), next), (2, None));
-        let (rows, next) = page(&list(&[]), vec!["a", "b", "c"], 2, |last| *last);
+        let (rows, next) = page(&list, vec!["a", "b", "c"], 2, |last| *last);
         assert_eq!(rows, ["a", "b"]);
-        let after: Option<String> = list(&[]).after(next.as_deref()).unwrap();
-        assert_eq!(after.as_deref(), Some("b"));
+        let mut next = self::list(next.as_deref()).unwrap();
+        assert_eq!(next.after::<String>(&[]).unwrap().as_deref(), Some("b"));
     }
 }

@@ -122,6 +122,13 @@ pub enum Error {
     /// A cursor of another version of the projection.
     #[error("the cursor is of another version of the list")]
     CursorOutdated,
+    /// Which versions there are in this store was not seen for too long, or the current one is of
+    /// newer code.
+    #[error("the current version is not known")]
+    VersionsUnknown(Store),
+    /// No version of this projection shows the point in time that was asked for.
+    #[error("{0} has no version of that name")]
+    AsOfUnknown(&'static str),
     /// There are sales in several currencies.
     #[error("there are sales in several currencies")]
     CurrencyNeeded(Vec<String>),
@@ -205,6 +212,17 @@ impl From<Error> for Problem {
                 .detail(detail)
                 .field("cursor", "version", detail)
             }
+            Error::VersionsUnknown(store) => Problem::unavailable(
+                "versions_unknown",
+                "Which version of the view is current is not known at the moment",
+                RETRY_AFTER_BUSY,
+            )
+            .with("store", store.name()),
+            Error::AsOfUnknown(projection) => Problem::invalid_field(
+                "as_of",
+                "unknown",
+                format!("{projection} has no version of that name"),
+            ),
             Error::CurrencyNeeded(currencies) => Problem::invalid_field(
                 "currency",
                 "required",
@@ -248,7 +266,7 @@ mod tests {
         let token: PositionToken = "g1:o0=7".parse().unwrap();
         let store = Store::Cassandra;
         let reason = "connection refused by 10.0.0.7".to_owned();
-        let cases: [(Error, u16, &str); 9] = [
+        let cases: [(Error, u16, &str); 11] = [
             (Error::PositionMalformed, 400, "position_malformed"),
             (
                 Error::PositionOfAnotherLog { log_generation: 2 },
@@ -277,6 +295,8 @@ mod tests {
             (Error::TooManyWaiters, 503, "overloaded"),
             (Error::CursorInvalid("is odd"), 400, "invalid_cursor"),
             (Error::CursorOutdated, 410, "cursor_outdated"),
+            (Error::VersionsUnknown(store), 503, "versions_unknown"),
+            (Error::AsOfUnknown("sales"), 422, "invalid_field"),
             (
                 Error::Store(StoreError::Failed { store, reason }),
                 503,

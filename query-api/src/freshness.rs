@@ -10,11 +10,11 @@ pub use snapshot::{Holding, Snapshot};
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use cartwright_events::{PositionToken, Timestamp};
-use cartwright_read_model::tables::PROJECTIONS;
-use cartwright_read_model::{ParkedSeq, Position, PositionKey, Projection};
+use cartwright_read_model::{ParkedSeq, Position, PositionKey};
 use metrics::{gauge, histogram};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
@@ -23,17 +23,15 @@ use crate::ask::Ask;
 use crate::config::Query;
 use crate::errors::{Error, StoreError};
 use crate::metric_names as names;
+use crate::pointers::View;
 
 /// Where a projection's position can be read.
 ///
 /// Contract: positions are read before the parked records. A projector parks a record before its
 /// position passes it, so a position that has passed comes with everything parked below it.
 pub trait PositionSource: Send + Sync {
-    /// The positions of `projection` in every partition that it has begun, and what it has parked.
-    fn look(
-        &self,
-        projection: &'static Projection,
-    ) -> impl Future<Output = Result<Look, StoreError>> + Send;
+    /// The positions of `view` in every partition that it has begun, and what it has parked.
+    fn look(&self, view: View) -> impl Future<Output = Result<Look, StoreError>> + Send;
 }
 
 /// What one look at a projection shows.
@@ -43,7 +41,7 @@ pub type Look = (Vec<(PositionKey, Position)>, Vec<ParkedSeq>);
 #[derive(Debug, Clone)]
 pub struct Fresh {
     /// The views that the answer is made of.
-    pub views: Vec<&'static Projection>,
+    pub views: Vec<View>,
     /// The views show everything recorded up to then, and maybe more; `None` before a view's first
     /// event.
     pub as_of: Option<Timestamp>,
@@ -57,9 +55,13 @@ pub struct Fresh {
 pub struct Freshness<S> {
     source: S,
     settings: Query,
-    latest: HashMap<&'static str, Mutex<Option<Latest>>>,
+    /// By name and version; as many as there are versions that were read.
+    latest: StdMutex<HashMap<(&'static str, u32), Shared>>,
     waiters: Semaphore,
 }
+
+/// The last look at a projection; locked while the next one is made.
+type Shared = Arc<Mutex<Option<Latest>>>;
 
 /// The outcome of the last look at a projection.
 struct Latest {
@@ -72,15 +74,11 @@ impl<S: PositionSource> Freshness<S> {
     /// Nothing is read yet.
     #[must_use]
     pub fn new(source: S, settings: Query) -> Self {
-        let latest = PROJECTIONS
-            .into_iter()
-            .map(|each| (each.name, Mutex::default()))
-            .collect();
         let waiters = Semaphore::new(settings.max_waiters.min(Semaphore::MAX_PERMITS));
         Self {
             source,
             settings,
-            latest,
+            latest: StdMutex::default(),
             waiters,
         }
     }
@@ -97,7 +95,7 @@ impl<S: PositionSource> Freshness<S> {
     /// # Errors
     /// A position of another log, one that was not reached in time or that was put aside, too many
     /// reads that wait already, or a store that does not answer.
-    pub async fn capture(&self, views: &[&'static Projection], ask: &Ask) -> Result<Fresh, Error> {
+    pub async fn capture(&self, views: &[View], ask: &Ask) -> Result<Fresh, Error> {
         let mut fresh = Fresh {
             views: views.to_vec(),
             as_of: None,
@@ -106,10 +104,7 @@ impl<S: PositionSource> Freshness<S> {
         };
         let mut deadline = None;
         if let Some(token) = &ask.position {
-            let log_generation = self.settings.log_generation;
-            if token.generation != log_generation {
-                return Err(Error::PositionOfAnotherLog { log_generation });
-            }
+            self.check_log(ask)?;
             fresh.uncovered = uncovered(views, token);
             let most = self.settings.position_wait();
             let wait = ask.wait.map_or(most, |wait| wait.min(most));
@@ -117,7 +112,7 @@ impl<S: PositionSource> Freshness<S> {
             deadline = Some((token, ask.arrived + wait));
         }
         let mut as_of = Vec::with_capacity(views.len());
-        for view in views {
+        for &view in views {
             let snapshot = match deadline {
                 Some((token, deadline)) => self.wait(view, token, deadline).await?,
                 None => self.latest(view, self.settings.as_of_max_age()).await?,
@@ -129,10 +124,24 @@ impl<S: PositionSource> Freshness<S> {
         Ok(fresh)
     }
 
+    /// Whether the position in `ask` is one of this log.
+    ///
+    /// # Errors
+    /// [`Error::PositionOfAnotherLog`].
+    pub fn check_log(&self, ask: &Ask) -> Result<(), Error> {
+        let log_generation = self.settings.log_generation;
+        match &ask.position {
+            Some(token) if token.generation != log_generation => {
+                Err(Error::PositionOfAnotherLog { log_generation })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until `view` holds what it consumes of `token`.
     async fn wait(
         &self,
-        view: &'static Projection,
+        view: View,
         token: &PositionToken,
         deadline: Instant,
     ) -> Result<Snapshot, Error> {
@@ -160,7 +169,7 @@ impl<S: PositionSource> Freshness<S> {
                     ("not_reached", Some(error))
                 }
             };
-            let labels = [("projection", view.name), ("outcome", outcome)];
+            let labels = [("projection", view.projection.name), ("outcome", outcome)];
             histogram!(names::POSITION_WAIT_SECONDS, &labels).record(began.elapsed());
             return error.map_or(Ok(snapshot), Err);
         }
@@ -173,17 +182,15 @@ impl<S: PositionSource> Freshness<S> {
         Ok(Waiter { _permit: permit })
     }
 
-    /// A look at `projection` that began at most `max_age` before now. Whoever asks while a look is
+    /// A look at `view` that began at most `max_age` before now. Whoever asks while a look is
     /// under way waits for it, and takes it if it is young enough; a failure is shared too, so that
     /// a store that is down is not asked by each of them in turn.
-    async fn latest(
-        &self,
-        projection: &'static Projection,
-        max_age: Duration,
-    ) -> Result<Snapshot, StoreError> {
+    async fn latest(&self, view: View, max_age: Duration) -> Result<Snapshot, StoreError> {
         let asked = Instant::now();
-        let Some(latest) = self.latest.get(projection.name) else {
-            return self.look(projection).await.outcome;
+        let latest = {
+            let mut all = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (view.projection.name, view.version);
+            Arc::clone(all.entry(key).or_default())
         };
         let mut latest = latest.lock().await;
         if let Some(known) = &*latest {
@@ -195,15 +202,16 @@ impl<S: PositionSource> Freshness<S> {
                 return known.outcome.clone();
             }
         }
-        let new = self.look(projection).await;
+        let new = self.look(view).await;
         let outcome = new.outcome.clone();
         *latest = Some(new);
         outcome
     }
 
-    async fn look(&self, projection: &'static Projection) -> Latest {
+    async fn look(&self, view: View) -> Latest {
         let began = Instant::now();
-        let found = self.source.look(projection).await;
+        let projection = view.projection;
+        let found = self.source.look(view).await;
         let outcome = found.map(|(positions, parked)| Snapshot::new(projection, positions, parked));
         if let Ok(Some(as_of)) = outcome.as_ref().map(Snapshot::as_of) {
             let behind_us = Timestamp::now().as_micros() - as_of.as_micros();
@@ -229,39 +237,36 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// `name@version`.
-#[must_use]
-pub fn label(projection: &Projection) -> String {
-    format!("{}@{}", projection.name, projection.version)
-}
-
 /// The parts of `token` that none of `views` consumes, if there are any.
-fn uncovered(views: &[&'static Projection], token: &PositionToken) -> Option<PositionToken> {
+fn uncovered(views: &[View], token: &PositionToken) -> Option<PositionToken> {
     let mut rest = PositionToken::new(token.generation);
     for (&(stream, partition), &seq) in &token.seqs {
-        if !views.iter().any(|view| view.streams.contains(&stream)) {
+        if !views
+            .iter()
+            .any(|view| view.projection.streams.contains(&stream))
+        {
             rest.raise(stream, partition, seq);
         }
     }
     (!rest.seqs.is_empty()).then_some(rest)
 }
 
-fn parked_error(view: &'static Projection, token: &PositionToken, parked: PositionToken) -> Error {
+fn parked_error(view: View, token: &PositionToken, parked: PositionToken) -> Error {
     Error::PositionParked {
-        projection: label(view),
+        projection: view.label(),
         asked: token.clone(),
         parked,
     }
 }
 
 fn not_reached(
-    view: &'static Projection,
+    view: View,
     token: &PositionToken,
     reached: PositionToken,
     waited: Duration,
 ) -> Error {
     Error::PositionNotReached {
-        projection: label(view),
+        projection: view.label(),
         asked: token.clone(),
         reached,
         waited,

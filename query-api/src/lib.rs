@@ -6,7 +6,9 @@
 //! command (`Cartwright-Position`), and the read waits, bounded, until the views behind the answer
 //! hold it; [`freshness`] is where that happens.
 //!
-//! Nothing here writes, and nothing here knows the log: what is read is what the projector made,
+//! Each read is answered from one version of each of its views, which [`pointers`] chooses.
+//!
+//! Nothing here writes (but which version it reads), and nothing here knows the log: what is read is what the projector made,
 //! through the queries of `cartwright-read-model`.
 //!
 //! * [`routes`]: one file per kind of thing that is read.
@@ -25,6 +27,7 @@ pub mod freshness;
 pub mod metric_names;
 pub mod openapi;
 pub mod params;
+pub mod pointers;
 mod reply;
 pub mod routes;
 pub mod stores;

@@ -3,6 +3,7 @@
 use cartwright_events::Timestamp;
 use cartwright_service::problem::Problem;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 /// Rows of a page when nothing is said.
 pub const DEFAULT_LIMIT: u32 = 50;
@@ -15,10 +16,16 @@ pub const MAX_SEARCH_LEN: usize = 200;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// For routes that take no parameters: every one is unknown.
-#[derive(Debug, Deserialize)]
+/// For routes that take no other parameters than what every read takes.
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub struct NoParameters {}
+#[into_params(parameter_in = Query)]
+pub struct ReadParameters {
+    /// The name of a point in time that the view was built for; without it, the present. (Read by
+    /// [`Ask`](crate::ask::Ask).)
+    #[serde(rename = "as_of")]
+    pub _as_of: Option<String>,
+}
 
 /// The page's size.
 ///

@@ -9,9 +9,15 @@ use serde::Serialize;
 
 use crate::ask::{AS_OF, Ask, PREFERENCE_APPLIED, PROJECTION, UNCOVERED};
 use crate::digest::digest;
-use crate::freshness::{Fresh, label};
+use crate::freshness::Fresh;
+use crate::pointers::View;
 
 impl Fresh {
+    /// The version that the first of its views is read from.
+    pub fn version(&self) -> u32 {
+        self.views.first().map_or(0, |view| view.version)
+    }
+
     /// 200 with `body`.
     pub fn ok(&self, body: impl Serialize) -> Response {
         self.stamped(Json(body).into_response())
@@ -64,7 +70,7 @@ impl Fresh {
     }
 
     fn labels(&self, between: &str) -> String {
-        let labels: Vec<String> = self.views.iter().map(|view| label(view)).collect();
+        let labels: Vec<String> = self.views.iter().map(View::label).collect();
         labels.join(between)
     }
 }
@@ -85,7 +91,10 @@ mod tests {
 
     fn fresh() -> Fresh {
         Fresh {
-            views: vec![&projections::STOCK, &projections::PRODUCTS],
+            views: vec![
+                (&projections::STOCK).into(),
+                (&projections::PRODUCTS).into(),
+            ],
             as_of: Some("2011-08-01T10:00:00.25Z".parse::<Timestamp>().unwrap()),
             uncovered: Some("g1:c0=4".parse().unwrap()),
             wait_applied: None,

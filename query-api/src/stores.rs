@@ -9,8 +9,9 @@ pub use relational::{Lease, Relational};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use cartwright_read_model::control::Control;
 use cartwright_read_model::postgres::{load_positions, parked_seqs};
-use cartwright_read_model::{Projection, ReadModelError, Store};
+use cartwright_read_model::{ReadModelError, Store};
 use metrics::{counter, histogram};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -18,6 +19,7 @@ use crate::config::Config;
 use crate::errors::StoreError;
 use crate::freshness::{Look, PositionSource};
 use crate::metric_names as names;
+use crate::pointers::View;
 
 /// How much longer than the store itself we wait for a statement: for a connection that went dead
 /// without a word.
@@ -44,14 +46,26 @@ impl Stores {
     }
 }
 
+impl Stores {
+    /// The control tables of a store; `None` until it has answered once.
+    #[must_use]
+    pub fn control(&self, store: Store) -> Option<Control> {
+        match store {
+            Store::Cassandra => self.by_key.control(),
+            Store::Postgres => Some(self.relational.control()),
+        }
+    }
+}
+
 impl PositionSource for Stores {
-    async fn look(&self, projection: &'static Projection) -> Result<Look, StoreError> {
+    async fn look(&self, view: View) -> Result<Look, StoreError> {
+        let (projection, version) = (view.projection, view.version);
         match projection.store {
             Store::Cassandra => {
                 let views = self.by_key.views()?;
                 let look = async {
-                    let positions = views.positions(projection).await?;
-                    Ok((positions, views.parked_seqs(projection).await?))
+                    let positions = views.positions(projection, version).await?;
+                    Ok((positions, views.parked_seqs(projection, version).await?))
                 };
                 // Not among the reads that are limited: this is what tells them how things stand.
                 self.by_key.run_unlimited(look).await
@@ -59,7 +73,7 @@ impl PositionSource for Stores {
             Store::Postgres => {
                 let lease = self.relational.lease_unlimited().await?;
                 let look = async {
-                    let (client, version) = (lease.client(), projection.version);
+                    let client = lease.client();
                     let positions = load_positions(client, projection, version).await?;
                     Ok((positions, parked_seqs(client, projection, version).await?))
                 };

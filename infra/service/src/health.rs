@@ -134,6 +134,13 @@ impl Check {
         }
     }
 
+    /// Takes the check away: what it was about is no longer a part of the service.
+    pub fn remove(&self) {
+        self.readiness.write(|checks| {
+            checks.by_name.remove(&self.name);
+        });
+    }
+
     /// [`Check::set`] to ok.
     pub fn ok(&self, detail: impl Into<String>) {
         self.set(true, detail);

@@ -10,12 +10,15 @@
 //! * [`cassandra`]: migration and reads by key.
 //! * [`postgres`]: migration, search, lists, timelines and sales reports.
 //! * [`Position`]: how far a projection is, stored beside its rows.
+//! * [`versions`]: which versions of a projection there are, which one is current, and the rules
+//!   by which that changes; [`control`] keeps it in the projection's own store.
 //!
 //! A projection's tables carry its version in their names (`orders_v1`), so that version n+1 can
 //! be built beside n.
 
 pub mod cassandra;
 mod clock;
+pub mod control;
 mod ddl;
 mod error;
 mod op;
@@ -25,9 +28,11 @@ mod position;
 pub mod postgres;
 mod row;
 pub mod rows;
+mod scan;
 mod schema;
 pub mod tables;
 mod value;
+pub mod versions;
 
 pub use clock::{CellTime, ClockError};
 pub use ddl::{create_table_cql, create_table_sql};
@@ -39,6 +44,8 @@ pub use parking::{
 };
 pub use position::{Position, PositionKey};
 pub use row::{FromCell, Row, TypedRow};
-pub use schema::{Column, ColumnType, Index, Order, Projection, ROW_SEQ, Store, Table};
-pub use tables::{PROJECTIONS, projection};
+pub use schema::{
+    Column, ColumnType, Identity, Index, Order, Projection, ROW_SEQ, Store, Table, fnv64,
+};
+pub use tables::{PROJECTIONS, declaration, projection};
 pub use value::Value;

@@ -13,6 +13,7 @@ mod timeline;
 pub use catalog::{SearchCursor, SearchHit, list_products, search_products};
 pub use connect::{PostgresOptions, pool};
 pub use control::{all_rows, load_parked, load_position, load_positions};
+pub(crate) use control::{control_rows, delete_rows, get, put, put_versions, scan};
 pub use migrate::migrate;
 pub use parking::{ask, park_requests, parked_rows, skipped_rows};
 pub use presence::{missing_tables, parked_seqs};

@@ -1,6 +1,9 @@
 //! How projections, tables and columns are declared.
 
 use cartwright_events::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::ddl::{create_table_cql, create_table_sql};
 
 /// The cell that every row has besides its own: the seq of the event that last wrote to it.
 pub const ROW_SEQ: Column = Column::int("row_seq");
@@ -166,18 +169,70 @@ impl Store {
     }
 }
 
-/// A projection: the streams it folds and the tables it fills.
+/// One version of a projection as this code declares it: the streams it folds and the tables it
+/// fills.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Projection {
     /// Its name in consumer groups, positions, metrics and configuration.
     pub name: &'static str,
-    /// The version that this code builds, from 1. Raised whenever its fold or its tables change in
-    /// a way that rows written before would not show.
+    /// The version, from 1. A fold or tables that change in a way that rows written before would
+    /// not show are a new version, declared beside the one that is still in use.
     pub version: u32,
+    /// Tells one fold from another. Raised together with `version` when the fold changes; a fold
+    /// that was changed under a version that has rows already is refused.
+    pub fold_version: u32,
     /// Where its tables are.
     pub store: Store,
     /// The streams it folds. Rows of different streams share no cell.
     pub streams: &'static [Stream],
     /// What it fills.
     pub tables: &'static [&'static Table],
+    /// Columns, as table and column, that are meant to hold other values than in the version
+    /// before. They are judged against a fold of the log instead.
+    pub differs: &'static [(&'static str, &'static str)],
+}
+
+/// What makes the rows of a version what they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// [`Projection::fold_version`].
+    pub fold_version: u32,
+    /// A digest of streams, tables, columns, keys and indexes.
+    pub tables: String,
+}
+
+impl Projection {
+    /// What the rows of this version are made by and look like.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        let mut text = String::new();
+        for stream in self.streams {
+            text.push_str(stream.topic());
+            text.push('\n');
+        }
+        for table in self.tables {
+            text.push_str(&create_table_cql("k", table, 0));
+            text.push('\n');
+            text.push_str(&create_table_sql(table, 0).join("\n"));
+            text.push('\n');
+        }
+        Identity {
+            fold_version: self.fold_version,
+            tables: format!("{:016x}", fnv64(text.as_bytes())),
+        }
+    }
+
+    /// Whether a column is meant to hold other values than in the version before.
+    #[must_use]
+    pub fn is_meant_to_differ(&self, table: &str, column: &str) -> bool {
+        self.differs.contains(&(table, column))
+    }
+}
+
+/// FNV-1a: the same everywhere and in every release, and meant against mistakes only.
+#[must_use]
+pub fn fnv64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

@@ -11,7 +11,9 @@ mod timeline;
 
 pub use carts::{CART_LINES, CARTS};
 pub use catalog::CATALOG_PRODUCTS;
-pub use control::{CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, SKIPPED};
+pub use control::{
+    BUILDS, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, READERS, SKIPPED, VERSIONS,
+};
 pub use orders::{
     ORDER_PAYMENTS, ORDER_REFUNDS_DUE, ORDER_RETURNS, ORDER_SHIPMENTS, ORDERS, ORDERS_BY_CUSTOMER,
 };
@@ -22,7 +24,7 @@ pub use timeline::TIMELINE;
 
 use crate::schema::{Projection, Table};
 
-/// Every projection.
+/// Every projection, in the newest version that this code declares.
 pub const PROJECTIONS: [&Projection; 7] = [
     &products::PROJECTION,
     &stock::PROJECTION,
@@ -32,6 +34,10 @@ pub const PROJECTIONS: [&Projection; 7] = [
     &sales::PROJECTION,
     &timeline::PROJECTION,
 ];
+
+/// Versions that came before those of [`PROJECTIONS`] and that may still have rows somewhere: each
+/// is kept, with its fold, until it is retired everywhere.
+pub const OLDER: [&Projection; 0] = [];
 
 /// Each projection by its own name, for who reads one and not another.
 pub mod projections {
@@ -45,7 +51,15 @@ pub mod projections {
 }
 
 /// What every store holds besides the projections' tables.
-pub const CONTROL_TABLES: [&Table; 4] = [&POSITIONS, &PARKED, &SKIPPED, &PARK_REQUESTS];
+pub const CONTROL_TABLES: [&Table; 7] = [
+    &POSITIONS,
+    &PARKED,
+    &SKIPPED,
+    &PARK_REQUESTS,
+    &VERSIONS,
+    &READERS,
+    &BUILDS,
+];
 
 /// The projection called `name`.
 #[must_use]
@@ -53,13 +67,12 @@ pub fn projection(name: &str) -> Option<&'static Projection> {
     PROJECTIONS.into_iter().find(|each| each.name == name)
 }
 
-/// The version under which the current code knows `table`: its projection's.
+/// The declaration of `version` of the projection called `name`.
 #[must_use]
-pub fn version_of(table: &'static Table) -> u32 {
-    PROJECTIONS
-        .into_iter()
-        .find(|each| each.tables.iter().any(|one| one.name == table.name))
-        .map_or(CONTROL_VERSION, |each| each.version)
+pub fn declaration(name: &str, version: u32) -> Option<&'static Projection> {
+    let declared = PROJECTIONS.into_iter().chain(OLDER);
+    let mut declared = declared.filter(|each| each.name == name);
+    declared.find(|each| each.version == version)
 }
 
 #[cfg(test)]
@@ -99,8 +112,30 @@ mod tests {
     fn every_projection_is_found_by_its_name() {
         for each in PROJECTIONS {
             assert_eq!(projection(each.name), Some(each));
+            assert_eq!(declaration(each.name, each.version), Some(each));
             assert!(!each.streams.is_empty() && !each.tables.is_empty());
         }
         assert_eq!(projection("nothing"), None);
+    }
+
+    #[test]
+    fn an_older_version_is_of_a_projection_and_has_another_number_and_fold_or_tables() {
+        for old in OLDER {
+            let newest = projection(old.name).expect("a newer version");
+            assert!(old.version < newest.version, "{}", old.name);
+            assert_ne!(old.identity(), newest.identity(), "{}", old.name);
+            assert_eq!(old.store, newest.store, "{}", old.name);
+        }
+    }
+
+    #[test]
+    fn what_is_meant_to_differ_is_a_column_or_the_seq_of_a_row() {
+        for each in PROJECTIONS.into_iter().chain(OLDER) {
+            for (table, column) in each.differs {
+                let table = each.tables.iter().find(|one| one.name == *table);
+                let table = table.expect("a table of the projection");
+                assert!(table.columns().any(|one| one.name == *column), "{column}");
+            }
+        }
     }
 }

@@ -5,7 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, dry_run, explain, list, parked};
+use cartwright_read_model::versions::Refused;
+
+use crate::commands::{
+    audit, dry_run, explain, flip, hold, list, parked, plan, start, status, verify,
+};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -40,6 +44,26 @@ enum Command {
     Explain(explain::Arguments),
     /// The log against the shop's invariants and against the read models.
     Audit(audit::Arguments),
+    /// What building a version would read and write.
+    Plan(plan::Arguments),
+    /// Build a version beside the others, from the log. Safe to run twice.
+    Start(start::Arguments),
+    /// How versions stand, partition by partition.
+    Status(status::Arguments),
+    /// Make a build hold still.
+    Pause(hold::Arguments),
+    /// Let a build go on.
+    Resume(hold::Arguments),
+    /// End a build and leave nothing of it behind.
+    Cancel(hold::Arguments),
+    /// Compare two versions row by row while both move; the outcome is recorded.
+    Verify(verify::Arguments),
+    /// Make a verified version the one that is read.
+    Flip(flip::Arguments),
+    /// Make the version current that was it before.
+    Rollback(flip::Arguments),
+    /// Take a version out of use and remove its tables.
+    Retire(flip::RetireArguments),
 }
 
 /// Runs one command; errors are one line on standard error.
@@ -52,7 +76,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Err(error) => {
             let line = format!("{error:#}").replace('\n', " ");
             eprintln!("cartwright-replay: {line}");
-            ExitCode::from(Exit::ERROR)
+            match error.downcast_ref::<Refused>() {
+                Some(_) => Exit::Refused.into(),
+                None => ExitCode::from(Exit::ERROR),
+            }
         }
     }
 }
@@ -64,5 +91,15 @@ fn dispatch(context: &Context, command: &Command) -> anyhow::Result<Exit> {
         Command::DryRun(arguments) => dry_run::run(context, arguments),
         Command::Explain(arguments) => explain::run(context, arguments),
         Command::Audit(arguments) => audit::run(context, arguments),
+        Command::Plan(arguments) => plan::run(context, arguments),
+        Command::Start(arguments) => start::run(context, arguments),
+        Command::Status(arguments) => status::run(context, arguments),
+        Command::Pause(arguments) => hold::pause(context, arguments),
+        Command::Resume(arguments) => hold::resume(context, arguments),
+        Command::Cancel(arguments) => hold::cancel(context, arguments),
+        Command::Verify(arguments) => verify::run(context, arguments),
+        Command::Flip(arguments) => flip::flip(context, arguments),
+        Command::Rollback(arguments) => flip::rollback(context, arguments),
+        Command::Retire(arguments) => flip::retire(context, arguments),
     }
 }

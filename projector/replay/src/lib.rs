@@ -9,6 +9,7 @@
 //! goes through [`Context::wait`].
 
 pub mod audit;
+pub mod build;
 pub mod cli;
 pub mod commands;
 pub mod context;
@@ -18,6 +19,8 @@ pub mod explain;
 pub mod output;
 pub mod parking;
 pub mod reading;
+pub mod registry;
+pub mod verify;
 
 pub use cli::{Arguments, run};
 pub use context::Context;

@@ -69,9 +69,11 @@ pub static PARTS: Table = Table {
 pub static PROJECTION: Projection = Projection {
     name: "contract",
     version: 1,
+    fold_version: 1,
     store: Store::Postgres,
     streams: &[Stream::Order],
     tables: &[&THINGS, &PARTS],
+    differs: &[],
 };
 
 /// Holds every promise against `subject`.

@@ -22,7 +22,7 @@ const BOTH: [Semantics; 2] = [Semantics::Transactional, Semantics::CellTimes];
 fn broken<const N: usize>(envelope: &Envelope, event: &Event) -> Outcome {
     match envelope.seq % 5 {
         3 => Outcome::Reject("this version cannot fold it".to_owned()),
-        _ => FOLDS[N].1(envelope, event),
+        _ => FOLDS[N].2(envelope, event),
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn broken_plan(name: &str) -> Plan {
         broken::<5>,
         broken::<6>,
     ];
-    let index = FOLDS.iter().position(|(fold, _)| *fold == name);
+    let index = FOLDS.iter().position(|(fold, ..)| *fold == name);
     Plan {
         fold: folds[index.expect("a fold")],
         ..plan(name)

@@ -2,11 +2,10 @@
 // goes on, it waits for the look at the store that shows it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex as StdMutex};
 
 use cartwright_events::Stream;
-use cartwright_read_model::Store;
 use cartwright_read_model::tables::projections::{ORDERS, PRODUCTS, STOCK, TIMELINE};
+use cartwright_read_model::{Projection, Store};
 
 use super::*;
 
@@ -55,7 +54,8 @@ impl Fake {
 }
 
 impl PositionSource for Fake {
-    async fn look(&self, projection: &'static Projection) -> Result<Look, StoreError> {
+    async fn look(&self, view: View) -> Result<Look, StoreError> {
+        let projection = view.projection;
         self.looks.fetch_add(1, Ordering::SeqCst);
         sleep(self.takes).await;
         let state = self.state.lock().unwrap();
@@ -127,7 +127,7 @@ async fn a_read_waits_until_its_view_holds_the_position() {
     let views = patient(&fake);
     let waiting = {
         let views = Arc::clone(&views);
-        tokio::spawn(async move { views.capture(&[&ORDERS], &ask("g1:o0=7")).await })
+        tokio::spawn(async move { views.capture(&[View::from(&ORDERS)], &ask("g1:o0=7")).await })
     };
     while fake.looks() < 3 {
         sleep(Duration::from_millis(1)).await;
@@ -155,7 +155,7 @@ async fn a_wait_ends_with_what_was_reached_and_no_later_than_asked() {
             wait: wait_s.map(Duration::from_secs),
             ..ask("g1:o0=7,o3=1")
         };
-        let result = views.capture(&[&ORDERS], &ask).await;
+        let result = views.capture(&[View::from(&ORDERS)], &ask).await;
         assert_eq!(reached(result), "g1:o0=6,o3=0");
         let waited = began.elapsed();
         assert!(waited >= Duration::from_millis(at_least_ms), "{waited:?}");
@@ -171,7 +171,10 @@ async fn even_without_patience_a_read_looks_afresh_once() {
         ..settings()
     };
     let views = Freshness::new(fake.clone(), settings);
-    views.capture(&[&ORDERS], &Ask::default()).await.unwrap();
+    views
+        .capture(&[View::from(&ORDERS)], &Ask::default())
+        .await
+        .unwrap();
     fake.set(&ORDERS, Stream::Order, (1, 7, 2_000));
     // Older than the first poll's pause, or the first look would do for the second.
     sleep(Duration::from_millis(2)).await;
@@ -179,7 +182,7 @@ async fn even_without_patience_a_read_looks_afresh_once() {
         wait: Some(Duration::ZERO),
         ..ask("g1:o0=7")
     };
-    views.capture(&[&ORDERS], &ask).await.unwrap();
+    views.capture(&[View::from(&ORDERS)], &ask).await.unwrap();
 }
 
 #[tokio::test]
@@ -187,11 +190,14 @@ async fn parts_that_no_view_consumes_are_named_and_not_waited_for() {
     let fake = Fake::default().at(&ORDERS, Stream::Order, 7);
     let views = freshness(&fake);
     let fresh = views
-        .capture(&[&ORDERS], &ask("g1:c0=99,o0=7,p1=3"))
+        .capture(&[View::from(&ORDERS)], &ask("g1:c0=99,o0=7,p1=3"))
         .await
         .unwrap();
     assert_eq!(fresh.uncovered.unwrap().to_string(), "g1:p1=3,c0=99");
-    let fresh = views.capture(&[&ORDERS], &ask("g1:p1=3")).await.unwrap();
+    let fresh = views
+        .capture(&[View::from(&ORDERS)], &ask("g1:p1=3"))
+        .await
+        .unwrap();
     assert_eq!(fresh.uncovered.unwrap().to_string(), "g1:p1=3");
 }
 
@@ -202,14 +208,19 @@ async fn every_view_of_an_answer_has_to_hold_its_part() {
         .at(&PRODUCTS, Stream::Product, 2);
     fake.set(&PRODUCTS, Stream::Product, (1, 2, 500));
     let views = freshness(&fake);
-    let both: [&'static Projection; 2] = [&STOCK, &PRODUCTS];
+    let both = [&STOCK, &PRODUCTS].map(View::from);
     let fresh = views.capture(&both, &ask("g1:p0=2,s0=5")).await.unwrap();
     assert_eq!(fresh.as_of, Some(Timestamp::from_micros(500)));
     assert_eq!(
         reached(views.capture(&both, &ask("g1:p0=3,s0=5")).await),
         "g1:p0=2"
     );
-    let fresh = views.capture(&[&STOCK, &TIMELINE], &Ask::default()).await;
+    let fresh = views
+        .capture(
+            &[View::from(&STOCK), View::from(&TIMELINE)],
+            &Ask::default(),
+        )
+        .await;
     assert_eq!(
         fresh.unwrap().as_of,
         None,
@@ -221,14 +232,14 @@ async fn every_view_of_an_answer_has_to_hold_its_part() {
 async fn seqs_of_another_log_are_never_compared() {
     let fake = Fake::default().at(&ORDERS, Stream::Order, 9);
     let views = freshness(&fake);
-    let result = views.capture(&[&ORDERS], &ask("g2:o0=1")).await;
+    let result = views.capture(&[View::from(&ORDERS)], &ask("g2:o0=1")).await;
     assert!(matches!(
         result,
         Err(Error::PositionOfAnotherLog { log_generation: 1 })
     ));
     fake.set(&ORDERS, Stream::Order, (2, 9, 1_000));
     assert_eq!(
-        reached(views.capture(&[&ORDERS], &ask("g1:o0=1")).await),
+        reached(views.capture(&[View::from(&ORDERS)], &ask("g1:o0=1")).await),
         "g1:o0=0"
     );
 }
@@ -238,11 +249,14 @@ async fn an_event_that_was_put_aside_is_not_held_and_not_waited_for() {
     let fake = Fake::default().at(&ORDERS, Stream::Order, 9);
     fake.park(Stream::Order, 7);
     let views = patient(&fake);
-    match views.capture(&[&ORDERS], &ask("g1:o0=7")).await {
+    match views.capture(&[View::from(&ORDERS)], &ask("g1:o0=7")).await {
         Err(Error::PositionParked { parked, .. }) => assert_eq!(parked.to_string(), "g1:o0=7"),
         other => panic!("{other:?}"),
     }
-    views.capture(&[&ORDERS], &ask("g1:o0=8")).await.unwrap();
+    views
+        .capture(&[View::from(&ORDERS)], &ask("g1:o0=8"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -255,7 +269,9 @@ async fn reads_at_the_same_time_share_a_look() {
     let reads: Vec<_> = (0..200)
         .map(|_| {
             let views = Arc::clone(&views);
-            tokio::spawn(async move { views.capture(&[&ORDERS], &ask("g1:o0=7")).await })
+            tokio::spawn(
+                async move { views.capture(&[View::from(&ORDERS)], &ask("g1:o0=7")).await },
+            )
         })
         .collect();
     while fake.looks() < 4 {
@@ -280,7 +296,7 @@ async fn a_failed_look_is_shared_by_those_who_waited_for_it() {
     fake.fail(Some(down.clone()));
     let views = freshness(&fake);
     let nobody = Ask::default();
-    let orders: [&'static Projection; 1] = [&ORDERS];
+    let orders = [View::from(&ORDERS)];
     // All of them ask before the first look has ended.
     let reads = (0..50).map(|_| views.capture(&orders, &nobody));
     for result in futures_all(reads).await {
@@ -288,7 +304,10 @@ async fn a_failed_look_is_shared_by_those_who_waited_for_it() {
     }
     assert_eq!(fake.looks(), 1);
     fake.fail(None);
-    views.capture(&[&ORDERS], &Ask::default()).await.unwrap();
+    views
+        .capture(&[View::from(&ORDERS)], &Ask::default())
+        .await
+        .unwrap();
 }
 
 /// Runs all of them at once, on this task.
@@ -325,14 +344,14 @@ async fn more_than_so_many_do_not_wait() {
     let views = Arc::new(Freshness::new(fake.clone(), settings));
     let first = {
         let views = Arc::clone(&views);
-        tokio::spawn(async move { views.capture(&[&ORDERS], &ask("g1:o0=7")).await })
+        tokio::spawn(async move { views.capture(&[View::from(&ORDERS)], &ask("g1:o0=7")).await })
     };
     while views.waiters.available_permits() > 0 {
         tokio::task::yield_now().await;
     }
-    let second = views.capture(&[&ORDERS], &ask("g1:o0=7")).await;
+    let second = views.capture(&[View::from(&ORDERS)], &ask("g1:o0=7")).await;
     assert!(matches!(second, Err(Error::TooManyWaiters)));
     assert_eq!(reached(first.await.unwrap()), "g1:o0=0");
-    let third = views.capture(&[&ORDERS], &ask("g1:o0=7")).await;
+    let third = views.capture(&[View::from(&ORDERS)], &ask("g1:o0=7")).await;
     assert_eq!(reached(third), "g1:o0=0", "a wait that ended makes room");
 }

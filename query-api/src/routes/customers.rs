@@ -29,20 +29,20 @@ pub async fn orders(
     ask: Ask,
 ) -> Result<Response, Error> {
     let limit = limit(parameters.limit, MAX_LIMIT)?;
-    let list = List::new("customer-orders", &ORDERS, &[id.as_str()]);
-    let after: Option<(Timestamp, String)> = list.after(parameters.cursor.as_deref())?;
+    let mut list = List::new("customer-orders", &ORDERS, parameters.cursor.as_deref())?;
+    let after: Option<(Timestamp, String)> = list.after(&[id.as_str()])?;
 
-    let fresh = app.freshness.capture(&[&ORDERS], &ask).await?;
+    let fresh = app.capture_list(&mut list, &ask).await?;
     let by_key = &app.stores().by_key;
     let after = after.as_ref().map(|(time, order)| (*time, order.as_str()));
     let read = by_key
         .views()?
-        .customer_orders(id.as_str(), after, limit + 1);
+        .customer_orders(fresh.version(), id.as_str(), after, limit + 1);
     let rows = by_key.run(read).await?;
     let key = |last: &CustomerOrderRow| (last.occurred_at, last.order_id.clone());
     let (rows, next_cursor) = page(&list, rows, limit, key);
     Ok(fresh.ok(CustomerOrders {
-        items: with_status(&app, rows).await?,
+        items: with_status(&app, fresh.version(), rows).await?,
         next_cursor,
     }))
 }
@@ -50,6 +50,7 @@ pub async fn orders(
 /// Adds how each order stands, which is in the order's own row.
 async fn with_status(
     app: &App,
+    version: u32,
     rows: Vec<CustomerOrderRow>,
 ) -> Result<Vec<CustomerOrder>, StoreError> {
     let by_key = &app.stores().by_key;
@@ -62,7 +63,7 @@ async fn with_status(
             return Ok(orders);
         }
         let ids: Vec<&str> = some.iter().map(|row| row.order_id.as_str()).collect();
-        let own = by_key.run(views.order_rows(&ids)).await?;
+        let own = by_key.run(views.order_rows(version, &ids)).await?;
         let pairs = some.into_iter().zip(own);
         orders.extend(pairs.map(|(row, order)| CustomerOrder::new(row, order.as_ref())));
     }

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::ask::Ask;
 use crate::cursor::{List, page};
 use crate::errors::Error;
-use crate::params::{MAX_LIMIT, NoParameters, limit};
+use crate::params::{MAX_LIMIT, ReadParameters, limit};
 
 /// Parameters of a list that has no others.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -26,21 +26,26 @@ pub struct PageParameters {
     pub(super) limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub(super) cursor: Option<String>,
+    /// The name of a point in time that the view was built for; without it, the present.
+    #[serde(rename = "as_of")]
+    _as_of: Option<String>,
 }
 
 /// An order with its lines, payments, shipments, returns and sums, as it is now.
 #[utoipa::path(get, path = "/v1/orders/{id}", tag = "orders",
-    params(("id" = String, Path, description = "The order: the id of the cart that it came from")),
+    params(("id" = String, Path, description = "The order: the id of the cart that it came from"), ReadParameters),
     responses((status = 200, body = Order), (status = 404, description = "order_not_found")))]
 pub async fn order(
     State(app): State<App>,
     Path(id): Path<OrderId>,
-    Query(NoParameters {}): Query<NoParameters>,
+    Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.freshness.capture(&[&ORDERS], &ask).await?;
+    let fresh = app.capture(&[&ORDERS], &ask).await?;
     let by_key = &app.stores().by_key;
-    let view = by_key.run(by_key.views()?.order(id.as_str())).await?;
+    let view = by_key
+        .run(by_key.views()?.order(fresh.version(), id.as_str()))
+        .await?;
     Ok(match view {
         Some(view) => fresh.entity(&ask, view.order.row_seq, Order::from(view)),
         None => fresh.not_found("order_not_found", format!("There is no order {id}")),
@@ -60,13 +65,14 @@ pub async fn timeline(
     ask: Ask,
 ) -> Result<Response, Error> {
     let limit = limit(parameters.limit, MAX_LIMIT)?;
-    let list = List::new("timeline", &TIMELINE, &[id.as_str()]);
-    let after: Option<(String, u64)> = list.after(parameters.cursor.as_deref())?;
+    let mut list = List::new("timeline", &TIMELINE, parameters.cursor.as_deref())?;
+    let after: Option<(String, u64)> = list.after(&[id.as_str()])?;
 
-    let fresh = app.freshness.capture(&[&TIMELINE], &ask).await?;
+    let fresh = app.capture_list(&mut list, &ask).await?;
     let lease = app.stores().relational.lease().await?;
     let from = after.as_ref().map(|(stream, seq)| (stream.as_str(), *seq));
-    let read = postgres::timeline(lease.client(), id.as_str(), from, limit + 1);
+    let (client, version) = (lease.client(), fresh.version());
+    let read = postgres::timeline(client, version, id.as_str(), from, limit + 1);
     let rows = lease.run(read).await?;
     if rows.is_empty() && after.is_none() {
         return Ok(fresh.not_found("order_not_found", format!("There is no order {id}")));

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::ask::Ask;
 use crate::cursor::{List, page};
 use crate::errors::Error;
-use crate::params::{MAX_LIMIT, NoParameters, limit};
+use crate::params::{MAX_LIMIT, ReadParameters, limit};
 
 /// Parameters of the list of products.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -29,21 +29,26 @@ pub struct ListParameters {
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// The name of a point in time that the view was built for; without it, the present.
+    #[serde(rename = "as_of")]
+    _as_of: Option<String>,
 }
 
 /// A product as it is now.
 #[utoipa::path(get, path = "/v1/products/{sku}", tag = "products",
-    params(("sku" = String, Path, description = "Stock keeping unit")),
+    params(("sku" = String, Path, description = "Stock keeping unit"), ReadParameters),
     responses((status = 200, body = Product), (status = 404, description = "product_not_found")))]
 pub async fn product(
     State(app): State<App>,
     Path(sku): Path<Sku>,
-    Query(NoParameters {}): Query<NoParameters>,
+    Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.freshness.capture(&[&PRODUCTS], &ask).await?;
+    let fresh = app.capture(&[&PRODUCTS], &ask).await?;
     let by_key = &app.stores().by_key;
-    let row = by_key.run(by_key.views()?.product(sku.as_str())).await?;
+    let row = by_key
+        .run(by_key.views()?.product(fresh.version(), sku.as_str()))
+        .await?;
     Ok(match row {
         Some(row) => fresh.entity(&ask, row.row_seq, Product::from(row)),
         None => fresh.not_found("product_not_found", format!("There is no product {sku}")),
@@ -52,28 +57,34 @@ pub async fn product(
 
 /// How much of a product can be sold. A product that nothing was ever received of has none.
 #[utoipa::path(get, path = "/v1/products/{sku}/availability", tag = "products",
-    params(("sku" = String, Path, description = "Stock keeping unit")),
+    params(("sku" = String, Path, description = "Stock keeping unit"), ReadParameters),
     responses((status = 200, body = Availability),
         (status = 404, description = "product_not_found: neither the catalog nor the warehouse knows it")))]
 pub async fn availability(
     State(app): State<App>,
     Path(sku): Path<Sku>,
-    Query(NoParameters {}): Query<NoParameters>,
+    Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.freshness.capture(&[&STOCK], &ask).await?;
+    let fresh = app.capture(&[&STOCK], &ask).await?;
     let by_key = &app.stores().by_key;
     let views = by_key.views()?;
-    if let Some(row) = by_key.run(views.stock(sku.as_str())).await? {
+    if let Some(row) = by_key
+        .run(views.stock(fresh.version(), sku.as_str()))
+        .await?
+    {
         return Ok(fresh.entity(&ask, row.row_seq, Availability::from(row)));
     }
     // Whether there is such a product is for the catalog to say, which then has to hold its part of
     // the position too.
-    let fresh = app.freshness.capture(&[&STOCK, &PRODUCTS], &ask).await?;
-    Ok(match by_key.run(views.product(sku.as_str())).await? {
-        Some(row) => fresh.entity(&ask, 0, Availability::none(row.sku)),
-        None => fresh.not_found("product_not_found", format!("There is no product {sku}")),
-    })
+    let fresh = app.capture(&[&STOCK, &PRODUCTS], &ask).await?;
+    let version = fresh.views.last().map_or(0, |view| view.version);
+    Ok(
+        match by_key.run(views.product(version, sku.as_str())).await? {
+            Some(row) => fresh.entity(&ask, 0, Availability::none(row.sku)),
+            None => fresh.not_found("product_not_found", format!("There is no product {sku}")),
+        },
+    )
 }
 
 /// Products by SKU, page by page.
@@ -86,12 +97,19 @@ pub async fn list(
 ) -> Result<Response, Error> {
     let limit = limit(parameters.limit, MAX_LIMIT)?;
     let include_retired = parameters.include_retired;
-    let list = List::new("products", &CATALOG, &[&include_retired.to_string()]);
-    let after: Option<String> = list.after(parameters.cursor.as_deref())?;
+    let mut list = List::new("products", &CATALOG, parameters.cursor.as_deref())?;
+    let after: Option<String> = list.after(&[&include_retired.to_string()])?;
 
-    let fresh = app.freshness.capture(&[&CATALOG], &ask).await?;
+    let fresh = app.capture_list(&mut list, &ask).await?;
     let lease = app.stores().relational.lease().await?;
-    let read = list_products(lease.client(), after.as_deref(), include_retired, limit + 1);
+    let (client, version) = (lease.client(), fresh.version());
+    let read = list_products(
+        client,
+        version,
+        after.as_deref(),
+        include_retired,
+        limit + 1,
+    );
     let rows = lease.run(read).await?;
     let (rows, next_cursor) = page(&list, rows, limit, |last| last.sku.clone());
     Ok(fresh.ok(Products {

@@ -39,6 +39,9 @@ pub struct SalesParameters {
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// The name of a point in time that the view was built for; without it, the present.
+    #[serde(rename = "as_of")]
+    _as_of: Option<String>,
 }
 
 /// Sales by day, country or product: an order enters when it is captured in full, any refund counts
@@ -52,10 +55,12 @@ pub async fn sales(
 ) -> Result<Response, Error> {
     let limit = limit(parameters.limit, MAX_REPORT_LIMIT)?;
     let days = Days::new(parameters.from.as_deref(), parameters.to.as_deref())?;
+    let mut list = List::new("sales", &SALES, parameters.cursor.as_deref())?;
 
-    let fresh = app.freshness.capture(&[&SALES], &ask).await?;
+    let fresh = app.capture_list(&mut list, &ask).await?;
+    let version = fresh.version();
     let lease = app.stores().relational.lease_for_report().await?;
-    let Some(currency) = currency(&lease, parameters.currency).await? else {
+    let Some(currency) = currency(&lease, version, parameters.currency).await? else {
         return Ok(fresh.ok(SalesReport {
             currency: None,
             rows: Vec::new(),
@@ -64,16 +69,18 @@ pub async fn sales(
     };
     let from = parameters.from.as_deref().unwrap_or_default();
     let to = parameters.to.as_deref().unwrap_or_default();
-    let list = List::new("sales", &SALES, &[by(parameters.by), from, to, &currency]);
+    let after_key = list.after(&[by(parameters.by), from, to, &currency])?;
     let query = SalesQuery {
         by: parameters.by,
         currency,
         from: days.from,
         to: days.to,
-        after_key: list.after(parameters.cursor.as_deref())?,
+        after_key,
         limit: limit + 1,
     };
-    let rows = lease.run(sales_report(lease.client(), &query)).await?;
+    let rows = lease
+        .run(sales_report(lease.client(), version, &query))
+        .await?;
     let key = |last: &postgres::SalesRow| last.key.clone();
     let (rows, next_cursor) = page(&list, rows, limit, key);
     Ok(fresh.ok(SalesReport {
@@ -84,11 +91,15 @@ pub async fn sales(
 }
 
 /// The currency asked for, or the only one that there are sales in; `None` when there are none.
-async fn currency(lease: &Lease<'_>, asked: Option<Currency>) -> Result<Option<String>, Error> {
+async fn currency(
+    lease: &Lease<'_>,
+    version: u32,
+    asked: Option<Currency>,
+) -> Result<Option<String>, Error> {
     if let Some(currency) = asked {
         return Ok(Some(currency.into()));
     }
-    let mut known = lease.run(currencies(lease.client())).await?;
+    let mut known = lease.run(currencies(lease.client(), version)).await?;
     match known.len() {
         0 | 1 => Ok(known.pop()),
         _ => Err(Error::CurrencyNeeded(known)),

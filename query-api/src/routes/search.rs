@@ -29,6 +29,9 @@ pub struct SearchParameters {
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// The name of a point in time that the view was built for; without it, the present.
+    #[serde(rename = "as_of")]
+    _as_of: Option<String>,
 }
 
 /// Products that are sold and fit some words, best first.
@@ -41,12 +44,13 @@ pub async fn products(
 ) -> Result<Response, Error> {
     let text = search(&parameters.q)?;
     let limit = limit(parameters.limit, MAX_LIMIT)?;
-    let list = List::new("search", &CATALOG, &[text]);
-    let after: Option<SearchCursor> = list.after(parameters.cursor.as_deref())?;
+    let mut list = List::new("search", &CATALOG, parameters.cursor.as_deref())?;
+    let after: Option<SearchCursor> = list.after(&[text])?;
 
-    let fresh = app.freshness.capture(&[&CATALOG], &ask).await?;
+    let fresh = app.capture_list(&mut list, &ask).await?;
     let lease = app.stores().relational.lease().await?;
-    let read = search_products(lease.client(), text, after.as_ref(), limit + 1);
+    let (client, version) = (lease.client(), fresh.version());
+    let read = search_products(client, version, text, after.as_ref(), limit + 1);
     let rows = lease.run(read).await?;
     let (rows, next_cursor) = page(&list, rows, limit, |last| SearchCursor {
         score: last.score,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cartwright_read_model::cassandra::{CassandraOptions, Views, connect};
+use cartwright_read_model::control::Control;
 use cartwright_read_model::tables::projections;
 use cartwright_read_model::{ReadModelError, Store};
 use cartwright_service::config::Cassandra;
@@ -14,6 +15,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::{timed, turn};
 use crate::config::Query;
 use crate::errors::StoreError;
+use crate::pointers::View;
 
 const STORE: Store = Store::Cassandra;
 
@@ -78,15 +80,27 @@ impl ByKey {
         timed(STORE, self.options.request_timeout, read).await
     }
 
-    /// Connects if there is no connection yet; then asks for something small.
+    /// The control tables; `None` until there is a connection.
+    pub(super) fn control(&self) -> Option<Control> {
+        let session = Arc::clone(self.session.get()?);
+        Some(Control::Cassandra(
+            session,
+            self.options.keyspace.as_str().into(),
+        ))
+    }
+
+    /// Connects if there is no connection yet; then asks for something small of each of `views`.
     ///
     /// # Errors
     /// What stands in the way.
-    pub async fn probe(&self) -> Result<(), ReadModelError> {
+    pub async fn probe(&self, views: &[View]) -> Result<(), ReadModelError> {
         let connect = || async { connect(&self.options).await.map(Arc::new) };
         let session = self.session.get_or_try_init(connect).await?;
-        let prepare = || Views::prepare(Arc::clone(session), &self.options.keyspace);
-        let views = self.views.get_or_try_init(prepare).await?;
-        views.positions(&projections::PRODUCTS).await.map(|_| ())
+        let make = || async { Views::new(Arc::clone(session), &self.options.keyspace) };
+        let reads = self.views.get_or_init(make).await;
+        for view in views {
+            reads.prepare(view.projection, view.version).await?;
+        }
+        reads.positions(&projections::PRODUCTS, 1).await.map(|_| ())
     }
 }

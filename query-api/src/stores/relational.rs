@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cartwright_read_model::control::Control;
 use cartwright_read_model::postgres::{PostgresOptions, missing_tables, pool};
 use cartwright_read_model::{ReadModelError, Store};
 use cartwright_service::config::Postgres;
@@ -14,12 +15,18 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{classify, failed, timed, turn};
 use crate::config::Query;
 use crate::errors::StoreError;
+use crate::pointers::View;
 
 const STORE: Store = Store::Postgres;
+
+/// The versions are looked at by one task.
+const CONTROL_CONNECTIONS: usize = 1;
 
 /// PostgreSQL, through a pool that connects when it is asked to.
 pub struct Relational {
     pool: Pool,
+    /// One connection for the versions and for saying which one is read.
+    control: Pool,
     permits: Semaphore,
     report_permits: Semaphore,
     queue: Duration,
@@ -32,11 +39,14 @@ impl Relational {
         options.max_connections = postgres.max_connections;
         options.connect_timeout = postgres.connect_timeout();
         options.statement_timeout = Some(query.store_timeout());
+        let mut control = options.clone();
+        control.max_connections = CONTROL_CONNECTIONS;
         options.read_only = true;
         // One connection is left for positions: a wait must not queue behind slow lists.
         let reads = postgres.max_connections.saturating_sub(1).max(1);
         Ok(Self {
             pool: pool(&options)?,
+            control: pool(&control)?,
             permits: Semaphore::new(reads.min(Semaphore::MAX_PERMITS)),
             report_permits: Semaphore::new(query.reports_max_in_flight.min(reads)),
             queue: query.store_queue(),
@@ -85,14 +95,23 @@ impl Relational {
         }
     }
 
-    /// Connects, and looks which tables are not there yet.
+    /// The control tables.
+    pub(super) fn control(&self) -> Control {
+        Control::Postgres(self.control.clone())
+    }
+
+    /// Connects, and looks which tables of `views` are not there yet.
     ///
     /// # Errors
     /// What stands in the way.
-    pub async fn probe(&self) -> Result<Vec<String>, StoreError> {
+    pub async fn probe(&self, views: &[View]) -> Result<Vec<String>, StoreError> {
+        let views: Vec<_> = views
+            .iter()
+            .map(|view| (view.projection, view.version))
+            .collect();
         // A failure here is told by readiness, and is nobody's read.
         let lease = self.lease_of(self.connection().await?);
-        lease.run(missing_tables(lease.client())).await
+        lease.run(missing_tables(lease.client(), &views)).await
     }
 }
 

@@ -7,8 +7,9 @@ use crate::error::ReadModelError;
 use crate::parked::ParkedRow;
 use crate::position::{Position, PositionKey};
 use crate::row::Row;
-use crate::schema::{Projection, Table};
+use crate::schema::{Projection, ROW_SEQ, Table};
 use crate::tables::{CONTROL_VERSION, PARKED, POSITIONS};
+use crate::value::Value;
 
 const IN_PARTITION: &str = "AND topic = ? AND log_partition = ?";
 
@@ -62,6 +63,107 @@ pub async fn load_parked(
         .iter()
         .filter_map(|row| ParkedRow::waiting(row, generation))
         .collect())
+}
+
+/// Rows of a control table whose key begins with `key`.
+pub(crate) async fn control_rows(
+    session: &Session,
+    keyspace: &str,
+    table: &'static Table,
+    key: &[Value],
+) -> Result<Vec<Row>, ReadModelError> {
+    let condition = key_condition(table, key.len());
+    let reader =
+        Reader::prepare_where(session, keyspace, table, CONTROL_VERSION, &condition).await?;
+    reader.rows(session, key).await
+}
+
+/// Gives every row of a table to `visit`, page by page.
+pub(crate) async fn scan(
+    session: &Session,
+    keyspace: &str,
+    table: &'static Table,
+    version: u32,
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> Result<(), ReadModelError> {
+    let reader = Reader::prepare_where(session, keyspace, table, version, "").await?;
+    reader.each(session, visit).await
+}
+
+/// Reads single rows.
+pub(crate) async fn by_whole_key(
+    session: &Session,
+    keyspace: &str,
+    table: &'static Table,
+    version: u32,
+) -> Result<Reader, ReadModelError> {
+    let condition = key_condition(table, table.key_len());
+    Reader::prepare_where(session, keyspace, table, version, &condition).await
+}
+
+/// Writes a row of a control table at `time`.
+pub(crate) async fn put(
+    session: &Session,
+    keyspace: &str,
+    table: &'static Table,
+    key: &[Value],
+    cells: &[(&'static str, Value)],
+    seq: u64,
+    time: i64,
+) -> Result<(), ReadModelError> {
+    let columns: Vec<&str> = table
+        .key()
+        .map(|column| column.name)
+        .chain(cells.iter().map(|(name, _)| *name))
+        .chain([ROW_SEQ.name])
+        .collect();
+    let cql = format!(
+        "INSERT INTO {keyspace}.{} ({}) VALUES ({}) USING TIMESTAMP ?",
+        table.physical_name(CONTROL_VERSION),
+        columns.join(", "),
+        vec!["?"; columns.len()].join(", "),
+    );
+    let mut values: Vec<Value> = key.to_vec();
+    values.extend(cells.iter().map(|(_, value)| value.clone()));
+    values.extend([seq.into(), Value::Int(time)]);
+    execute(session, cql, &values).await
+}
+
+/// Removes the rows of a control table whose key begins with `key`.
+pub(crate) async fn delete_rows(
+    session: &Session,
+    keyspace: &str,
+    table: &'static Table,
+    key: &[Value],
+) -> Result<(), ReadModelError> {
+    let cql = format!(
+        "DELETE FROM {keyspace}.{} {}",
+        table.physical_name(CONTROL_VERSION),
+        key_condition(table, key.len()),
+    );
+    execute(session, cql, key).await
+}
+
+async fn execute(session: &Session, cql: String, values: &[Value]) -> Result<(), ReadModelError> {
+    let mut statement = session
+        .prepare(cql)
+        .await
+        .map_err(ReadModelError::cassandra)?;
+    statement.set_is_idempotent(true);
+    let result = session.execute_unpaged(&statement, values).await;
+    result.map(drop).map_err(ReadModelError::cassandra)
+}
+
+fn key_condition(table: &Table, columns: usize) -> String {
+    let same: Vec<String> = table
+        .key()
+        .take(columns)
+        .map(|column| format!("{} = ?", column.name))
+        .collect();
+    match same.is_empty() {
+        true => String::new(),
+        false => format!("WHERE {}", same.join(" AND ")),
+    }
 }
 
 /// Every row of a table, in no particular order: for comparing two versions of a projection, not

@@ -60,7 +60,8 @@ pub async fn migrate(
     Ok(())
 }
 
-async fn change(session: &Session, statement: &str) -> Result<(), ReadModelError> {
+/// Runs a statement that changes the schema, and waits until all nodes agree on it.
+pub(crate) async fn change(session: &Session, statement: &str) -> Result<(), ReadModelError> {
     let mut attempt = 1;
     loop {
         let result = session.query_unpaged(statement, ()).await;

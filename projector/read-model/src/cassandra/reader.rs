@@ -1,5 +1,6 @@
 //! One prepared SELECT over a table, by the first columns of its key.
 
+use futures::TryStreamExt;
 use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
 
@@ -69,17 +70,35 @@ impl Reader {
         let rows = result
             .rows::<scylla::value::Row>()
             .map_err(ReadModelError::cassandra)?;
-        rows.map(|row| {
-            let row = row.map_err(ReadModelError::cassandra)?;
-            let cells = self.table.columns().zip(row.columns);
-            let values = cells
-                .map(|(column, value)| from_cql(self.table, column, value))
-                .collect::<Result<_, _>>()?;
-            Ok(Row {
-                table: self.table,
-                values,
-            })
+        rows.map(|row| self.row(row.map_err(ReadModelError::cassandra)?))
+            .collect()
+    }
+
+    /// Gives every row to `visit`, page by page.
+    pub(crate) async fn each(
+        &self,
+        session: &Session,
+        visit: &mut (dyn FnMut(Row) + Send),
+    ) -> Result<(), ReadModelError> {
+        let pager = session.execute_iter(self.statement.clone(), ()).await;
+        let pager = pager.map_err(ReadModelError::cassandra)?;
+        let mut rows = pager
+            .rows_stream::<scylla::value::Row>()
+            .map_err(ReadModelError::cassandra)?;
+        while let Some(row) = rows.try_next().await.map_err(ReadModelError::cassandra)? {
+            visit(self.row(row)?);
+        }
+        Ok(())
+    }
+
+    fn row(&self, row: scylla::value::Row) -> Result<Row, ReadModelError> {
+        let cells = self.table.columns().zip(row.columns);
+        let values = cells
+            .map(|(column, value)| from_cql(self.table, column, value))
+            .collect::<Result<_, _>>()?;
+        Ok(Row {
+            table: self.table,
+            values,
         })
-        .collect()
     }
 }

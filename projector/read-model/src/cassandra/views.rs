@@ -1,6 +1,7 @@
 //! Reads by key.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cartwright_events::Timestamp;
 use futures::future::{try_join, try_join_all, try_join4};
@@ -15,81 +16,105 @@ use crate::rows::{
     CartLineRow, CartRow, CartView, CustomerOrderRow, OrderRow, OrderView, ProductRow, StockRow,
 };
 use crate::schema::{Projection, Table};
-use crate::tables;
+use crate::tables::{self, CONTROL_VERSION};
 use crate::value::Value;
 
-/// The views by key, with every statement prepared. Cheap to clone.
+/// The views by key. Statements are prepared when they are first used, for each version once. Cheap
+/// to clone.
 #[derive(Clone)]
 pub struct Views(Arc<Inner>);
 
 struct Inner {
     session: Arc<Session>,
-    product: Reader,
-    stock: Reader,
-    cart: Reader,
-    cart_lines: Reader,
-    order: Reader,
-    payments: Reader,
-    shipments: Reader,
-    returns: Reader,
-    refunds_due: Reader,
-    customer_orders: Reader,
-    customer_orders_at: Reader,
-    customer_orders_before: Reader,
-    positions: Reader,
-    parked: Reader,
+    keyspace: String,
+    /// As many as there are queries here and versions that were read.
+    readers: RwLock<HashMap<QueryKey, Arc<Reader>>>,
 }
 
+/// Table, version, and what follows the condition on the partition key.
+type QueryKey = (&'static str, u32, &'static str);
+
 impl Views {
-    /// Prepares every statement over the tables in `keyspace`, which have to exist.
-    ///
-    /// # Errors
-    /// What the store said; also when the projector has not made the tables yet.
-    pub async fn prepare(session: Arc<Session>, keyspace: &str) -> Result<Self, ReadModelError> {
-        let of = |table: &'static Table, rest: &'static str| {
-            let session = Arc::clone(&session);
-            async move {
-                Reader::prepare(&session, keyspace, table, tables::version_of(table), rest).await
-            }
-        };
-        Ok(Self(Arc::new(Inner {
-            product: of(&tables::PRODUCTS, "").await?,
-            stock: of(&tables::STOCK, "").await?,
-            cart: of(&tables::CARTS, "").await?,
-            cart_lines: of(&tables::CART_LINES, "").await?,
-            order: of(&tables::ORDERS, "").await?,
-            payments: of(&tables::ORDER_PAYMENTS, "").await?,
-            shipments: of(&tables::ORDER_SHIPMENTS, "").await?,
-            returns: of(&tables::ORDER_RETURNS, "").await?,
-            refunds_due: of(&tables::ORDER_REFUNDS_DUE, "").await?,
-            customer_orders: of(&tables::ORDERS_BY_CUSTOMER, "LIMIT ?").await?,
-            customer_orders_at: of(
-                &tables::ORDERS_BY_CUSTOMER,
-                "AND occurred_at = ? AND order_id > ? LIMIT ?",
-            )
-            .await?,
-            customer_orders_before: of(&tables::ORDERS_BY_CUSTOMER, "AND occurred_at < ? LIMIT ?")
-                .await?,
-            positions: of(&tables::POSITIONS, "").await?,
-            parked: of(&tables::PARKED, "LIMIT ?").await?,
+    /// Reads the tables in `keyspace`.
+    #[must_use]
+    pub fn new(session: Arc<Session>, keyspace: &str) -> Self {
+        Self(Arc::new(Inner {
             session,
-        })))
+            keyspace: keyspace.to_owned(),
+            readers: RwLock::default(),
+        }))
     }
 
-    /// A product.
+    /// Prepares what a version of a projection is read with, so that its first reads need not wait
+    /// for that, and shows that its tables are there.
+    ///
+    /// # Errors
+    /// What the store said; also when nobody has made the tables yet.
+    pub async fn prepare(
+        &self,
+        projection: &'static Projection,
+        version: u32,
+    ) -> Result<(), ReadModelError> {
+        for table in projection.tables {
+            self.reader(table, version, "").await?;
+        }
+        Ok(())
+    }
+
+    async fn reader(
+        &self,
+        table: &'static Table,
+        version: u32,
+        rest: &'static str,
+    ) -> Result<Arc<Reader>, ReadModelError> {
+        let key = (table.name, version, rest);
+        let known = self.0.readers.read();
+        let known = known
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
+        if let Some(reader) = known {
+            return Ok(reader);
+        }
+        let (session, keyspace) = (&self.0.session, &self.0.keyspace);
+        let reader = Reader::prepare(session, keyspace, table, version, rest).await?;
+        let reader = Arc::new(reader);
+        let readers = self.0.readers.write();
+        let mut readers = readers.unwrap_or_else(PoisonError::into_inner);
+        readers.insert(key, Arc::clone(&reader));
+        drop(readers);
+        Ok(reader)
+    }
+
+    async fn rows(
+        &self,
+        table: &'static Table,
+        version: u32,
+        rest: &'static str,
+        values: &[Value],
+    ) -> Result<Vec<Row>, ReadModelError> {
+        let reader = self.reader(table, version, rest).await?;
+        reader.rows(&self.0.session, values).await
+    }
+
+    /// A product, in `version` of its projection, as everywhere below.
     ///
     /// # Errors
     /// What the store said.
-    pub async fn product(&self, sku: &str) -> Result<Option<ProductRow>, ReadModelError> {
-        self.one(&self.0.product, sku).await
+    pub async fn product(
+        &self,
+        version: u32,
+        sku: &str,
+    ) -> Result<Option<ProductRow>, ReadModelError> {
+        self.one(version, sku).await
     }
 
     /// The stock of a SKU; `None` when nothing was ever received of it.
     ///
     /// # Errors
     /// What the store said.
-    pub async fn stock(&self, sku: &str) -> Result<Option<StockRow>, ReadModelError> {
-        self.one(&self.0.stock, sku).await
+    pub async fn stock(&self, version: u32, sku: &str) -> Result<Option<StockRow>, ReadModelError> {
+        self.one(version, sku).await
     }
 
     /// A cart with its lines. Row and lines are read one after the other: a line may be newer than
@@ -97,13 +122,15 @@ impl Views {
     ///
     /// # Errors
     /// What the store said.
-    pub async fn cart(&self, cart_id: &str) -> Result<Option<CartView>, ReadModelError> {
-        let Some(cart) = self.one::<CartRow>(&self.0.cart, cart_id).await? else {
+    pub async fn cart(
+        &self,
+        version: u32,
+        cart_id: &str,
+    ) -> Result<Option<CartView>, ReadModelError> {
+        let Some(cart) = self.one::<CartRow>(version, cart_id).await? else {
             return Ok(None);
         };
-        let lines = self
-            .many::<CartLineRow>(&self.0.cart_lines, cart_id)
-            .await?;
+        let lines = self.many::<CartLineRow>(version, cart_id).await?;
         Ok(Some(CartView { cart, lines }))
     }
 
@@ -111,15 +138,19 @@ impl Views {
     ///
     /// # Errors
     /// What the store said.
-    pub async fn order(&self, order_id: &str) -> Result<Option<OrderView>, ReadModelError> {
+    pub async fn order(
+        &self,
+        version: u32,
+        order_id: &str,
+    ) -> Result<Option<OrderView>, ReadModelError> {
         let parts = try_join4(
-            self.many(&self.0.payments, order_id),
-            self.many(&self.0.shipments, order_id),
-            self.many(&self.0.returns, order_id),
-            self.many(&self.0.refunds_due, order_id),
+            self.many(version, order_id),
+            self.many(version, order_id),
+            self.many(version, order_id),
+            self.many(version, order_id),
         );
         let (order, (payments, shipments, returns, refunds_due)) =
-            try_join(self.order_row(order_id), parts).await?;
+            try_join(self.order_row(version, order_id), parts).await?;
         Ok(order.map(|order| OrderView {
             status: order.status(),
             order,
@@ -134,8 +165,12 @@ impl Views {
     ///
     /// # Errors
     /// What the store said.
-    pub async fn order_row(&self, order_id: &str) -> Result<Option<OrderRow>, ReadModelError> {
-        self.one(&self.0.order, order_id).await
+    pub async fn order_row(
+        &self,
+        version: u32,
+        order_id: &str,
+    ) -> Result<Option<OrderRow>, ReadModelError> {
+        self.one(version, order_id).await
     }
 
     /// The rows of several orders, in the order of `order_ids`; keep those few, they are read at
@@ -145,9 +180,10 @@ impl Views {
     /// What the store said.
     pub async fn order_rows(
         &self,
+        version: u32,
         order_ids: &[&str],
     ) -> Result<Vec<Option<OrderRow>>, ReadModelError> {
-        try_join_all(order_ids.iter().map(|id| self.order_row(id))).await
+        try_join_all(order_ids.iter().map(|id| self.order_row(version, id))).await
     }
 
     /// A customer's orders, newest first, after the row with this time and id (keyset paging); at
@@ -157,14 +193,15 @@ impl Views {
     /// What the store said.
     pub async fn customer_orders(
         &self,
+        version: u32,
         customer_id: &str,
         after: Option<(Timestamp, &str)>,
         limit: u32,
     ) -> Result<Vec<CustomerOrderRow>, ReadModelError> {
-        let session = &self.0.session;
+        let table = &tables::ORDERS_BY_CUSTOMER;
         let Some((time, order_id)) = after else {
             let values = [customer_id.into(), as_limit(limit)];
-            let rows = self.0.customer_orders.rows(session, &values).await?;
+            let rows = self.rows(table, version, "LIMIT ?", &values).await?;
             return Ok(typed(&rows));
         };
         let values = [
@@ -173,11 +210,13 @@ impl Views {
             order_id.into(),
             as_limit(limit),
         ];
-        let mut rows = self.0.customer_orders_at.rows(session, &values).await?;
+        let at = "AND occurred_at = ? AND order_id > ? LIMIT ?";
+        let mut rows = self.rows(table, version, at, &values).await?;
         let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
         if left > 0 {
             let values = [customer_id.into(), time.into(), as_limit(left)];
-            rows.extend(self.0.customer_orders_before.rows(session, &values).await?);
+            let before = "AND occurred_at < ? LIMIT ?";
+            rows.extend(self.rows(table, version, before, &values).await?);
         }
         Ok(typed(&rows))
     }
@@ -189,12 +228,14 @@ impl Views {
     pub async fn positions(
         &self,
         projection: &'static Projection,
+        version: u32,
     ) -> Result<Vec<(PositionKey, Position)>, ReadModelError> {
-        let values = [projection.name.into(), projection.version.into()];
-        let rows = self.0.positions.rows(&self.0.session, &values).await?;
+        let values = [projection.name.into(), version.into()];
+        let rows = self.rows(&tables::POSITIONS, CONTROL_VERSION, "", &values);
+        let rows = rows.await?;
         Ok(rows
             .iter()
-            .filter_map(|row| Position::keyed(row, projection, projection.version))
+            .filter_map(|row| Position::keyed(row, projection, version))
             .collect())
     }
 
@@ -205,31 +246,26 @@ impl Views {
     pub async fn parked_seqs(
         &self,
         projection: &'static Projection,
+        version: u32,
     ) -> Result<Vec<ParkedSeq>, ReadModelError> {
         let values = [
             projection.name.into(),
-            projection.version.into(),
+            version.into(),
             as_limit(MOST_PARKED),
         ];
-        let rows = self.0.parked.rows(&self.0.session, &values).await?;
+        let rows = self.rows(&tables::PARKED, CONTROL_VERSION, "LIMIT ?", &values);
+        let rows = rows.await?;
         Ok(rows.iter().filter_map(ParkedSeq::from_row).collect())
     }
 
-    async fn one<T: TypedRow>(
-        &self,
-        reader: &Reader,
-        key: &str,
-    ) -> Result<Option<T>, ReadModelError> {
-        let rows = reader.rows(&self.0.session, &[key.into()]).await?;
+    async fn one<T: TypedRow>(&self, version: u32, key: &str) -> Result<Option<T>, ReadModelError> {
+        let rows = self.rows(T::TABLE, version, "", &[key.into()]).await?;
         Ok(rows.first().and_then(T::from_row))
     }
 
-    async fn many<T: TypedRow>(
-        &self,
-        reader: &Reader,
-        key: &str,
-    ) -> Result<Vec<T>, ReadModelError> {
-        Ok(typed(&reader.rows(&self.0.session, &[key.into()]).await?))
+    async fn many<T: TypedRow>(&self, version: u32, key: &str) -> Result<Vec<T>, ReadModelError> {
+        let rows = self.rows(T::TABLE, version, "", &[key.into()]).await?;
+        Ok(typed(&rows))
     }
 }
 

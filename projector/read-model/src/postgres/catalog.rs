@@ -9,7 +9,7 @@ use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::row::TypedRow;
 use crate::rows::CatalogRow;
-use crate::tables::{self, CATALOG_PRODUCTS};
+use crate::tables::CATALOG_PRODUCTS;
 
 /// A product that a search found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,17 +30,14 @@ pub struct SearchCursor {
     pub sku: String,
 }
 
-fn table() -> String {
-    CATALOG_PRODUCTS.physical_name(tables::version_of(&CATALOG_PRODUCTS))
-}
-
-/// Products by SKU, after `after` (keyset paging); at most `limit`. Retired products are left out
+/// Products by SKU in `version` of the catalog, after `after` (keyset paging); at most `limit`. Retired products are left out
 /// unless asked for.
 ///
 /// # Errors
 /// What the store said.
 pub async fn list_products(
     client: &impl GenericClient,
+    version: u32,
     after: Option<&str>,
     include_retired: bool,
     limit: u32,
@@ -48,7 +45,7 @@ pub async fn list_products(
     let sql = format!(
         "SELECT {} FROM {} WHERE sku > $1 AND (NOT retired OR $2) ORDER BY sku LIMIT $3",
         names(CATALOG_PRODUCTS.columns()),
-        table(),
+        CATALOG_PRODUCTS.physical_name(version),
     );
     let rows = client
         .query_typed(
@@ -67,7 +64,7 @@ pub async fn list_products(
     Ok(products)
 }
 
-/// Products that fit `text`, best first, after `after` (keyset paging); at most `limit`. Retired
+/// Products of `version` of the catalog that fit `text`, best first, after `after` (keyset paging); at most `limit`. Retired
 /// products are left out.
 ///
 /// A product fits when its name, description or SKU has all the words (quotes, `or` and `-` as in
@@ -78,6 +75,7 @@ pub async fn list_products(
 /// What the store said.
 pub async fn search_products(
     client: &impl GenericClient,
+    version: u32,
     text: &str,
     after: Option<&SearchCursor>,
     limit: u32,
@@ -98,7 +96,7 @@ pub async fn search_products(
          SELECT {columns}, score FROM hits
          WHERE $2::bigint IS NULL OR score < $2 OR (score = $2 AND sku > $3)
          ORDER BY score DESC, sku LIMIT $4",
-        table(),
+        CATALOG_PRODUCTS.physical_name(version),
     );
     let rows = client
         .query_typed(

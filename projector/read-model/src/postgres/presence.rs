@@ -7,23 +7,22 @@ use super::from_sql;
 use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::parked::{MOST_PARKED, ParkedSeq};
-use crate::schema::{Projection, Store};
-use crate::tables::{CONTROL_TABLES, CONTROL_VERSION, PARKED, PROJECTIONS};
+use crate::schema::Projection;
+use crate::tables::{CONTROL_TABLES, CONTROL_VERSION, PARKED};
 
-/// The tables that this code reads and that nobody has made yet, by their names in the store.
+/// The control tables, and the tables of `views` (each with its version), that nobody has made yet,
+/// by their names in the store.
 ///
 /// # Errors
 /// What the store said.
-pub async fn missing_tables(client: &impl GenericClient) -> Result<Vec<String>, ReadModelError> {
-    let declared = PROJECTIONS
-        .into_iter()
-        .filter(|each| each.store == Store::Postgres)
-        .flat_map(|each| {
-            let version = each.version;
-            each.tables
-                .iter()
-                .map(move |table| table.physical_name(version))
-        });
+pub async fn missing_tables(
+    client: &impl GenericClient,
+    views: &[(&'static Projection, u32)],
+) -> Result<Vec<String>, ReadModelError> {
+    let declared = views.iter().flat_map(|(each, version)| {
+        let tables = each.tables.iter();
+        tables.map(move |table| table.physical_name(*version))
+    });
     let wanted: Vec<String> = CONTROL_TABLES
         .iter()
         .map(|table| table.physical_name(CONTROL_VERSION))

@@ -10,9 +10,7 @@ use tokio_postgres::types::Type;
 
 use super::sql_value::Micros;
 use crate::error::ReadModelError;
-use crate::tables::{
-    SALES_LINES, SALES_ORDERS, SALES_REFUND_SHARES, SALES_RETURNED_LINES, version_of,
-};
+use crate::tables::{SALES_LINES, SALES_ORDERS, SALES_REFUND_SHARES, SALES_RETURNED_LINES};
 
 /// What a report has a row for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,32 +60,36 @@ pub struct SalesRow {
     pub net_minor: i64,
 }
 
-/// The currencies that sales were made in, by code.
+/// The currencies that sales were made in by `version` of the sales, by code.
 ///
 /// # Errors
 /// What the store said.
-pub async fn currencies(client: &impl GenericClient) -> Result<Vec<String>, ReadModelError> {
+pub async fn currencies(
+    client: &impl GenericClient,
+    version: u32,
+) -> Result<Vec<String>, ReadModelError> {
     let sql = format!(
         "SELECT DISTINCT currency FROM {} \
          WHERE paid_at IS NOT NULL AND currency IS NOT NULL ORDER BY currency",
-        SALES_ORDERS.physical_name(version_of(&SALES_ORDERS)),
+        SALES_ORDERS.physical_name(version),
     );
     let rows = client.query_typed(&sql, &[]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// A page of a sales report, by key. A key with neither sale, refund nor return in the time asked
+/// A page of a sales report over `version` of the sales, by key. A key with neither sale, refund nor return in the time asked
 /// for has no row.
 ///
 /// # Errors
 /// What the store said.
 pub async fn sales_report(
     client: &impl GenericClient,
+    version: u32,
     query: &SalesQuery,
 ) -> Result<Vec<SalesRow>, ReadModelError> {
     let rows = client
         .query_typed(
-            &report_sql(query.by),
+            &report_sql(query.by, version),
             &[
                 (&query.currency, Type::TEXT),
                 (&query.from.map(Micros), Type::TIMESTAMPTZ),
@@ -120,11 +122,11 @@ const IN_TIME: &str = "($2::timestamptz IS NULL OR x.occurred_at >= $2) \
 
 /// Three groupings that share a key, put together. The sums of `bigint` are `numeric`, and a sum
 /// that leaves 64 bits is an error rather than a wrong number.
-fn report_sql(by: ReportBy) -> String {
-    let orders = SALES_ORDERS.physical_name(version_of(&SALES_ORDERS));
-    let lines = SALES_LINES.physical_name(version_of(&SALES_LINES));
-    let shares = SALES_REFUND_SHARES.physical_name(version_of(&SALES_REFUND_SHARES));
-    let returned = SALES_RETURNED_LINES.physical_name(version_of(&SALES_RETURNED_LINES));
+fn report_sql(by: ReportBy, version: u32) -> String {
+    let orders = SALES_ORDERS.physical_name(version);
+    let lines = SALES_LINES.physical_name(version);
+    let shares = SALES_REFUND_SHARES.physical_name(version);
+    let returned = SALES_RETURNED_LINES.physical_name(version);
     let (sold_key, side_key) = match by {
         ReportBy::Day => (DAY, DAY),
         ReportBy::Country => ("coalesce(x.country, '')", "coalesce(x.country, '')"),

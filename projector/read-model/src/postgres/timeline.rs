@@ -8,15 +8,16 @@ use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::row::TypedRow;
 use crate::rows::TimelineRow;
-use crate::tables::{self, TIMELINE};
+use crate::tables::TIMELINE;
 
-/// The events of a cart and its order, oldest first, after the one with this stream and seq
+/// The events of a cart and its order in `version` of the timeline, oldest first, after the one with this stream and seq
 /// (keyset paging); at most `limit`.
 ///
 /// # Errors
 /// What the store said.
 pub async fn timeline(
     client: &impl GenericClient,
+    version: u32,
     aggregate_id: &str,
     after: Option<(&str, u64)>,
     limit: u32,
@@ -26,7 +27,7 @@ pub async fn timeline(
         "SELECT {} FROM {} WHERE aggregate_id = $1 AND (stream, seq) > ($2, $3) \
          ORDER BY stream, seq LIMIT $4",
         names(TIMELINE.columns()),
-        TIMELINE.physical_name(tables::version_of(&TIMELINE)),
+        TIMELINE.physical_name(version),
     );
     let rows = client
         .query_typed(

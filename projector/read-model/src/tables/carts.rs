@@ -44,7 +44,9 @@ pub static CART_LINES: Table = Table {
 pub static PROJECTION: Projection = Projection {
     name: "carts",
     version: 1,
+    fold_version: 1,
     store: Store::Cassandra,
     streams: &[Stream::Cart],
     tables: &[&CARTS, &CART_LINES],
+    differs: &[],
 };

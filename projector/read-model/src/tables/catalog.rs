@@ -35,7 +35,9 @@ pub static CATALOG_PRODUCTS: Table = Table {
 pub static PROJECTION: Projection = Projection {
     name: "catalog",
     version: 1,
+    fold_version: 1,
     store: Store::Postgres,
     streams: &[Stream::Product],
     tables: &[&CATALOG_PRODUCTS],
+    differs: &[],
 };

@@ -103,3 +103,42 @@ pub static PARK_REQUESTS: Table = Table {
     ],
     indexes: &[],
 };
+
+/// The versions of each projection and which of them is current: one document a projection, see
+/// [`Versions`](crate::versions::Versions).
+pub static VERSIONS: Table = Table {
+    name: "versions",
+    partition: &[Column::text("projection")],
+    clustering: &[],
+    cells: &[Column::json("document")],
+    indexes: &[],
+};
+
+/// Which version each running reader answers from, see [`Reader`](crate::control::Reader).
+pub static READERS: Table = Table {
+    name: "readers",
+    partition: &[Column::text("projection")],
+    clustering: &[(Column::text("instance"), Order::Ascending)],
+    cells: &[
+        Column::int("revision"),
+        Column::int("serves"),
+        Column::int("pointer_max_age_ms"),
+        Column::time("seen_at"),
+    ],
+    indexes: &[],
+};
+
+/// What the process that builds a version says of itself and of each partition.
+pub static BUILDS: Table = Table {
+    name: "builds",
+    partition: &[
+        Column::text("projection"),
+        Column::int("projection_version"),
+    ],
+    clustering: &[
+        (Column::text("topic"), Order::Ascending),
+        (Column::int("log_partition"), Order::Ascending),
+    ],
+    cells: &[Column::json("progress"), Column::time("seen_at")],
+    indexes: &[],
+};

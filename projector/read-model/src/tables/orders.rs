@@ -122,6 +122,7 @@ pub static ORDER_REFUNDS_DUE: Table = Table {
 pub static PROJECTION: Projection = Projection {
     name: "orders",
     version: 1,
+    fold_version: 1,
     store: Store::Cassandra,
     streams: &[Stream::Order],
     tables: &[
@@ -132,4 +133,5 @@ pub static PROJECTION: Projection = Projection {
         &ORDER_RETURNS,
         &ORDER_REFUNDS_DUE,
     ],
+    differs: &[],
 };

@@ -26,7 +26,9 @@ pub static PRODUCTS: Table = Table {
 pub static PROJECTION: Projection = Projection {
     name: "products",
     version: 1,
+    fold_version: 1,
     store: Store::Cassandra,
     streams: &[Stream::Product],
     tables: &[&PRODUCTS],
+    differs: &[],
 };

@@ -88,6 +88,7 @@ pub static SALES_RETURNED_LINES: Table = Table {
 pub static PROJECTION: Projection = Projection {
     name: "sales",
     version: 1,
+    fold_version: 1,
     store: Store::Postgres,
     streams: &[Stream::Order],
     tables: &[
@@ -96,4 +97,5 @@ pub static PROJECTION: Projection = Projection {
         &SALES_REFUND_SHARES,
         &SALES_RETURNED_LINES,
     ],
+    differs: &[],
 };

@@ -24,7 +24,9 @@ pub static STOCK: Table = Table {
 pub static PROJECTION: Projection = Projection {
     name: "stock",
     version: 1,
+    fold_version: 1,
     store: Store::Cassandra,
     streams: &[Stream::Stock],
     tables: &[&STOCK],
+    differs: &[],
 };

@@ -29,7 +29,9 @@ pub static TIMELINE: Table = Table {
 pub static PROJECTION: Projection = Projection {
     name: "timeline",
     version: 1,
+    fold_version: 1,
     store: Store::Postgres,
     streams: &[Stream::Cart, Stream::Order],
     tables: &[&TIMELINE],
+    differs: &[],
 };

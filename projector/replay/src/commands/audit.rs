@@ -11,12 +11,12 @@ use cartwright_read_model::{PROJECTIONS, Position, PositionKey};
 use serde::Serialize;
 
 use crate::audit::{Evidence, Finding, Limits, Severity, Watch, judge, load, save};
-use crate::commands::list::positions;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::table;
 use crate::parking::{self, Version};
 use crate::reading::{read_once, whole_topic};
+use crate::registry::{Home, current};
 
 /// Arguments of `audit`.
 #[derive(Debug, clap::Args)]
@@ -134,11 +134,13 @@ fn read_models(
 ) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for projection in PROJECTIONS {
+        let home = Home::open(context, projection.name)?;
+        let version = current(context, projection)?;
         let of = Version {
             projection,
-            version: projection.version,
+            version,
         };
-        let found = context.wait(positions(context, projection, projection.version))?;
+        let found = home.positions(version)?;
         for stream in projection.streams {
             let partitions = watch.positions.get(stream.topic());
             for (partition, seen) in partitions.into_iter().flatten() {
@@ -155,7 +157,7 @@ fn read_models(
                     findings.push(Finding {
                         severity: Severity::Error,
                         rule: "read_model_behind",
-                        subject: format!("{}@{}", projection.name, projection.version),
+                        subject: home.label(version),
                         detail: format!(
                             "applied seq {seq} of {} in {}[{partition}]",
                             seen.seq,
@@ -175,7 +177,7 @@ fn read_models(
             findings.push(Finding {
                 severity: Severity::Warning,
                 rule: "records_are_parked",
-                subject: format!("{}@{}", projection.name, projection.version),
+                subject: home.label(version),
                 detail: format!("{} records are parked", waiting.len()),
                 evidence: Some(Evidence {
                     topic: first.topic.to_owned(),

@@ -1,13 +1,14 @@
 //! `list`: what there is.
 
-use cartwright_read_model::{
-    PROJECTIONS, Position, PositionKey, Projection, ReadModelError, Store, cassandra, postgres,
-};
+use cartwright_events::Timestamp;
+use cartwright_read_model::versions::Verification;
+use cartwright_read_model::{PROJECTIONS, Projection};
 use serde::Serialize;
 
 use crate::context::{Context, known};
 use crate::exit::Exit;
 use crate::output::table;
+use crate::registry::Home;
 
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]
@@ -19,20 +20,26 @@ pub struct Arguments {
 #[derive(Debug, Serialize)]
 struct Listed {
     projection: &'static str,
-    version: u32,
+    /// The newest version that this code declares.
+    declared: u32,
     store: &'static str,
-    partitions: Vec<PartitionPosition>,
+    versions: Vec<ListedVersion>,
 }
 
 #[derive(Debug, Serialize)]
-struct PartitionPosition {
-    topic: &'static str,
-    partition: u32,
-    #[serde(flatten)]
-    position: Position,
+struct ListedVersion {
+    version: u32,
+    state: &'static str,
+    current: bool,
+    name: Option<String>,
+    built_by: u32,
+    fold_version: u32,
+    begun_at: Timestamp,
+    events: u64,
+    verification: Option<Verification>,
 }
 
-/// Lists projections with their versions and positions.
+/// Lists projections with their versions.
 ///
 /// # Errors
 /// An unknown projection, or a store that does not answer.
@@ -41,66 +48,71 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         Some(name) => vec![known(name)?],
         None => PROJECTIONS.to_vec(),
     };
-    let mut listed = Vec::new();
-    for projection in wanted {
-        let found = context.wait(positions(context, projection, projection.version))?;
-        listed.push(Listed {
-            projection: projection.name,
-            version: projection.version,
-            store: projection.store.name(),
-            partitions: found.into_iter().map(PartitionPosition::from).collect(),
-        });
-    }
-    context.output.result(&listed, |listed| text(listed));
+    let listed: anyhow::Result<Vec<Listed>> = wanted
+        .into_iter()
+        .map(|projection| list(context, projection))
+        .collect();
+    context.output.result(&listed?, |listed| text(listed));
     Ok(Exit::Done)
 }
 
-impl From<(PositionKey, Position)> for PartitionPosition {
-    fn from((key, position): (PositionKey, Position)) -> Self {
-        Self {
-            topic: key.stream.topic(),
-            partition: key.partition,
-            position,
+fn list(context: &Context, projection: &'static Projection) -> anyhow::Result<Listed> {
+    let home = Home::open(context, projection.name)?;
+    let mut listed = Vec::new();
+    if let Some(versions) = home.find()? {
+        for version in &versions.versions {
+            let positions = home.positions(version.number)?;
+            listed.push(ListedVersion {
+                version: version.number,
+                state: version.state.word(),
+                current: version.number == versions.current,
+                name: version.name().map(str::to_owned),
+                built_by: version.declared,
+                fold_version: version.identity.fold_version,
+                begun_at: version.begun_at,
+                events: positions.iter().map(|(_, position)| position.seq).sum(),
+                verification: version.verification.clone(),
+            });
         }
     }
-}
-
-/// How far a version is.
-pub(crate) async fn positions(
-    context: &Context,
-    projection: &'static Projection,
-    version: u32,
-) -> Result<Vec<(PositionKey, Position)>, ReadModelError> {
-    match projection.store {
-        Store::Postgres => {
-            let client = context.stores.postgres.get().await?;
-            postgres::load_positions(&**client, projection, version).await
-        }
-        Store::Cassandra => {
-            let store = &context.stores.cassandra;
-            let session = store.session().await?;
-            let keyspace = &store.options().keyspace;
-            cassandra::load_positions(&session, keyspace, projection, version).await
-        }
-    }
+    Ok(Listed {
+        projection: projection.name,
+        declared: projection.version,
+        store: projection.store.name(),
+        versions: listed,
+    })
 }
 
 fn text(listed: &[Listed]) -> String {
     let rows: Vec<Vec<String>> = listed
         .iter()
-        .map(|each| {
-            let events: u64 = each.partitions.iter().map(|at| at.position.seq).sum();
-            vec![
-                each.projection.to_owned(),
-                each.version.to_string(),
-                each.store.to_owned(),
-                each.partitions.len().to_string(),
-                events.to_string(),
-            ]
+        .flat_map(|each| {
+            each.versions
+                .iter()
+                .map(move |version| cells(each, version))
         })
         .collect();
-    table(
-        &["projection", "version", "store", "partitions", "events"],
-        &rows,
-    )
+    let header = [
+        "version", "state", "store", "events", "fold", "as of", "verified",
+    ];
+    table(&header, &rows)
+}
+
+fn cells(of: &Listed, version: &ListedVersion) -> Vec<String> {
+    let verified = version.verification.as_ref().map(|each| {
+        let outcome = format!("{:?}", each.outcome).to_lowercase();
+        format!("{outcome} against {} at {}", each.against, each.at)
+    });
+    vec![
+        format!("{}@{}", of.projection, version.version),
+        match version.current {
+            true => "current".to_owned(),
+            false => version.state.to_owned(),
+        },
+        of.store.to_owned(),
+        version.events.to_string(),
+        version.fold_version.to_string(),
+        version.name.clone().unwrap_or_default(),
+        verified.unwrap_or_default(),
+    ]
 }

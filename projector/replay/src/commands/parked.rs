@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::output::table;
 use crate::parking::{self, Version, Waiting};
 use crate::reading::record_at;
+use crate::registry::current;
 
 /// Requests that may wait at a time; a projector looks at a thousand.
 const MOST_OPEN: usize = 500;
@@ -133,11 +134,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     }
 }
 
-fn version_of(name: &str, version: Option<u32>) -> anyhow::Result<Version> {
+/// The version asked for, or the current one.
+fn version_of(context: &Context, name: &str, version: Option<u32>) -> anyhow::Result<Version> {
     let projection = known(name)?;
     Ok(Version {
         projection,
-        version: version.unwrap_or(projection.version),
+        version: match version {
+            Some(version) => version,
+            None => current(context, projection)?,
+        },
     })
 }
 
@@ -156,13 +161,11 @@ struct ParkedKey {
 
 fn list(context: &Context, arguments: &List) -> anyhow::Result<Exit> {
     let versions = match &arguments.projection {
-        Some(name) => vec![version_of(name, arguments.version)?],
+        Some(name) => vec![version_of(context, name, arguments.version)?],
         None => PROJECTIONS
-            .map(|projection| Version {
-                projection,
-                version: projection.version,
-            })
-            .to_vec(),
+            .iter()
+            .map(|projection| version_of(context, projection.name, None))
+            .collect::<anyhow::Result<_>>()?,
     };
     let mut keys = Vec::new();
     for of in versions {
@@ -241,7 +244,7 @@ struct ShownRecord {
 }
 
 fn show(context: &Context, arguments: &Show) -> anyhow::Result<Exit> {
-    let of = version_of(&arguments.projection, arguments.version)?;
+    let of = version_of(context, &arguments.projection, arguments.version)?;
     let mut waiting = parking::waiting(context, of)?;
     waiting.retain(|each| each.record.key == arguments.key);
     let more = waiting.len().saturating_sub(MOST_SHOWN);
@@ -333,7 +336,7 @@ fn carry_out(
     if !chosen.all && chosen.key.is_none() && chosen.reason.is_none() {
         bail!("say which: --key KEY, --reason TEXT or --all");
     }
-    let of = version_of(&chosen.projection, chosen.version)?;
+    let of = version_of(context, &chosen.projection, chosen.version)?;
     let asked_at = Timestamp::now();
     let id = parking::request_id(asked_at);
     let partitions: BTreeSet<(Stream, u32)> = parking::waiting(context, of)?

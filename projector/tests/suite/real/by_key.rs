@@ -37,25 +37,22 @@ fn views_answer_what_the_events_say() {
         .iter()
         .for_each(|name| store.project(&log, &plan(name)));
     let session = store.session();
-    let views = store
-        .runtime
-        .block_on(Views::prepare(session, store.keyspace()));
-    let views = views.expect("prepared");
+    let views = Views::new(session, store.keyspace());
     store.runtime.block_on(async {
         let product = views
-            .product("cup")
+            .product(1, "cup")
             .await
             .expect("a read")
             .expect("a product");
         assert_eq!((product.price_minor, product.version), (6, 2));
         assert!(!product.retired);
-        assert_eq!(views.product("nothing").await.expect("a read"), None);
-        assert_eq!(views.stock("cup").await.expect("a read"), None);
+        assert_eq!(views.product(1, "nothing").await.expect("a read"), None);
+        assert_eq!(views.stock(1, "cup").await.expect("a read"), None);
         let mut paid = 0;
         for number in 0..40 {
             let id = format!("cart-{number}");
-            let cart = views.cart(&id).await.expect("a read").expect("a cart");
-            let order = views.order(&id).await.expect("a read");
+            let cart = views.cart(1, &id).await.expect("a read").expect("a cart");
+            let order = views.order(1, &id).await.expect("a read");
             assert_eq!(cart.cart.order_id.is_some(), order.is_some());
             let of_cart = |event: &&cartwright_events::Event| event.aggregate_id == id;
             let versions = events
@@ -79,7 +76,7 @@ fn views_answer_what_the_events_say() {
         assert!(paid > 0);
         // Pages put together are the whole list, newest first.
         let whole = views
-            .customer_orders("customer-1", None, 1_000)
+            .customer_orders(1, "customer-1", None, 1_000)
             .await
             .expect("a read");
         let mut paged = Vec::new();
@@ -88,7 +85,7 @@ fn views_answer_what_the_events_say() {
             let after = last.map(|row| (row.occurred_at, row.order_id.clone()));
             let after = after.as_ref().map(|(time, id)| (*time, id.as_str()));
             let page = views
-                .customer_orders("customer-1", after, 3)
+                .customer_orders(1, "customer-1", after, 3)
                 .await
                 .expect("a read");
             if page.is_empty() {

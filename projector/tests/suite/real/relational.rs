@@ -212,7 +212,8 @@ fn reports_add_up_to_the_events() {
                     after_key: last.map(|row| row.key.clone()),
                     limit: 2,
                 };
-                let page = store.with_postgres(async |client| sales_report(client, &query).await);
+                let page =
+                    store.with_postgres(async |client| sales_report(client, 1, &query).await);
                 if page.is_empty() {
                     break;
                 }
@@ -231,7 +232,7 @@ fn reports_add_up_to_the_events() {
         }
     }
     assert_eq!(
-        store.with_postgres(async |client| currencies(client).await),
+        store.with_postgres(async |client| currencies(client, 1).await),
         ["EUR"]
     );
 }
@@ -269,7 +270,7 @@ fn search_finds_words_halves_of_words_and_near_words() {
     events.extend((0..7).map(|number| product_created(&format!("mug-{number}"), 3)));
     store.project(&TestLog::with(&events), &plan("catalog"));
     let find = |text: &str, after: Option<&SearchCursor>, limit: u32| {
-        store.with_postgres(async |client| search_products(client, text, after, limit).await)
+        store.with_postgres(async |client| search_products(client, 1, text, after, limit).await)
     };
     let skus = |text: &str| -> Vec<String> {
         find(text, None, 50)
@@ -300,10 +301,10 @@ fn search_finds_words_halves_of_words_and_near_words() {
         paged.extend(page);
     }
     assert_eq!(paged, whole);
-    let all = store.with_postgres(async |client| list_products(client, None, false, 100).await);
+    let all = store.with_postgres(async |client| list_products(client, 1, None, false, 100).await);
     assert_eq!(all.len(), 10);
-    let after =
-        store.with_postgres(async |client| list_products(client, Some("85123A"), true, 100).await);
+    let after = store
+        .with_postgres(async |client| list_products(client, 1, Some("85123A"), true, 100).await);
     assert_eq!(after.len(), 8, "the mugs and the retired thing");
 }
 
@@ -327,7 +328,7 @@ fn a_timeline_tells_the_cart_and_then_its_order() {
         let mut after: Option<(String, u64)> = None;
         loop {
             let from = after.as_ref().map(|(stream, seq)| (stream.as_str(), *seq));
-            let page = store.with_postgres(async |client| timeline(client, &id, from, 4).await);
+            let page = store.with_postgres(async |client| timeline(client, 1, &id, from, 4).await);
             let Some(last) = page.last() else { break };
             after = Some((last.stream.clone(), last.seq));
             read.extend(page.into_iter().map(|row| row.r#type));

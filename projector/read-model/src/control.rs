@@ -1,0 +1,272 @@
+//! The control tables of either store: versions, readers, builds.
+//!
+//! Few rows, rarely written, read by whoever has to know which version is current. Both stores are
+//! behind one type, so that their users need not care which one a projection lives in.
+
+use std::sync::Arc;
+
+use cartwright_events::Timestamp;
+use deadpool_postgres::Pool;
+use scylla::client::session::Session;
+use serde::Serialize;
+
+use crate::error::ReadModelError;
+use crate::position::{Position, PositionKey};
+use crate::row::{FromCell, Row};
+use crate::schema::{Projection, Table};
+use crate::tables::{BUILDS, PARK_REQUESTS, PARKED, POSITIONS, READERS, SKIPPED, VERSIONS};
+use crate::value::Value;
+use crate::versions::Versions;
+use crate::{cassandra, postgres};
+
+/// One store's control tables. Cheap to clone.
+#[derive(Clone)]
+pub enum Control {
+    /// In PostgreSQL.
+    Postgres(Pool),
+    /// In Cassandra, in a keyspace.
+    Cassandra(Arc<Session>, Arc<str>),
+}
+
+/// What a reader says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reader {
+    /// A name of its own, made at its start.
+    pub instance: String,
+    /// The revision of the versions that it has seen.
+    pub revision: u64,
+    /// The version that it answers from.
+    pub serves: u32,
+    /// How long it goes on answering without seeing the versions, in milliseconds.
+    pub pointer_max_age_ms: u64,
+    /// When it said so, by its clock.
+    pub seen_at: Timestamp,
+}
+
+impl Control {
+    /// The versions of a projection; `None` before the first projector.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn versions(&self, projection: &str) -> Result<Option<Versions>, ReadModelError> {
+        let rows = self.rows(&VERSIONS, &[projection.into()]).await?;
+        rows.first().map(document).transpose()
+    }
+
+    /// The versions of every projection in this store, by name.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn all_versions(&self) -> Result<Vec<(String, Versions)>, ReadModelError> {
+        let rows = self.rows(&VERSIONS, &[]).await?;
+        rows.iter()
+            .map(|row| {
+                let name = String::from_cell(row.value("projection")).unwrap_or_default();
+                Ok((name, document(row)?))
+            })
+            .collect()
+    }
+
+    /// Stores the next revision of a projection's versions. Answers whether it was taken: not when
+    /// another one with its revision or a later one is there.
+    ///
+    /// Cassandra compares nothing when it writes: of two that are stored under one revision at the
+    /// same moment one wins for everybody, but both may be told that they did.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn store_versions(
+        &self,
+        projection: &str,
+        versions: &Versions,
+    ) -> Result<bool, ReadModelError> {
+        let json = serde_json::to_value(versions).map_err(|_| ReadModelError::Type {
+            table: VERSIONS.name,
+            column: "document",
+        })?;
+        match self {
+            Control::Postgres(pool) => {
+                let client = pool.get().await?;
+                postgres::put_versions(&**client, projection, versions.revision, &json).await
+            }
+            Control::Cassandra(session, keyspace) => {
+                let there = self.versions(projection).await?;
+                if there.is_some_and(|there| there.revision >= versions.revision) {
+                    return Ok(false);
+                }
+                let key = [projection.into()];
+                let cells = [("document", Value::Json(json))];
+                let revision = i64::try_from(versions.revision).unwrap_or(i64::MAX);
+                let seq = versions.revision;
+                cassandra::put(session, keyspace, &VERSIONS, &key, &cells, seq, revision).await?;
+                Ok(self.versions(projection).await?.as_ref() == Some(versions))
+            }
+        }
+    }
+
+    /// Who reads a projection, as far as they said so.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn readers(&self, projection: &str) -> Result<Vec<Reader>, ReadModelError> {
+        let rows = self.rows(&READERS, &[projection.into()]).await?;
+        Ok(rows.iter().filter_map(Reader::from_row).collect())
+    }
+
+    /// Says what a reader answers from.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn say(&self, projection: &str, reader: &Reader) -> Result<(), ReadModelError> {
+        let key = [projection.into(), reader.instance.as_str().into()];
+        let cells = [
+            ("revision", reader.revision.into()),
+            ("serves", reader.serves.into()),
+            ("pointer_max_age_ms", reader.pointer_max_age_ms.into()),
+            ("seen_at", reader.seen_at.into()),
+        ];
+        self.put(&READERS, &key, &cells).await
+    }
+
+    /// Removes what a reader said of itself.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn forget_reader(
+        &self,
+        projection: &str,
+        instance: &str,
+    ) -> Result<(), ReadModelError> {
+        let key = [projection.into(), instance.into()];
+        self.delete(&READERS, &key).await
+    }
+
+    /// Every row of a control table whose key begins with `key`.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn rows(
+        &self,
+        table: &'static Table,
+        key: &[Value],
+    ) -> Result<Vec<Row>, ReadModelError> {
+        match self {
+            Control::Postgres(pool) => {
+                let client = pool.get().await?;
+                postgres::control_rows(&**client, table, key).await
+            }
+            Control::Cassandra(session, keyspace) => {
+                cassandra::control_rows(session, keyspace, table, key).await
+            }
+        }
+    }
+
+    /// Writes a row of a control table; what was written before is overwritten.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn put(
+        &self,
+        table: &'static Table,
+        key: &[Value],
+        cells: &[(&'static str, Value)],
+    ) -> Result<(), ReadModelError> {
+        match self {
+            Control::Postgres(pool) => {
+                let client = pool.get().await?;
+                postgres::put(&**client, table, key, cells).await
+            }
+            Control::Cassandra(session, keyspace) => {
+                let now = Timestamp::now().as_micros();
+                cassandra::put(session, keyspace, table, key, cells, 0, now).await
+            }
+        }
+    }
+
+    /// Removes the rows of a control table whose key begins with `key`.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn delete(&self, table: &'static Table, key: &[Value]) -> Result<(), ReadModelError> {
+        match self {
+            Control::Postgres(pool) => {
+                let client = pool.get().await?;
+                postgres::delete_rows(&**client, table, key).await
+            }
+            Control::Cassandra(session, keyspace) => {
+                cassandra::delete_rows(session, keyspace, table, key).await
+            }
+        }
+    }
+
+    /// How far a version is, in every partition that it has begun.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn positions(
+        &self,
+        projection: &'static Projection,
+        version: u32,
+    ) -> Result<Vec<(PositionKey, Position)>, ReadModelError> {
+        let key = [projection.name.into(), version.into()];
+        let rows = self.rows(&POSITIONS, &key).await?;
+        let positions = rows.iter();
+        Ok(positions
+            .filter_map(|row| Position::keyed(row, projection, version))
+            .collect())
+    }
+
+    /// Removes every trace of a version: its tables, positions, parked records, what its build said.
+    /// Its number must not be used again: in Cassandra a removed position would hide a new one.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn remove_version(
+        &self,
+        projection: &'static Projection,
+        version: u32,
+    ) -> Result<(), ReadModelError> {
+        for table in projection.tables {
+            let name = table.physical_name(version);
+            match self {
+                Control::Postgres(pool) => {
+                    let client = pool.get().await?;
+                    let sql = format!("DROP TABLE IF EXISTS {name}");
+                    client.batch_execute(&sql).await?;
+                }
+                Control::Cassandra(session, keyspace) => {
+                    let cql = format!("DROP TABLE IF EXISTS {keyspace}.{name}");
+                    cassandra::change(session, &cql).await?;
+                }
+            }
+        }
+        let key = [projection.name.into(), version.into()];
+        for table in [&POSITIONS, &PARKED, &SKIPPED, &PARK_REQUESTS, &BUILDS] {
+            self.delete(table, &key).await?;
+        }
+        Ok(())
+    }
+}
+
+fn document(row: &Row) -> Result<Versions, ReadModelError> {
+    let versions = match row.value("document") {
+        Value::Json(json) => serde_json::from_value(json.clone()).ok(),
+        _ => None,
+    };
+    versions.ok_or(ReadModelError::Type {
+        table: VERSIONS.name,
+        column: "document",
+    })
+}
+
+impl Reader {
+    fn from_row(row: &Row) -> Option<Self> {
+        Some(Self {
+            instance: FromCell::from_cell(row.value("instance"))?,
+            revision: FromCell::from_cell(row.value("revision"))?,
+            serves: FromCell::from_cell(row.value("serves"))?,
+            pointer_max_age_ms: FromCell::from_cell(row.value("pointer_max_age_ms"))?,
+            seen_at: FromCell::from_cell(row.value("seen_at"))?,
+        })
+    }
+}

@@ -1,0 +1,415 @@
+//! Driving a build: what `start` and `resume` do once a version is registered.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use cartwright_event_log::TopicPartition;
+use cartwright_events::{PositionToken, Stream, Timestamp};
+use cartwright_projector::{Limits, Plan};
+use cartwright_read_model::tables::BUILDS;
+use cartwright_read_model::versions::{Build, State, Version};
+use cartwright_read_model::{FromCell, Row, Value};
+use cartwright_sinks::Sink;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::build::{self, Board, Cut, PartitionProgress, Phase, Rate, Signal, Work};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::registry::Home;
+
+/// How often a build says how it stands and looks what it is to do.
+const ROUND: Duration = Duration::from_secs(1);
+/// A build that has said nothing for that long is dead.
+pub const DEAD_AFTER: Duration = Duration::from_secs(8);
+/// In place of a topic, in the row that says who builds.
+const BUILDER: &str = "-";
+
+/// Who builds a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Builder {
+    /// Its process.
+    pub pid: u32,
+    /// Tells two processes of one number apart.
+    pub began_at: Timestamp,
+}
+
+/// What builds have said.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Who builds, if somebody does.
+    pub builder: Option<Builder>,
+    /// When it last said so.
+    pub seen_at: Option<Timestamp>,
+    /// How each partition stands, and when that was said.
+    pub partitions: Vec<(TopicPartition, PartitionProgress)>,
+}
+
+/// What a build came to.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    projection: &'static str,
+    version: u32,
+    state: &'static str,
+    finished: bool,
+    records: u64,
+    dropped: u64,
+    parked: u64,
+    rows: u64,
+    seconds: f64,
+    errors: Vec<String>,
+}
+
+/// Builds a registered version to its end, or until it is cancelled or stopped by a signal.
+///
+/// # Errors
+/// What stands in the way from the start; later it is told beside the progress, and waited for.
+pub fn drive(
+    context: &Context,
+    home: &Home<'_>,
+    number: u32,
+    parallel: usize,
+) -> anyhow::Result<Exit> {
+    let versions = home.versions()?;
+    let version = versions.get(number).context("the version is gone")?;
+    let me = Builder {
+        pid: std::process::id(),
+        began_at: Timestamp::now(),
+    };
+    if let Some(other) = living_builder(context, home, number)? {
+        let label = home.label(number);
+        let pid = other.pid;
+        context
+            .output
+            .remark(format!("{label} is being built by process {pid} already"));
+        return Ok(Exit::Unfinished);
+    }
+    let begun = Instant::now();
+    let board = Board::default();
+    let done = supervised(context, home, version, &me, &board, parallel)?;
+    let versions = match done {
+        true => {
+            finish(context, home, version)?;
+            home.change(|versions| versions.built(number))?
+        }
+        false => home.versions()?,
+    };
+    forget_builder(context, home, number)?;
+    let report = report(home, number, versions.get(number), &board, done, begun);
+    context.output.result(&report, text);
+    Ok(if done { Exit::Done } else { Exit::Unfinished })
+}
+
+/// Runs the build on threads of its own and tells it what the registry says.
+fn supervised(
+    context: &Context,
+    home: &Home<'_>,
+    version: &Version,
+    me: &Builder,
+    board: &Board,
+    parallel: usize,
+) -> anyhow::Result<bool> {
+    let build = version.build.clone().unwrap_or_default();
+    let plan = with_keys(home.plan(version)?, &build);
+    let log = context.log()?;
+    let cut = |at: &TopicPartition| cut_at(&build, at);
+    let sink = || -> Box<dyn Sink> { context.stores.rebuild_sink(&plan) };
+    let work = Work {
+        partitions: build::partitions(&log, &plan, cut)?,
+        log,
+        codec: context.codec()?,
+        plan,
+        limits: limits(context),
+        sink: &sink,
+        parallel,
+        rate: build.max_rate.map(|rate| Arc::new(Rate::new(rate))),
+    };
+    if build.paused {
+        board.tell(Signal::Hold);
+    }
+    let bar = bar(context, &work);
+    std::thread::scope(|scope| {
+        let building = scope.spawn(|| build::run(&work, board));
+        while !building.is_finished() {
+            if let Err(error) = round(context, home, version.number, me, board) {
+                // The store that is built into may be the one that does not answer.
+                bar.suspend(|| context.output.remark(format!("{error:#}")));
+            }
+            let end = Instant::now() + ROUND;
+            while Instant::now() < end && !building.is_finished() {
+                show(&bar, board);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        bar.finish_and_clear();
+        let done = building.join().unwrap_or(false);
+        let _ = say(context, home, version.number, me, board);
+        Ok(done)
+    })
+}
+
+/// One round: say how it stands, and hear what is to be done.
+fn round(
+    context: &Context,
+    home: &Home<'_>,
+    number: u32,
+    me: &Builder,
+    board: &Board,
+) -> anyhow::Result<()> {
+    say(context, home, number, me, board)?;
+    let versions = home.versions()?;
+    let version = versions
+        .get(number)
+        .filter(|version| version.state == State::Building);
+    board.tell(match version.map(|version| version.build.as_ref()) {
+        None => Signal::Stop,
+        Some(Some(build)) if build.paused => Signal::Hold,
+        Some(_) => Signal::Go,
+    });
+    Ok(())
+}
+
+fn say(
+    context: &Context,
+    home: &Home<'_>,
+    number: u32,
+    me: &Builder,
+    board: &Board,
+) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let put = |topic: &str, partition: u32, progress: serde_json::Value| {
+        let key = [
+            home.projection.name.into(),
+            number.into(),
+            topic.into(),
+            partition.into(),
+        ];
+        let cells = [("progress", Value::Json(progress)), ("seen_at", now.into())];
+        context.wait(home.control.put(&BUILDS, &key, &cells))
+    };
+    // A version that was cancelled meanwhile leaves no row behind.
+    let versions = home.versions()?;
+    if versions.get(number).is_none() {
+        return Ok(());
+    }
+    put(BUILDER, 0, json!(me))?;
+    for (at, progress) in board.partitions() {
+        put(&at.topic, at.partition, json!(progress))?;
+    }
+    Ok(())
+}
+
+fn forget_builder(context: &Context, home: &Home<'_>, number: u32) -> anyhow::Result<()> {
+    let key = [
+        home.projection.name.into(),
+        number.into(),
+        BUILDER.into(),
+        0_u32.into(),
+    ];
+    Ok(context.wait(home.control.delete(&BUILDS, &key))?)
+}
+
+/// What the builds of a version have said.
+///
+/// # Errors
+/// What the store said.
+pub fn said(context: &Context, home: &Home<'_>, number: u32) -> anyhow::Result<Said> {
+    let key = [home.projection.name.into(), number.into()];
+    let rows = context.wait(home.control.rows(&BUILDS, &key))?;
+    let mut said = Said::default();
+    for row in &rows {
+        take_in(&mut said, row);
+    }
+    Ok(said)
+}
+
+/// Who builds a version: a process that says so again while we watch. One that was killed a moment
+/// ago does not.
+///
+/// # Errors
+/// What the store said.
+pub fn living_builder(
+    context: &Context,
+    home: &Home<'_>,
+    number: u32,
+) -> anyhow::Result<Option<Builder>> {
+    let first = said(context, home, number)?.seen_at;
+    let deadline = Instant::now() + DEAD_AFTER;
+    loop {
+        let now = said(context, home, number)?;
+        if now.builder.is_none() || (now.seen_at != first) {
+            return Ok(now.builder);
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn take_in(said: &mut Said, row: &Row) -> Option<()> {
+    let topic = String::from_cell(row.value("topic"))?;
+    let partition = u32::from_cell(row.value("log_partition"))?;
+    let seen_at = Timestamp::from_cell(row.value("seen_at"))?;
+    let Value::Json(progress) = row.value("progress").clone() else {
+        return None;
+    };
+    if topic == BUILDER {
+        let age_us = Timestamp::now().as_micros() - seen_at.as_micros();
+        let alive = i128::from(age_us) < DEAD_AFTER.as_micros() as i128;
+        said.seen_at = Some(seen_at);
+        said.builder = serde_json::from_value(progress).ok().filter(|_| alive);
+        return Some(());
+    }
+    let at = TopicPartition::new(topic, partition);
+    said.partitions
+        .push((at, serde_json::from_value(progress).ok()?));
+    Some(())
+}
+
+/// What remains to be done when all rows are there.
+fn finish(context: &Context, home: &Home<'_>, version: &Version) -> anyhow::Result<()> {
+    let plan = home.plan(version)?;
+    let mut sink = context.stores.sink(&plan);
+    sink.prepare().map_err(Into::into)
+}
+
+fn limits(context: &Context) -> Limits {
+    Limits {
+        max_records: 20_000,
+        max_rows: 100_000,
+        linger: Duration::from_millis(100),
+        heartbeat: None,
+        ..context.settings.projector.limits()
+    }
+}
+
+/// The set lives as long as the process, which builds one version.
+fn with_keys(plan: Plan, build: &Build) -> Plan {
+    if build.only_keys.is_empty() {
+        return plan;
+    }
+    let keys: BTreeSet<String> = build.only_keys.iter().cloned().collect();
+    Plan {
+        keys: Some(Box::leak(Box::new(keys))),
+        ..plan
+    }
+}
+
+/// Where a build of a point in time ends in this partition.
+fn cut_at(build: &Build, at: &TopicPartition) -> Option<Cut> {
+    let until = build.until.as_ref()?;
+    if let Some(time) = until.time {
+        return Some(Cut::Time(time.as_micros()));
+    }
+    let seq = until.ends.get(&place(&at.topic, at.partition))?;
+    Some(Cut::Seq(*seq))
+}
+
+/// The seqs of a position, by partition.
+#[must_use]
+pub fn ends(token: &PositionToken) -> std::collections::BTreeMap<String, u64> {
+    let seqs = token.seqs.iter();
+    let place = |stream: Stream, partition| place(stream.topic(), partition);
+    seqs.map(|(&(stream, partition), &seq)| (place(stream, partition), seq))
+        .collect()
+}
+
+fn place(topic: &str, partition: u32) -> String {
+    format!("{topic}-{partition}")
+}
+
+fn bar<L>(context: &Context, work: &Work<'_, L>) -> ProgressBar {
+    if context.output.is_json() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(work.partitions.iter().map(|(_, end)| end.offset).sum());
+    let style = "{prefix} [{wide_bar}] {percent}% {msg}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_prefix(work.plan.label());
+    bar
+}
+
+fn show(bar: &ProgressBar, board: &Board) {
+    let partitions = board.partitions();
+    let total: u64 = partitions.values().map(|each| each.end).sum();
+    let behind: u64 = partitions.values().map(|each| each.behind).sum();
+    let rate: f64 = partitions
+        .values()
+        .filter(|each| each.phase == Phase::Reading)
+        .map(|each| each.records_per_s)
+        .sum();
+    bar.set_length(total);
+    bar.set_position(total.saturating_sub(behind));
+    let parked: u64 = partitions.values().map(|each| each.parked).sum();
+    let error = partitions.iter().find_map(|(at, each)| {
+        let error = each.error.as_ref()?;
+        Some(format!(", {at}: {error}"))
+    });
+    let paused = match board.signal() {
+        Signal::Hold => ", paused",
+        _ => "",
+    };
+    let eta = match rate > 0.0 {
+        true => format!("{:.0} s left", behind as f64 / rate),
+        false => "waiting".to_owned(),
+    };
+    bar.set_message(format!(
+        "{rate:.0} records/s, {eta}, {parked} parked{paused}{}",
+        error.unwrap_or_default()
+    ));
+}
+
+fn report(
+    home: &Home<'_>,
+    number: u32,
+    version: Option<&Version>,
+    board: &Board,
+    finished: bool,
+    begun: Instant,
+) -> Report {
+    let partitions = board.partitions();
+    let sum = |of: fn(&PartitionProgress) -> u64| partitions.values().map(of).sum();
+    let errors = partitions.iter().filter_map(|(at, each)| {
+        let error = each.error.as_ref()?;
+        Some(format!("{at}: {error}"))
+    });
+    Report {
+        projection: home.projection.name,
+        version: number,
+        state: version.map_or("cancelled", |version| version.state.word()),
+        finished,
+        records: sum(|each| each.records),
+        dropped: sum(|each| each.dropped),
+        parked: sum(|each| each.parked),
+        rows: sum(|each| each.rows),
+        seconds: (begun.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0,
+        errors: errors.collect(),
+    }
+}
+
+fn text(report: &Report) -> String {
+    let Report {
+        projection,
+        version,
+        state,
+        records,
+        rows,
+        parked,
+        seconds,
+        ..
+    } = report;
+    let mut text = format!(
+        "{projection}@{version} is {state}: {records} records read, {rows} row operations, \
+         {parked} records parked, in {seconds} s"
+    );
+    for error in &report.errors {
+        text.push_str(&format!("\n  {error}"));
+    }
+    text
+}

@@ -1,0 +1,115 @@
+//! `pause`, `resume`, `cancel`: what is done with a build.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use cartwright_read_model::declaration;
+use cartwright_read_model::versions::{State, Versions};
+use serde_json::json;
+
+use super::drive::{DEAD_AFTER, drive, living_builder, said};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::registry::Home;
+
+/// Which build.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The projection.
+    projection: String,
+    /// The version. Default: the one that is being built.
+    #[arg(long, value_name = "N")]
+    version: Option<u32>,
+    /// Partitions read at a time, by `resume`.
+    #[arg(long, default_value_t = 4)]
+    parallel: usize,
+}
+
+/// Makes a build hold still after the batch in hand.
+///
+/// # Errors
+/// No such build, or what the store said.
+pub fn pause(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let home = Home::open(context, &arguments.projection)?;
+    let number = building(&home, arguments)?;
+    home.change(|versions| versions.pause(number, true))?;
+    told(context, &home, number, "is to hold still");
+    Ok(Exit::Done)
+}
+
+/// Lets a build go on; builds here when the process that began it is gone.
+///
+/// # Errors
+/// No such build, or what the stores and the log said.
+pub fn resume(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let home = Home::open(context, &arguments.projection)?;
+    let number = building(&home, arguments)?;
+    home.change(|versions| versions.pause(number, false))?;
+    if let Some(builder) = living_builder(context, &home, number)? {
+        let goes_on = format!("goes on in process {}", builder.pid);
+        told(context, &home, number, &goes_on);
+        return Ok(Exit::Done);
+    }
+    drive(context, &home, number, arguments.parallel)
+}
+
+/// Ends a build, or forgets what was built for a trial or of a point in time, and removes every
+/// trace of it.
+///
+/// # Errors
+/// A version that is or was live, or what the store said.
+pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let home = Home::open(context, &arguments.projection)?;
+    let number = building(&home, arguments)?;
+    let versions = home.versions()?;
+    let declared = versions.get(number).map(|version| version.declared);
+    if versions.get(number).is_some() {
+        home.change(|versions| versions.cancel(number))?;
+    }
+    // Whoever builds it hears of it within a second; its rows must not come back.
+    let patience = Instant::now() + DEAD_AFTER * 2;
+    while said(context, &home, number)?.builder.is_some() {
+        if Instant::now() > patience {
+            bail!(
+                "the process that builds {} does not end",
+                home.label(number)
+            );
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let declared = declared.and_then(|version| declaration(home.projection.name, version));
+    let declared = declared.unwrap_or(home.projection);
+    context.wait(home.control.remove_version(declared, number))?;
+    told(context, &home, number, "is gone");
+    Ok(Exit::Done)
+}
+
+fn told(context: &Context, home: &Home<'_>, number: u32, what: &str) {
+    let label = home.label(number);
+    let value = json!({"projection": home.projection.name, "version": number, "message": what});
+    context.output.result(&value, |_| format!("{label} {what}"));
+}
+
+/// The version asked for. One that was cancelled before may be asked for again, in case its
+/// removal did not come to its end.
+fn building(home: &Home<'_>, arguments: &Arguments) -> anyhow::Result<u32> {
+    let versions = home.versions()?;
+    match arguments.version {
+        Some(number) if number <= versions.highest && number != versions.current => Ok(number),
+        Some(number) => bail!("{} is not being built", home.label(number)),
+        None => only_one(&versions, home.projection.name),
+    }
+}
+
+fn only_one(versions: &Versions, name: &str) -> anyhow::Result<u32> {
+    let building = versions.versions.iter();
+    let building: Vec<u32> = building
+        .filter(|version| version.state == State::Building)
+        .map(|version| version.number)
+        .collect();
+    match building.as_slice() {
+        [number] => Ok(*number),
+        [] => bail!("no version of {name} is being built"),
+        several => bail!("several versions of {name} are being built: {several:?}; say --version"),
+    }
+}

@@ -1,0 +1,111 @@
+//! `start`: builds a version beside the others.
+
+use anyhow::{Context as _, bail};
+use cartwright_events::{PositionToken, Timestamp};
+use cartwright_read_model::declaration;
+use cartwright_read_model::versions::{Build, State, Until, Versions};
+
+use super::drive::{drive, ends};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::registry::Home;
+
+/// Arguments of `start`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The projection.
+    projection: String,
+    /// The number of the new version. Default: that of the newest declaration, or the next free one.
+    #[arg(long, value_name = "N")]
+    to_version: Option<u32>,
+    /// Only records with these keys, for a trial that is never switched to.
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    only_keys: Vec<String>,
+    /// Build the view as of a moment (RFC 3339) or of a position token (partitions that it does not
+    /// name are read to where they end now), to be read with `?as_of=NAME`.
+    #[arg(long, value_name = "POSITION|TIME", requires = "name")]
+    until: Option<String>,
+    /// The name of the point in time: letters, digits, `-` and `_`.
+    #[arg(long, requires = "until")]
+    name: Option<String>,
+    /// Read at most so many records a second.
+    #[arg(long, value_name = "RECORDS/S")]
+    max_rate: Option<u32>,
+    /// Partitions read at a time.
+    #[arg(long, default_value_t = 4)]
+    parallel: usize,
+}
+
+/// Registers the version where it is not there yet, and builds it. Run again, it goes on.
+///
+/// # Errors
+/// A wrong argument, a number that was used, or what the stores and the log say.
+pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let home = Home::open(context, &arguments.projection)?;
+    let build = asked_for(arguments)?;
+    let versions = home.versions()?;
+    let number = arguments
+        .to_version
+        .or_else(|| unfinished(&versions, &build))
+        .unwrap_or_else(|| versions.next_number(home.projection));
+    match versions.get(number).map(|version| version.state) {
+        None => {
+            // A declaration of that number, or else the newest one built again.
+            let declared = declaration(home.projection.name, number).unwrap_or(home.projection);
+            let now = Timestamp::now();
+            home.change(|versions| versions.add(declared, number, build.clone(), now))?;
+        }
+        Some(State::Building) => {}
+        Some(state) => {
+            let label = home.label(number);
+            context
+                .output
+                .remark(format!("{label} is {} already", state.word()));
+            return Ok(Exit::Done);
+        }
+    }
+    drive(context, &home, number, arguments.parallel)
+}
+
+/// A build of the same kind that was begun and not finished: what a second start goes on with.
+fn unfinished(versions: &Versions, build: &Build) -> Option<u32> {
+    let same = |other: &Build| other.until == build.until && other.only_keys == build.only_keys;
+    let mut building = versions.versions.iter().filter(|version| {
+        version.state == State::Building && version.build.as_ref().is_some_and(same)
+    });
+    building.next().map(|version| version.number)
+}
+
+fn asked_for(arguments: &Arguments) -> anyhow::Result<Build> {
+    Ok(Build {
+        paused: false,
+        until: match (&arguments.until, &arguments.name) {
+            (Some(until), Some(name)) => Some(point(until, name)?),
+            _ => None,
+        },
+        only_keys: arguments.only_keys.clone(),
+        max_rate: arguments.max_rate,
+    })
+}
+
+fn point(text: &str, name: &str) -> anyhow::Result<Until> {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    if !(1..=64).contains(&name.len()) || !name.chars().all(plain) {
+        bail!("--name must be 1 to 64 letters, digits, '-' and '_'");
+    }
+    let name = name.to_owned();
+    if let Ok(token) = text.parse::<PositionToken>() {
+        return Ok(Until {
+            name,
+            time: None,
+            ends: ends(&token),
+        });
+    }
+    let time = text.parse::<Timestamp>().ok();
+    let time = time.context("--until must be a time as RFC 3339 or a position token")?;
+    Ok(Until {
+        name,
+        time: Some(time),
+        ends: [].into(),
+    })
+}

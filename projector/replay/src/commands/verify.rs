@@ -1,0 +1,373 @@
+//! `verify`: whether two versions agree, and whether a version is what the log says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use cartwright_event_log::kafka::KafkaLog;
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, TopicPartition};
+use cartwright_events::Timestamp;
+use cartwright_folds::fold_of;
+use cartwright_projector::Plan;
+use cartwright_read_model::versions::{Outcome, State, Verification, Version, Versions};
+use cartwright_read_model::{Projection, Table, declaration};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::registry::Home;
+use crate::verify::{Difference, Ends, Findings, Folded, Limits, Side, Stored, compare, made_by};
+
+/// Rows of an independent fold that are held in memory at a time, about.
+const ROWS_IN_MEMORY: u64 = 500_000;
+/// Differences told to people; programs get all.
+const TOLD: usize = 20;
+
+/// Arguments of `verify`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The projection.
+    projection: String,
+    /// The version to verify. Default: the live one that is not current.
+    #[arg(long, value_name = "N")]
+    version: Option<u32>,
+    /// The version to compare it with. Default: the current one.
+    #[arg(long, value_name = "N")]
+    against: Option<u32>,
+    /// Compare every row with a fold of the log in memory too, not only where columns are declared
+    /// to differ.
+    #[arg(long)]
+    from_log: bool,
+    /// How long to wait for a version to have applied what the log holds, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience_s: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    projection: &'static str,
+    version: u32,
+    against: u32,
+    outcome: Outcome,
+    rows: u64,
+    differences: u64,
+    comparisons: Vec<Findings>,
+}
+
+/// Compares two versions and records the outcome with the version.
+///
+/// # Errors
+/// An unknown version, or what the stores and the log say.
+pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let home = Home::open(context, &arguments.projection)?;
+    let versions = home.versions()?;
+    let number = match arguments.version {
+        Some(number) => number,
+        None => other_than_current(&versions)?,
+    };
+    let version = versions.get(number);
+    let version = version.with_context(|| format!("there is no {}", home.label(number)))?;
+    let against = arguments.against.unwrap_or(versions.current);
+    if against == number {
+        bail!("{} cannot be compared with itself", home.label(number));
+    }
+    let other = versions.get(against);
+    let other = other.with_context(|| format!("there is no {}", home.label(against)))?;
+    for each in [version, other] {
+        if each.state != State::Live {
+            bail!(
+                "{} is {}, not live",
+                home.label(each.number),
+                each.state.word()
+            );
+        }
+    }
+    let comparisons = compare_all(context, &home, version, other, arguments)?;
+    let outcome = worst(&comparisons);
+    let report = Report {
+        projection: home.projection.name,
+        version: number,
+        against,
+        outcome,
+        rows: comparisons.iter().map(|each| each.rows).max().unwrap_or(0),
+        differences: comparisons.iter().map(Findings::count).sum(),
+        comparisons,
+    };
+    let verification = Verification {
+        against,
+        at: Timestamp::now(),
+        outcome,
+        rows: report.rows,
+        differences: report.differences,
+    };
+    home.change(|versions| versions.verified(number, verification.clone()))?;
+    context.output.result(&report, text);
+    Ok(match outcome {
+        Outcome::Passed => Exit::Done,
+        Outcome::Failed => Exit::Refused,
+        Outcome::Unsettled => Exit::Unfinished,
+    })
+}
+
+/// The live version that is not current, when there is one only.
+///
+/// # Errors
+/// None, or several.
+pub fn other_than_current(versions: &Versions) -> anyhow::Result<u32> {
+    let others = versions.versions.iter();
+    let others: Vec<u32> = others
+        .filter(|each| each.state == State::Live && each.number != versions.current)
+        .map(|each| each.number)
+        .collect();
+    match others.as_slice() {
+        [number] => Ok(*number),
+        [] => bail!("no version but the current one is live"),
+        several => bail!("several versions are live: {several:?}; say which"),
+    }
+}
+
+fn worst(comparisons: &[Findings]) -> Outcome {
+    let outcomes: Vec<Outcome> = comparisons.iter().map(Findings::outcome).collect();
+    let worst = [Outcome::Failed, Outcome::Unsettled];
+    let found = worst.into_iter().find(|worst| outcomes.contains(worst));
+    found.unwrap_or(Outcome::Passed)
+}
+
+fn compare_all(
+    context: &Context,
+    home: &Home<'_>,
+    version: &Version,
+    other: &Version,
+    arguments: &Arguments,
+) -> anyhow::Result<Vec<Findings>> {
+    let patience = Duration::from_secs(arguments.patience_s);
+    let (plan, name) = (home.plan(version)?, home.projection.name);
+    // The other version may be one that this code only knows as declared elsewhere.
+    let old = declaration(name, other.declared).unwrap_or(plan.projection);
+    let log = context.log()?;
+    let ends = || ends(&log, plan.projection);
+    let mut left = Stored::new(context, home, old, other.number, patience);
+    let mut right = Stored::new(context, home, plan.projection, version.number, patience);
+    let tables = plan.projection.tables;
+    let differs = |table: &str, column: &str| {
+        old.version != plan.projection.version && plan.projection.is_meant_to_differ(table, column)
+    };
+    let is_compared = |table: &str, column: &str| !differs(table, column);
+    context
+        .output
+        .remark(format!("comparing {} with {}", right.label(), left.label()));
+    let mut findings = compare(
+        &mut left,
+        &mut right,
+        tables,
+        &is_compared,
+        &ends,
+        Limits::default(),
+    )?;
+    let folds = [fold_of(old), Some(plan.fold)];
+    let folds: Vec<_> = folds.into_iter().flatten().collect();
+    let codec = context.codec()?;
+    made_by(&log, &codec, &folds, &ends()?, &mut findings.differences)?;
+    let rows = findings.rows;
+    let mut comparisons = vec![findings];
+    if arguments.from_log || has_columns_of_its_own(old, plan.projection) {
+        comparisons.extend(with_log(context, &log, &plan, rows, &mut right)?);
+    }
+    Ok(comparisons)
+}
+
+/// Whether some column can only be judged by the log.
+fn has_columns_of_its_own(old: &Projection, new: &Projection) -> bool {
+    !new.differs.is_empty() || new.tables.iter().any(|table| !old.tables.contains(table))
+}
+
+/// Compares with folds of the log in memory, each of a part of all keys.
+fn with_log(
+    context: &Context,
+    log: &KafkaLog,
+    plan: &Plan,
+    rows: u64,
+    right: &mut Stored<'_>,
+) -> anyhow::Result<Vec<Findings>> {
+    let parts = rows.div_ceil(ROWS_IN_MEMORY).max(1);
+    let codec = context.codec()?;
+    let mut all = Vec::new();
+    for part in 0..parts {
+        let mut left = Folded::new(log.clone(), codec.clone(), *plan).part(part, parts);
+        let what = format!("part {} of {parts}", part + 1);
+        context
+            .output
+            .remark(format!("comparing {} with the log, {what}", right.label()));
+        let mut right = Partial {
+            side: right,
+            part,
+            of: parts,
+        };
+        let ends = || ends(log, plan.projection);
+        let tables = plan.projection.tables;
+        let every = |_: &str, _: &str| true;
+        let mut findings = compare(
+            &mut left,
+            &mut right,
+            tables,
+            &every,
+            &ends,
+            Limits::default(),
+        )?;
+        made_by(
+            log,
+            &codec,
+            &[plan.fold],
+            &ends()?,
+            &mut findings.differences,
+        )?;
+        let failed = findings.outcome() == Outcome::Failed;
+        all.push(findings);
+        if failed {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// A part of the keys of a side.
+struct Partial<'a, S> {
+    side: &'a mut S,
+    part: u64,
+    of: u64,
+}
+
+impl<S: Side> Side for Partial<'_, S> {
+    fn label(&self) -> String {
+        self.side.label()
+    }
+
+    fn table(&self, name: &str) -> Option<&'static Table> {
+        self.side.table(name)
+    }
+
+    fn scan(
+        &mut self,
+        table: &'static Table,
+        visit: &mut (dyn FnMut(cartwright_read_model::Row) + Send),
+    ) -> anyhow::Result<()> {
+        let (part, of) = (self.part, self.of);
+        self.side.scan(table, &mut |row| {
+            if Folded::<KafkaLog>::holds(&row.values[..table.key_len()], part, of) {
+                visit(row);
+            }
+        })
+    }
+
+    fn get(
+        &mut self,
+        table: &'static Table,
+        keys: &[Vec<cartwright_read_model::Value>],
+    ) -> anyhow::Result<Vec<cartwright_read_model::Row>> {
+        self.side.get(table, keys)
+    }
+
+    fn parked(&mut self, before: &Ends) -> anyhow::Result<crate::verify::ParkedSet> {
+        self.side.parked(before)
+    }
+
+    fn reach(&mut self, ends: &Ends) -> anyhow::Result<Option<String>> {
+        self.side.reach(ends)
+    }
+}
+
+/// Where the partitions of a projection's topics end now.
+fn ends(log: &KafkaLog, projection: &Projection) -> anyhow::Result<Ends> {
+    let reader = log.reader(ReaderPurpose::Recovery)?;
+    let mut ends = BTreeMap::new();
+    for stream in projection.streams {
+        for number in 0..log.partition_count(stream.topic())? {
+            let at = TopicPartition::new(stream.topic(), number);
+            let (_, end) = reader.watermarks(&at)?;
+            if end > 0 {
+                ends.insert(at, end);
+            }
+        }
+    }
+    Ok(ends)
+}
+
+fn text(report: &Report) -> String {
+    let outcome = match report.outcome {
+        Outcome::Passed => "agree",
+        Outcome::Failed => "DIFFER",
+        Outcome::Unsettled => "did not settle: nothing is proven",
+    };
+    let Report {
+        projection,
+        version,
+        against,
+        rows,
+        ..
+    } = report;
+    let mut text =
+        format!("{projection}@{version} and {projection}@{against} {outcome}: {rows} rows");
+    for findings in &report.comparisons {
+        let (left, right) = (&findings.left, &findings.right);
+        if let Some(stuck) = &findings.stuck {
+            text.push_str(&format!("\n  {stuck}"));
+        }
+        if findings.unsettled > 0 {
+            let count = findings.unsettled;
+            text.push_str(&format!(
+                "\n  {count} rows kept changing in {left} and {right}"
+            ));
+        }
+        for difference in findings.differences.iter().take(TOLD) {
+            text.push_str(&told(left, right, difference));
+        }
+        let parked = [
+            (left, &findings.parked_left_only),
+            (right, &findings.parked_right_only),
+        ];
+        for (side, parked) in parked {
+            for (topic, partition, offset) in parked.iter().take(TOLD) {
+                text.push_str(&format!(
+                    "\n  {topic}[{partition}] offset {offset} is parked in {side} only"
+                ));
+            }
+        }
+        let untold = findings.count().saturating_sub(TOLD as u64);
+        if untold > 0 || findings.more {
+            text.push_str("\n  and more: --json has them");
+        }
+    }
+    text
+}
+
+fn told(left: &str, right: &str, difference: &Difference) -> String {
+    let key = serde_json::to_string(&difference.key).unwrap_or_default();
+    let mut text = format!("\n  {} {key}", difference.table);
+    match (difference.left_seq, difference.right_seq) {
+        (Some(_), None) => text.push_str(&format!(": only in {left}")),
+        (None, Some(_)) => text.push_str(&format!(": only in {right}")),
+        _ => {
+            for field in &difference.fields {
+                let json = |value| serde_json::to_string(value).unwrap_or_default();
+                text.push_str(&format!(
+                    "\n    {}: {} in {left}, {} in {right}",
+                    field.column,
+                    json(&field.left),
+                    json(&field.right)
+                ));
+            }
+        }
+    }
+    for event in &difference.events {
+        text.push_str(&format!(
+            "\n    {} at {}[{}] offset {}, seq {}, wrote {}",
+            event.event,
+            event.topic,
+            event.partition,
+            event.offset,
+            event.seq,
+            event.columns.join(", ")
+        ));
+    }
+    text
+}

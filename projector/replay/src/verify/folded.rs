@@ -1,0 +1,224 @@
+//! The log folded in memory, by nothing but the fold: no merging, no store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cartwright_event_log::{EventLog, TopicPartition};
+use cartwright_events::codec::Codec;
+use cartwright_projector::{Limits, Plan};
+use cartwright_read_model::{
+    ParkedRow, Position, PositionKey, ROW_SEQ, Row, RowOp, Table, Value, fnv64,
+};
+use cartwright_sinks::{Batch, Loaded, Sink, SinkError};
+
+use super::{Ends, ParkedSet, Side};
+use crate::build::{self, Board, End, Work};
+
+/// See [`Side`]. Holds the rows of one part of all keys at a time, so that memory is bounded by the
+/// number of parts.
+pub struct Folded<L> {
+    log: L,
+    codec: Codec,
+    plan: Plan,
+    memory: Memory,
+}
+
+/// Which keys are held: those whose hash leaves `part` when divided by `of`.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    part: u64,
+    of: u64,
+}
+
+#[derive(Clone)]
+struct Memory(Arc<Mutex<Held>>, Part);
+
+#[derive(Default)]
+struct Held {
+    rows: HashMap<(&'static str, Vec<Value>), Vec<Value>>,
+    positions: HashMap<PositionKey, Position>,
+    parked: BTreeMap<PositionKey, Vec<ParkedRow>>,
+}
+
+impl<L: EventLog> Folded<L> {
+    /// Nothing is folded before somebody asks.
+    #[must_use]
+    pub fn new(log: L, codec: Codec, plan: Plan) -> Self {
+        let whole = Part { part: 0, of: 1 };
+        Self {
+            log,
+            codec,
+            plan,
+            memory: Memory(Arc::default(), whole),
+        }
+    }
+
+    /// The same, for the keys of one of `of` parts.
+    #[must_use]
+    pub fn part(mut self, part: u64, of: u64) -> Self {
+        self.memory.1 = Part {
+            part,
+            of: of.max(1),
+        };
+        self
+    }
+
+    /// Whether a row is in the part that is held.
+    #[must_use]
+    pub fn holds(key: &[Value], part: u64, of: u64) -> bool {
+        Part { part, of }.has(key)
+    }
+}
+
+impl Part {
+    fn has(self, key: &[Value]) -> bool {
+        let text = serde_json::to_vec(key).unwrap_or_default();
+        // Not the same hash as that of the buckets, or they would be uneven.
+        fnv64(&text).rotate_left(32) % self.of == self.part
+    }
+}
+
+impl<L: EventLog> Side for Folded<L> {
+    fn label(&self) -> String {
+        format!(
+            "a fold of the log by version {}",
+            self.plan.projection.version
+        )
+    }
+
+    fn table(&self, name: &str) -> Option<&'static Table> {
+        let tables = self.plan.projection.tables.iter();
+        tables.copied().find(|table| table.name == name)
+    }
+
+    fn scan(
+        &mut self,
+        table: &'static Table,
+        visit: &mut (dyn FnMut(Row) + Send),
+    ) -> anyhow::Result<()> {
+        for ((name, _), values) in &self.memory.lock().rows {
+            if *name == table.name {
+                let values = values.clone();
+                visit(Row { table, values });
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, table: &'static Table, keys: &[Vec<Value>]) -> anyhow::Result<Vec<Row>> {
+        let held = self.memory.lock();
+        let rows = keys.iter().filter_map(|key| {
+            let values = held.rows.get(&(table.name, key.clone()))?.clone();
+            Some(Row { table, values })
+        });
+        Ok(rows.collect())
+    }
+
+    fn parked(&mut self, before: &Ends) -> anyhow::Result<ParkedSet> {
+        let held = self.memory.lock();
+        let parked = held.parked.iter().flat_map(|(key, rows)| {
+            let at = TopicPartition::new(key.stream.topic(), key.partition);
+            let end = before.get(&at).copied().unwrap_or_default();
+            let rows = rows.iter().filter(move |row| row.offset < end);
+            rows.map(|row| (key.stream.topic().to_owned(), key.partition, row.offset))
+        });
+        Ok(parked.collect())
+    }
+
+    fn reach(&mut self, ends: &Ends) -> anyhow::Result<Option<String>> {
+        let memory = self.memory.clone();
+        let sink = move || -> Box<dyn Sink> { Box::new(memory.clone()) };
+        let partitions = ends.iter().map(|(at, offset)| {
+            let (offset, cut) = (*offset, None);
+            (at.clone(), End { offset, cut })
+        });
+        let work = Work {
+            log: self.log.clone(),
+            codec: self.codec.clone(),
+            plan: self.plan,
+            limits: Limits {
+                max_records: 20_000,
+                max_rows: 100_000,
+                heartbeat: None,
+                max_parked_keys: usize::MAX,
+                max_parked_records: usize::MAX,
+                ..Limits::default()
+            },
+            sink: &sink,
+            partitions: partitions.collect(),
+            parallel: 4,
+            rate: None,
+        };
+        let board = Board::default();
+        if build::run(&work, &board) {
+            return Ok(None);
+        }
+        let stopped = board.partitions().into_iter().find_map(|(at, progress)| {
+            let error = progress.error?;
+            Some(format!("{at}: {error}"))
+        });
+        Ok(Some(stopped.unwrap_or_else(|| {
+            "the log was not read to its end".to_owned()
+        })))
+    }
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn apply(&mut self, seq: u64, op: &RowOp) {
+        let table = op.table();
+        let id = (table.name, op.key().to_vec());
+        let RowOp::Upsert { key, cells, .. } = op else {
+            self.rows.remove(&id);
+            return;
+        };
+        let columns = table.columns().count();
+        let row = self.rows.entry(id).or_insert_with(|| {
+            let mut values = key.clone();
+            values.resize(columns, Value::Unset);
+            values
+        });
+        let said = cells.iter().map(|(name, value)| (*name, value.clone()));
+        for (name, value) in said.chain([(ROW_SEQ.name, seq.into())]) {
+            let index = table.columns().position(|column| column.name == name);
+            if let Some(cell) = index.and_then(|index| row.get_mut(index)) {
+                *cell = value;
+            }
+        }
+    }
+}
+
+impl Sink for Memory {
+    fn prepare(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn load(&mut self, key: &PositionKey, _: u32) -> Result<Loaded, SinkError> {
+        let held = self.lock();
+        Ok(Loaded {
+            position: held.positions.get(key).copied(),
+            parked: held.parked.get(key).cloned().unwrap_or_default(),
+        })
+    }
+
+    fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {
+        let part = self.1;
+        let mut held = self.lock();
+        for each in &batch.ops {
+            if part.has(each.op.key()) {
+                held.apply(each.seq, &each.op);
+            }
+        }
+        if !batch.parked.is_empty() {
+            let parked = held.parked.entry(batch.key.clone()).or_default();
+            parked.extend(batch.parked.iter().cloned());
+        }
+        held.positions.insert(batch.key.clone(), batch.next);
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Which events made a row what it is.
+
+use std::collections::HashMap;
+
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start};
+use cartwright_events::codec::Codec;
+use cartwright_events::{Envelope, Stream, Timestamp};
+use cartwright_folds::{Fold, Outcome};
+use cartwright_read_model::{RowOp, Value};
+use serde::Serialize;
+
+use super::Ends;
+use super::compare::Difference;
+
+/// Events told of one row; the last ones.
+const MOST_EVENTS: usize = 20;
+const AT_ONCE: usize = 10_000;
+const POLL: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// An event that wrote to a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MadeBy {
+    /// Its type.
+    pub event: &'static str,
+    /// The topic.
+    pub topic: &'static str,
+    /// The partition.
+    pub partition: u32,
+    /// Its offset.
+    pub offset: u64,
+    /// Its seq.
+    pub seq: u64,
+    /// What it wrote, by the columns' names; of several folds, by any of them.
+    pub columns: Vec<&'static str>,
+}
+
+/// Reads the log once and adds to each difference the events that wrote to its row, by any of
+/// `folds`.
+///
+/// # Errors
+/// When the log does not answer.
+pub fn made_by<L: EventLog>(
+    log: &L,
+    codec: &Codec,
+    folds: &[Fold],
+    ends: &Ends,
+    differences: &mut [Difference],
+) -> anyhow::Result<()> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let rows: HashMap<(&'static str, Vec<Value>), usize> = differences
+        .iter()
+        .enumerate()
+        .map(|(index, each)| ((each.table, each.key.clone()), index))
+        .collect();
+    for (at, end) in ends {
+        let Some(stream) = Stream::of_topic(&at.topic) else {
+            continue;
+        };
+        let mut reader = log.reader(ReaderPurpose::Recovery)?;
+        reader.assign(&[(at.clone(), Start::Beginning)])?;
+        let mut idle = 0;
+        while reader.position(at)? < *end && idle < 50 {
+            let records = reader.poll(AT_ONCE, POLL)?;
+            idle = if records.is_empty() { idle + 1 } else { 0 };
+            for record in &records {
+                for (row, made_by) in touched(codec, folds, stream, record) {
+                    if let Some(index) = rows.get(&row) {
+                        let events = &mut differences[*index].events;
+                        events.push(made_by);
+                        let excess = events.len().saturating_sub(MOST_EVENTS);
+                        events.drain(..excess);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+type Touched = ((&'static str, Vec<Value>), MadeBy);
+
+/// The rows that a record writes to. One that cannot be folded writes to none.
+fn touched(codec: &Codec, folds: &[Fold], stream: Stream, record: &Record) -> Vec<Touched> {
+    let recorded_at = Timestamp::from_micros(record.timestamp_us);
+    let envelope = Envelope::read(
+        stream,
+        record.partition,
+        record.offset,
+        recorded_at,
+        &record.headers,
+    );
+    let (Ok(envelope), Some(value)) = (envelope, &record.value) else {
+        return Vec::new();
+    };
+    let Ok(event) = codec.decode_event(stream, value) else {
+        return Vec::new();
+    };
+    let mut touched: Vec<Touched> = Vec::new();
+    for fold in folds {
+        let Outcome::Emit(ops) = fold(&envelope, &event) else {
+            continue;
+        };
+        for op in ops {
+            let row = (op.table().name, op.key().to_vec());
+            let columns: Vec<&'static str> = match &op {
+                RowOp::Upsert { cells, .. } => cells.iter().map(|(name, _)| *name).collect(),
+                RowOp::Delete { .. } => Vec::new(),
+            };
+            match touched.iter_mut().find(|(known, _)| *known == row) {
+                Some((_, made_by)) => {
+                    for column in columns {
+                        if !made_by.columns.contains(&column) {
+                            made_by.columns.push(column);
+                        }
+                    }
+                }
+                None => touched.push((
+                    row,
+                    MadeBy {
+                        event: event.body.type_name(),
+                        topic: stream.topic(),
+                        partition: record.partition,
+                        offset: record.offset,
+                        seq: envelope.seq,
+                        columns,
+                    },
+                )),
+            }
+        }
+    }
+    touched
+}

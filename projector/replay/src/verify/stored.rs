@@ -1,0 +1,106 @@
+//! A version in its store.
+
+use std::time::{Duration, Instant};
+
+use cartwright_event_log::TopicPartition;
+use cartwright_read_model::tables::PARKED;
+use cartwright_read_model::{FromCell, Projection, Row, Table, Value};
+
+use super::{Ends, ParkedSet, Side};
+use crate::context::Context;
+use crate::registry::Home;
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// See [`Side`].
+pub struct Stored<'a> {
+    context: &'a Context,
+    home: &'a Home<'a>,
+    declared: &'static Projection,
+    number: u32,
+    patience: Duration,
+}
+
+impl<'a> Stored<'a> {
+    /// Version `number`, built by `declared`; waits up to `patience` for it to get anywhere.
+    #[must_use]
+    pub fn new(
+        context: &'a Context,
+        home: &'a Home<'a>,
+        declared: &'static Projection,
+        number: u32,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            context,
+            home,
+            declared,
+            number,
+            patience,
+        }
+    }
+
+    fn behind(&self, ends: &Ends) -> anyhow::Result<Option<String>> {
+        let positions = self.home.positions(self.number)?;
+        let behind = ends.iter().find_map(|(at, end)| {
+            let position = positions.iter().find(|(key, _)| {
+                (key.stream.topic(), key.partition) == (at.topic.as_ref(), at.partition)
+            });
+            let reached = position.map_or(0, |(_, position)| position.next_offset);
+            (reached < *end).then(|| format!("{at} is at {reached} of {end} and does not move on"))
+        });
+        Ok(behind)
+    }
+}
+
+impl Side for Stored<'_> {
+    fn label(&self) -> String {
+        self.home.label(self.number)
+    }
+
+    fn table(&self, name: &str) -> Option<&'static Table> {
+        self.declared
+            .tables
+            .iter()
+            .find(|table| table.name == name)
+            .copied()
+    }
+
+    fn scan(
+        &mut self,
+        table: &'static Table,
+        visit: &mut (dyn FnMut(Row) + Send),
+    ) -> anyhow::Result<()> {
+        let scan = self.home.control.scan(table, self.number, visit);
+        Ok(self.context.wait(scan)?)
+    }
+
+    fn get(&mut self, table: &'static Table, keys: &[Vec<Value>]) -> anyhow::Result<Vec<Row>> {
+        let get = self.home.control.get(table, self.number, keys);
+        Ok(self.context.wait(get)?)
+    }
+
+    fn parked(&mut self, before: &Ends) -> anyhow::Result<ParkedSet> {
+        let key = [self.declared.name.into(), self.number.into()];
+        let rows = self.context.wait(self.home.control.rows(&PARKED, &key))?;
+        let parked = rows.iter().filter_map(|row| {
+            let topic = String::from_cell(row.value("topic"))?;
+            let partition = u32::from_cell(row.value("log_partition"))?;
+            let offset = u64::from_cell(row.value("record_offset"))?;
+            let end = before.get(&TopicPartition::new(topic.as_str(), partition))?;
+            (offset < *end).then_some((topic, partition, offset))
+        });
+        Ok(parked.collect())
+    }
+
+    fn reach(&mut self, ends: &Ends) -> anyhow::Result<Option<String>> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let behind = self.behind(ends)?;
+            if behind.is_none() || Instant::now() >= deadline {
+                return Ok(behind);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Which versions this process feeds: follows what the stores say.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cartwright_events::Timestamp;
+use cartwright_read_model::control::Control;
+use cartwright_read_model::tables::{OLDER, PROJECTIONS};
+use cartwright_read_model::versions::{Run, Versions};
+use cartwright_read_model::{Projection, ReadModelError, Store};
+use cartwright_service::health::{Check, Readiness};
+use cartwright_service::shutdown::Shutdown;
+
+use crate::connect::Stores;
+use crate::plan::{Plan, UnknownProjection};
+use crate::runner::Runner;
+use crate::service::Refusal;
+use crate::settings::Projector;
+
+/// A thread that starts a [`Runner`] for every version that is live and stops those of versions
+/// that no longer are.
+pub(crate) struct Supervisor<S> {
+    stores: Stores,
+    homes: Vec<Home>,
+    generation: u32,
+    every: Duration,
+    start: S,
+    running: BTreeMap<(&'static str, u32), Runner>,
+    /// Told to stop, not done yet.
+    leaving: Vec<Runner>,
+    refusal: Refusal,
+    shutdown: Shutdown,
+}
+
+/// One store, and the projections of this process that live in it.
+struct Home {
+    store: Store,
+    projections: Vec<&'static str>,
+    control: Option<Control>,
+    check: Check,
+}
+
+/// What one look at a projection's versions leads to.
+enum Look {
+    /// These are to be fed.
+    Feed(Vec<(u32, &'static Projection)>),
+    /// Somebody else has just written them; look again.
+    Again,
+    /// This code must not run.
+    Refused(String),
+}
+
+/// Every declaration of a projection that this code has.
+pub(crate) fn declarations(name: &str) -> Vec<&'static Projection> {
+    let declared = PROJECTIONS.into_iter().chain(OLDER);
+    declared.filter(|each| each.name == name).collect()
+}
+
+impl<S> Supervisor<S>
+where
+    S: Fn(Plan) -> std::io::Result<Runner>,
+{
+    pub(crate) fn new(
+        stores: Stores,
+        readiness: &Readiness,
+        settings: &Projector,
+        generation: u32,
+        start: S,
+        refusal: Refusal,
+        shutdown: Shutdown,
+    ) -> Result<Self, UnknownProjection> {
+        let mut homes: Vec<Home> = Vec::new();
+        for name in &settings.projections {
+            let plan = Plan::named(name, generation)?;
+            let store = plan.projection.store;
+            let at = homes.iter().position(|home| home.store == store);
+            let at = at.unwrap_or_else(|| {
+                homes.push(Home {
+                    store,
+                    projections: Vec::new(),
+                    control: None,
+                    check: readiness.check(format!("versions in {}", store.name())),
+                });
+                homes.len() - 1
+            });
+            homes[at].projections.push(plan.projection.name);
+        }
+        Ok(Self {
+            stores,
+            homes,
+            generation,
+            every: Duration::from_millis(settings.versions_poll_ms),
+            start,
+            running: BTreeMap::new(),
+            leaving: Vec::new(),
+            refusal,
+            shutdown,
+        })
+    }
+
+    /// Runs until `stop`; answers who had not stopped then.
+    pub(crate) fn run(mut self, stop: &AtomicBool) -> Vec<String> {
+        while !stop.load(Ordering::Acquire) {
+            if let Err(reason) = self.round() {
+                self.refusal.set(reason);
+                self.shutdown.trigger();
+                break;
+            }
+            let end = Instant::now() + self.every;
+            while Instant::now() < end && !stop.load(Ordering::Acquire) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        let running = std::mem::take(&mut self.running);
+        self.leaving.extend(running.into_values());
+        self.leaving.iter().for_each(Runner::stop);
+        // The caller has a limit on how long it waits for this.
+        let late = self.leaving.into_iter().filter_map(|runner| {
+            let label = runner.label().to_owned();
+            (!runner.join()).then_some(label)
+        });
+        late.collect()
+    }
+
+    /// Looks at every projection's versions once.
+    fn round(&mut self) -> Result<(), String> {
+        let mut homes = std::mem::take(&mut self.homes);
+        let mut outcome = Ok(());
+        for home in &mut homes {
+            outcome = outcome.and_then(|()| self.look_at(home));
+        }
+        self.homes = homes;
+        let gone = self.leaving.extract_if(.., |runner| runner.is_finished());
+        // Again: it may have said something since.
+        gone.for_each(|runner| runner.withdraw());
+        outcome
+    }
+
+    /// A store that does not answer is waited for; what runs goes on meanwhile.
+    fn look_at(&mut self, home: &mut Home) -> Result<(), String> {
+        let looks = self.stores.runtime.block_on(looks(&self.stores, home));
+        let looks = match looks {
+            Ok(looks) => looks,
+            Err(error) => {
+                home.check.not_ok(error.to_string());
+                return Ok(());
+            }
+        };
+        for (name, look) in looks {
+            match look {
+                Look::Refused(reason) => return Err(reason),
+                Look::Again => {}
+                Look::Feed(wanted) => self.feed(name, &wanted)?,
+            }
+        }
+        home.check.ok("known");
+        Ok(())
+    }
+
+    fn feed(
+        &mut self,
+        name: &'static str,
+        wanted: &[(u32, &'static Projection)],
+    ) -> Result<(), String> {
+        let is_wanted = |number: u32| wanted.iter().any(|(each, _)| *each == number);
+        let gone: Vec<(&str, u32)> = self
+            .running
+            .keys()
+            .filter(|(of, number)| *of == name && !is_wanted(*number))
+            .copied()
+            .collect();
+        for key in gone {
+            if let Some(runner) = self.running.remove(&key) {
+                tracing::info!(projection = runner.label(), "is no longer fed");
+                runner.stop();
+                runner.withdraw();
+                self.leaving.push(runner);
+            }
+        }
+        for (number, declared) in wanted {
+            if self.running.contains_key(&(name, *number)) {
+                continue;
+            }
+            let plan = Plan::of(declared, *number, self.generation);
+            let plan = plan.map_err(|error| error.to_string())?;
+            let runner = (self.start)(plan).map_err(|error| error.to_string())?;
+            tracing::info!(projection = runner.label(), "is fed from now on");
+            self.running.insert((name, *number), runner);
+        }
+        Ok(())
+    }
+}
+
+async fn looks(
+    stores: &Stores,
+    home: &mut Home,
+) -> Result<Vec<(&'static str, Look)>, ReadModelError> {
+    let control = match &home.control {
+        Some(control) => control.clone(),
+        None => {
+            let control = stores.control(home.store).await?;
+            home.control.insert(control).clone()
+        }
+    };
+    let mut looks = Vec::with_capacity(home.projections.len());
+    for name in &home.projections {
+        looks.push((*name, look(&control, name).await?));
+    }
+    Ok(looks)
+}
+
+async fn look(control: &Control, name: &'static str) -> Result<Look, ReadModelError> {
+    let declared = declarations(name);
+    let Some(versions) = control.versions(name).await? else {
+        let first = first(control, &declared).await?;
+        return Ok(match first {
+            Some(versions) if control.store_versions(name, &versions).await? => {
+                look_from(&versions, name, &declared)
+            }
+            _ => Look::Again,
+        });
+    };
+    Ok(look_from(&versions, name, &declared))
+}
+
+fn look_from(versions: &Versions, name: &str, declared: &[&'static Projection]) -> Look {
+    let runs = match versions.runs(name, declared) {
+        Ok(runs) => runs,
+        Err(refused) => return Look::Refused(refused.to_string()),
+    };
+    let fed = runs.into_iter().filter_map(|(number, run)| match run {
+        Run::Feed(declared) => Some((number, declared)),
+        Run::Newer | Run::Rest => None,
+    });
+    Look::Feed(fed.collect())
+}
+
+/// The first revision of a projection's versions: a version that has rows already, from before
+/// versions were kept, or the newest one.
+async fn first(
+    control: &Control,
+    declared: &[&'static Projection],
+) -> Result<Option<Versions>, ReadModelError> {
+    let mut newest_first = declared.to_vec();
+    newest_first.sort_by_key(|each| std::cmp::Reverse(each.version));
+    let mut chosen = newest_first.first().copied();
+    for each in newest_first {
+        if !control.positions(each, each.version).await?.is_empty() {
+            chosen = Some(each);
+            break;
+        }
+    }
+    let begin =
+        |declared: &Projection| Versions::begin(declared, declared.version, Timestamp::now());
+    Ok(chosen.map(begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_read_model::tables::projections::SALES;
+    use cartwright_read_model::versions::Build;
+
+    use super::*;
+
+    fn fed(versions: &Versions, declared: &[&'static Projection]) -> Vec<u32> {
+        match look_from(versions, "sales", declared) {
+            Look::Feed(fed) => fed.into_iter().map(|(number, _)| number).collect(),
+            _ => panic!("refused"),
+        }
+    }
+
+    #[test]
+    fn a_version_is_fed_from_the_moment_it_is_live_until_it_is_retired() {
+        let now = Timestamp::from_micros(1);
+        let one = Versions::begin(&SALES, 1, now);
+        let building = one.add(&SALES, 2, Build::default(), now).expect("added");
+        assert_eq!(fed(&building, &[&SALES]), [1]);
+        let live = building.built(2).expect("built");
+        assert_eq!(fed(&live, &[&SALES]), [1, 2]);
+        let retiring = live.retire(2, Duration::ZERO, now).expect("retired");
+        assert_eq!(fed(&retiring, &[&SALES]), [1]);
+    }
+
+    #[test]
+    fn code_that_lacks_the_fold_of_a_live_version_is_refused_in_words() {
+        static NEXT: Projection = Projection {
+            version: 2,
+            fold_version: 2,
+            name: SALES.name,
+            store: SALES.store,
+            streams: SALES.streams,
+            tables: SALES.tables,
+            differs: SALES.differs,
+        };
+        let one = Versions::begin(&SALES, 1, Timestamp::from_micros(1));
+        match look_from(&one, "sales", &[&NEXT]) {
+            Look::Refused(reason) => assert!(reason.contains("sales@1"), "{reason}"),
+            _ => panic!("not refused"),
+        }
+    }
+}
