@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cartwright_events::{PositionToken, Timestamp};
 use cartwright_service::telemetry;
-use cartwright_shard::nodes::{NodeAddress, OwnerMap, ShardId};
+use cartwright_shard::nodes::{NodeAddress, NodeId, OwnerMap, ShardId};
 use cartwright_shard::{Answer, IdempotencyKey, Mailbox, Outcome, Ownership, Reply, Submission};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -190,7 +190,13 @@ impl App {
                 error => Tried::Settled(Err(error)),
             };
         }
-        let reply = tokio::time::timeout(self.settings.reply_wait(), replied).await;
+        let reply = tokio::select! {
+            reply = tokio::time::timeout(self.settings.reply_wait(), replied) => reply,
+            // A shard that was fenced may take seconds to find out.
+            () = moved(self.peers.as_ref(), shard.id, None) => Ok(Ok(Reply::Unknown {
+                reason: "its shard has moved".to_owned(),
+            })),
+        };
         let state = || mailbox.ownership().to_string();
         let unknown = |why: String| Error::Unknown {
             shard: name.clone(),
@@ -212,10 +218,12 @@ impl App {
                 shard: name,
                 reason,
             }),
-            Ok(Ok(Reply::Unknown { reason })) if may_be_elsewhere(&mailbox) => {
-                return Tried::Again(unknown(reason));
+            Ok(Ok(Reply::Unknown { reason }))
+                if matches!(mailbox.ownership(), Ownership::Refused { .. }) =>
+            {
+                Err(unknown(reason))
             }
-            Ok(Ok(Reply::Unknown { reason })) => Err(unknown(reason)),
+            Ok(Ok(Reply::Unknown { reason })) => return Tried::Again(unknown(reason)),
             // The shard let go of the command without a word: it has ended.
             Ok(Err(_)) => return Tried::Again(unknown(state())),
             Err(_) => Err(unknown(format!(
@@ -243,18 +251,6 @@ async fn forward<C>(
     owner: &NodeAddress,
     travelling: &Travelling<'_, C>,
 ) -> Tried {
-    let mut map = peers.map.clone();
-    let moved = async {
-        let owned = |map: &Arc<OwnerMap>| {
-            map.get(shard)
-                .is_none_or(|now| now.owner.node == owner.node)
-        };
-        // An end means that this node stops: its requests in flight are still waited for.
-        if map.wait_for(|map| !owned(map)).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(MOVED_GRACE).await;
-    };
     let left = travelling
         .deadline
         .saturating_duration_since(Instant::now());
@@ -273,10 +269,28 @@ async fn forward<C>(
             Ok(response) => (Tried::Settled(Err(Error::Elsewhere(Box::new(response)))), "answered"),
             Err(error) => (Tried::Again(unknown(error.to_string())), "no_answer"),
         },
-        () = moved => (Tried::Again(unknown("its shard has moved".to_owned())), "moved"),
+        () = moved(Some(peers), shard, Some(&owner.node)) => (Tried::Again(unknown("its shard has moved".to_owned())), "moved"),
     };
     metrics::counter!(metric_names::FORWARDED, "outcome" => outcome).increment(1);
     tried
+}
+
+/// Resolves a while after the shard was said to be another node's than `owner` (none: this one); the
+/// owner before answers what it has accepted, and most answers come in that while.
+async fn moved(peers: Option<&Peers>, shard: ShardId, owner: Option<&NodeId>) {
+    let Some(peers) = peers else {
+        return std::future::pending().await;
+    };
+    let owner = owner.unwrap_or(&peers.me);
+    let elsewhere = |map: &Arc<OwnerMap>| {
+        map.get(shard)
+            .is_some_and(|assignment| assignment.owner.node != *owner)
+    };
+    // An end means that this node stops: what is in flight is still waited for.
+    if peers.map.clone().wait_for(elsewhere).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(MOVED_GRACE).await;
 }
 
 /// Whether another process may serve the shard now or soon: not when it refuses for a reason that

@@ -31,7 +31,7 @@ pub(crate) struct ContextHost<B: BoundedContext, L: EventLog> {
     pub(crate) readiness: Option<Readiness>,
     pub(crate) runtime: Handle,
     pub(crate) threads: BTreeMap<u32, ShardThread<B::Command>>,
-    pub(crate) ending: Vec<ShardThread<B::Command>>,
+    pub(crate) ending: Vec<(u32, ShardThread<B::Command>)>,
 }
 
 /// [`ContextHost`] of whichever context.
@@ -39,6 +39,7 @@ pub(crate) trait AnyContextHost: Send {
     fn start(&mut self, partition: u32, begin: Begin) -> std::io::Result<()>;
     fn serve(&mut self, partition: u32);
     fn stop(&mut self, partition: u32);
+    fn running(&self) -> Vec<ShardId>;
     fn ownership(&self, partition: u32) -> Option<Ownership>;
     fn stop_all(&mut self, limit: Duration) -> bool;
 }
@@ -64,7 +65,7 @@ impl<B: BoundedContext, L: EventLog> AnyContextHost for ContextHost<B, L> {
             .spawn(watch_over(id, shard.mailbox.clone(), check));
         self.shards.set(partition, Some(shard.mailbox.clone()));
         if let Some(before) = self.threads.insert(partition, shard) {
-            self.ending.push(before);
+            self.ending.push((partition, before));
         }
         Ok(())
     }
@@ -76,12 +77,27 @@ impl<B: BoundedContext, L: EventLog> AnyContextHost for ContextHost<B, L> {
     }
 
     fn stop(&mut self, partition: u32) {
-        self.ending.retain(|shard| !shard.has_ended());
+        self.ending.retain(|(_, shard)| !shard.has_ended());
         if let Some(shard) = self.threads.remove(&partition) {
-            shard.ask_to_stop();
+            shard.let_go();
             self.shards.set(partition, None);
-            self.ending.push(shard);
+            self.ending.push((partition, shard));
         }
+    }
+
+    fn running(&self) -> Vec<ShardId> {
+        let ending = self.ending.iter().filter(|(_, shard)| !shard.has_ended());
+        let partitions = ending.map(|(partition, _)| partition);
+        let mut running: Vec<ShardId> = partitions
+            .chain(self.threads.keys())
+            .map(|partition| ShardId {
+                context: B::CONTEXT,
+                partition: *partition,
+            })
+            .collect();
+        running.sort_unstable();
+        running.dedup();
+        running
     }
 
     fn ownership(&self, partition: u32) -> Option<Ownership> {
@@ -94,7 +110,8 @@ impl<B: BoundedContext, L: EventLog> AnyContextHost for ContextHost<B, L> {
     fn stop_all(&mut self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         let threads = std::mem::take(&mut self.threads).into_values();
-        let all: Vec<_> = threads.chain(self.ending.drain(..)).collect();
+        let ending = self.ending.drain(..).map(|(_, shard)| shard);
+        let all: Vec<_> = threads.chain(ending).collect();
         for shard in &all {
             shard.ask_to_stop();
         }
@@ -192,6 +209,11 @@ impl Host {
 }
 
 impl ShardHost for Host {
+    fn running(&self) -> Vec<ShardId> {
+        let contexts = self.contexts.values();
+        contexts.flat_map(|context| context.running()).collect()
+    }
+
     fn start(&mut self, shard: ShardId, begin: Begin) {
         let Some(context) = self.contexts.get_mut(&shard.context) else {
             return tracing::error!(%shard, "assigned here, but its context is not served here");

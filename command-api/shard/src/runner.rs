@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,7 @@ pub struct ShardThread<C> {
     /// The way to reach it.
     pub mailbox: Mailbox<C>,
     orders: Sender<Order>,
+    deposed: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -59,6 +60,14 @@ impl<C> ShardThread<C> {
     pub fn serve(&self) {
         // Full means told already.
         let _ = self.orders.try_send(Order::Serve);
+    }
+
+    /// Asks the shard to commit what it can and end, because another process owns its partition
+    /// now: it never takes over again, which would fence the new owner. What is in doubt is answered
+    /// as unknown; the new owner's log settles it.
+    pub fn let_go(&self) {
+        self.deposed.store(true, Ordering::Relaxed);
+        self.ask_to_stop();
     }
 
     /// Asks the shard to decide what waits, commit it and end, without waiting for it.
@@ -123,7 +132,9 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
         ownership: shard.ownership(),
         micros_per_command: Arc::clone(&micros_per_command),
     };
+    let deposed = Arc::new(AtomicBool::new(false));
     let runner = Runner {
+        deposed: Arc::clone(&deposed),
         shard,
         letters,
         pump,
@@ -140,6 +151,7 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
     Ok(ShardThread {
         mailbox,
         orders,
+        deposed,
         thread,
     })
 }
@@ -152,6 +164,8 @@ struct Runner<B: BoundedContext, L: EventLog> {
     /// What the archive reader has had no room for yet.
     asks: VecDeque<ArchiveAsk>,
     told: Receiver<Order>,
+    /// Another process owns the partition now.
+    deposed: Arc<AtomicBool>,
     options: ShardOptions,
     clock: Arc<dyn Clock>,
     micros_per_command: Arc<AtomicU64>,
@@ -356,6 +370,10 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
         let mut pause = Duration::from_millis(self.options.take_over_backoff_ms);
         let longest = Duration::from_millis(self.options.take_over_backoff_max_ms);
         loop {
+            if self.deposed.load(Ordering::Relaxed) {
+                self.shard.end(Ownership::Stopped);
+                return false;
+            }
             match self.shard.take_over() {
                 Ok(Step::Ended) => return false,
                 Ok(_) => {

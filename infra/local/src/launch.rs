@@ -256,6 +256,9 @@ pub fn outdated(
         .then_some("runs with other settings: starting it again")
 }
 
+/// How long a node of several goes on taking requests after it has withdrawn its readiness.
+const NODE_DRAIN_DELAY_MS: u64 = 500;
+
 /// What a service is told by its environment: what was asked for, and which of several nodes it is.
 fn service_env(config: &StackConfig, ports: Ports, part: Part) -> Vec<(String, String)> {
     let asked = config.service_env.get(&part.kind());
@@ -271,6 +274,11 @@ fn service_env(config: &StackConfig, ports: Ports, part: Part) -> Vec<(String, S
             (
                 format!("{SETTING_PREFIX}NODES__ADDRESS"),
                 part.address(ports),
+            ),
+            // Whoever spreads requests over the nodes looks at their readiness now and then.
+            (
+                format!("{SETTING_PREFIX}HTTP__DRAIN_DELAY_MS"),
+                NODE_DRAIN_DELAY_MS.to_string(),
             ),
         ]);
     }

@@ -1,6 +1,6 @@
 //! The driver of a node among nodes: reads and writes the two topics, and has the shards follow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use cartwright_events::Context;
 
 use super::{
     ALLOCATOR_GROUP, ALLOCATOR_TRANSACTIONAL_ID, Action, Allocator, Assignment, Beat, Member,
-    NODES_TOPIC, NodeAddress, NodeOptions, NodeState, OWNERS_TOPIC, Observed, OwnerMap, ShardId,
+    NODES_TOPIC, NodeAddress, NodeId, NodeOptions, NodeState, OWNERS_TOPIC, Observed, OwnerMap,
+    ShardId,
 };
 use crate::ownership::Ownership;
 use crate::runner::Begin;
@@ -26,8 +27,11 @@ pub trait ShardHost {
     fn start(&mut self, shard: ShardId, begin: Begin);
     /// Tells a shard that stands by to take over.
     fn serve(&mut self, shard: ShardId);
-    /// Lets a shard commit what it has accepted and end, without waiting for it.
+    /// Lets a shard that another node owns now commit what it has accepted and end, without waiting
+    /// for it. It must not take over again.
     fn stop(&mut self, shard: ShardId);
+    /// The shards of which a thread lives here, those that are still ending included.
+    fn running(&self) -> Vec<ShardId>;
     /// How the shard that was started last under this id stands; `None` when none was.
     fn ownership(&self, shard: ShardId) -> Option<Ownership>;
     /// The map, or what is known of the nodes, has changed.
@@ -63,6 +67,11 @@ pub struct NodeAgent<L: EventLog, H> {
     member: Member,
     allocator: Allocator,
     map: OwnerMap,
+    /// Shards that have changed hands, with who had them before and until when that node may take to
+    /// let go.
+    awaited: BTreeMap<ShardId, (NodeId, u64)>,
+    /// Shards that stand by and are to take over.
+    told_to_serve: BTreeSet<ShardId>,
     status: AgentStatus,
     reader: Option<L::Reader>,
     /// The map is known when the reader has got here.
@@ -98,6 +107,8 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             options,
             state: NodeState::Up,
             map: OwnerMap::default(),
+            awaited: BTreeMap::new(),
+            told_to_serve: BTreeSet::new(),
             status: AgentStatus::default(),
             reader: None,
             known_at: 0,
@@ -175,6 +186,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
         }
         if self.status.knows_the_map {
             self.follow();
+            self.serve_what_was_let_go(now_ms);
         }
         if let Err(error) = self.allocate(now_ms) {
             tracing::warn!(%error, "the owners could not be written; reading them again first");
@@ -239,7 +251,14 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
         let shard = key.unwrap_or_default().parse::<ShardId>();
         match (shard, serde_json::from_slice::<Assignment>(value)) {
             (Ok(shard), Ok(assignment)) => {
-                self.map.take(shard, assignment);
+                let before = self.map.get(shard).map(|before| before.owner.node.clone());
+                let owner = assignment.owner.node.clone();
+                if self.map.take(shard, assignment)
+                    && let Some(before) = before.filter(|before| *before != owner)
+                {
+                    let until_ms = now_ms + self.options.handover_ms;
+                    self.awaited.insert(shard, (before, until_ms));
+                }
             }
             (Err(error), _) => unreadable(record, &error),
             (_, Err(error)) => unreadable(record, &error),
@@ -285,14 +304,36 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
     fn follow(&mut self) {
         let host = &self.host;
         let actions = self.member.follow(&self.map, |shard| observe(host, shard));
+        let mut serve = Vec::new();
         for action in actions {
             tracing::info!(node = %self.me.node, ?action, "following the map");
             match action {
                 Action::TakeOver(shard) => self.host.start(shard, Begin::TakeOver),
                 Action::StandBy(shard) => self.host.start(shard, Begin::StandBy),
-                Action::Serve(shard) => self.host.serve(shard),
-                Action::Stop(shard) => self.host.stop(shard),
+                Action::Serve(shard) => serve.push(shard),
+                Action::Stop(shard) => {
+                    self.told_to_serve.remove(&shard);
+                    self.host.stop(shard);
+                }
             }
+        }
+        self.told_to_serve.extend(serve);
+    }
+
+    /// Takes over what its owner has let go of: fencing it in the middle of its last transaction
+    /// would leave its callers waiting until it has found that out.
+    fn serve_what_was_let_go(&mut self, now_ms: u64) {
+        let (allocator, awaited) = (&self.allocator, &mut self.awaited);
+        awaited.retain(|shard, (before, until_ms)| {
+            now_ms < *until_ms && allocator.runs(before, *shard)
+        });
+        let let_go = self.told_to_serve.iter().copied();
+        let let_go: Vec<ShardId> = let_go
+            .filter(|shard| !self.awaited.contains_key(shard))
+            .collect();
+        for shard in let_go {
+            self.told_to_serve.remove(&shard);
+            self.host.serve(shard);
         }
     }
 
@@ -374,6 +415,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             incarnation: self.incarnation,
             state: self.state,
             contexts: self.contexts.clone(),
+            running: self.host.running(),
             ready: self.member.ready(observe),
             lost: self.member.lost(),
         };

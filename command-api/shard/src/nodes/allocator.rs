@@ -100,6 +100,7 @@ impl Allocator {
                             incarnation: PRESUMED,
                             state: NodeState::Up,
                             contexts: Vec::new(),
+                            running: Vec::new(),
                             ready: Vec::new(),
                             lost: Vec::new(),
                         },
@@ -116,6 +117,13 @@ impl Allocator {
             .values()
             .filter(|seen| self.lives(seen))
             .map(|seen| &seen.beat)
+    }
+
+    /// Whether this node lives and has a shard running, as far as its beats tell.
+    #[must_use]
+    pub fn runs(&self, node: &NodeId, shard: ShardId) -> bool {
+        self.living_node(node)
+            .is_some_and(|seen| seen.beat.running.contains(&shard))
     }
 
     fn lives(&self, seen: &Seen) -> bool {

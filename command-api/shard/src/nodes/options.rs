@@ -14,8 +14,11 @@ pub struct NodeOptions {
     /// to others. Default 3,000.
     pub dead_after_ms: u64,
     /// An owner that says that its shard was taken from it is given a newer assignment after so
-    /// long. Default 2,000.
+    /// long. Default 500.
     pub reassign_after_ms: u64,
+    /// A successor waits so long for the owner before it to let go, then takes over all the same.
+    /// Default 4,000.
+    pub handover_ms: u64,
     /// How often the agent looks at its shards while nothing comes from the log. Default 20.
     pub look_ms: u64,
 }
@@ -25,7 +28,8 @@ impl Default for NodeOptions {
         Self {
             beat_ms: 500,
             dead_after_ms: 3_000,
-            reassign_after_ms: 2_000,
+            reassign_after_ms: 500,
+            handover_ms: 4_000,
             look_ms: 20,
         }
     }

@@ -71,6 +71,10 @@ impl ShardHost for Host {
         self.shards.remove(&shard);
     }
 
+    fn running(&self) -> Vec<ShardId> {
+        self.shards.keys().copied().collect()
+    }
+
     fn ownership(&self, shard: ShardId) -> Option<Ownership> {
         let (shard, _) = self.shards.get(&shard)?;
         Some(shard.ownership().borrow().clone())

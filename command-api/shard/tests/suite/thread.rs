@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cartwright_event_log::memory::MemoryLog;
+use cartwright_event_log::memory::{Fault, MemoryLog};
 use cartwright_event_log::{EventLog, LogWriter};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Context, Timestamp};
@@ -211,4 +211,38 @@ fn a_shard_that_stands_by_can_be_called_off() {
         Ok(Reply::Decided(_))
     ));
     assert!(first.stop(PATIENCE));
+}
+
+#[test]
+fn a_deposed_shard_does_not_take_over_again() {
+    let log = MemoryLog::waiting();
+    for topic in TOPICS.iter().chain(&["checkout.inbox.v1"]) {
+        log.create_topic(topic, 1);
+    }
+    // It is about to read its log back, for whatever doubt, and cannot yet.
+    let id = "cartwright-inventory-0";
+    for _ in 0..10_000 {
+        log.inject_for(id, Fault::TakeOverError);
+    }
+    let options = ShardOptions {
+        take_over_backoff_ms: 1,
+        take_over_backoff_max_ms: 1,
+        ..ShardOptions::default()
+    };
+    let clock = Arc::new(SystemClock);
+    let begin = Begin::TakeOver;
+    let shard = spawn(Toy, 0, log.clone(), Codec::fixed(), options, clock, begin);
+    let shard = shard.expect("a thread");
+    let begun = Instant::now();
+    while log.fired(&Fault::TakeOverError) == 0 {
+        assert!(begun.elapsed() < PATIENCE, "it does not try");
+        std::thread::yield_now();
+    }
+    let waiting = submit(&shard.mailbox, "a");
+    shard.let_go();
+    log.clear_faults();
+    assert!(shard.stop(PATIENCE));
+    assert!(waiting.blocking_recv().is_err(), "nobody decided it");
+    let journal = cartwright_event_log::TopicPartition::new("inventory.journal.v1", 0);
+    assert!(log.committed(&journal).expect("the topic").is_empty());
 }
