@@ -21,6 +21,7 @@ mod shopper;
 mod sim;
 mod stock;
 mod store;
+pub mod take_over;
 mod world;
 
 use std::collections::BTreeMap;
