@@ -233,24 +233,22 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
 
     /// One step and what has to follow it. Returns whether the shard goes on.
     fn step(&mut self, inputs: Inputs<B::Command>) -> bool {
-        let commands = inputs.commands.len() as u64;
+        let waiting = self.shard.backlog() + inputs.commands.len();
         let begun = Instant::now();
         let step = self.shard.step(inputs);
-        self.ask_archive();
+        let gap = Duration::from_millis(self.options.commit_gap_ms);
+        if step == Step::Committed && !gap.is_zero() {
+            thread::park_timeout(gap);
+        }
+        let decided = waiting.saturating_sub(self.shard.backlog()) as u64;
         let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        if let Some(each) = micros.checked_div(commands) {
+        if let Some(each) = micros.checked_div(decided) {
             let before = self.micros_per_command.load(Ordering::Relaxed);
             self.micros_per_command
                 .store((before * 7 + each) / 8, Ordering::Relaxed);
         }
         match step {
-            Step::Idle => true,
-            Step::Committed => {
-                if self.options.commit_gap_ms > 0 {
-                    thread::park_timeout(Duration::from_millis(self.options.commit_gap_ms));
-                }
-                true
-            }
+            Step::Idle | Step::Committed => true,
             Step::TakeOver => self.take_over(),
             Step::Ended => false,
         }
@@ -304,7 +302,13 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
 
     /// Takes what else has arrived: larger groups are cheaper. Returns whether the shard goes on.
     fn drain(&mut self, inputs: &mut Inputs<B::Command>) -> bool {
-        while inputs.commands.len() < self.options.mailbox_capacity {
+        // No more than a group can take: what waits has to wait in the mailbox, whose bound is what
+        // callers are refused by.
+        let room = self
+            .options
+            .group_records
+            .min(self.options.mailbox_capacity);
+        while inputs.commands.len() + self.shard.backlog() < room {
             let Ok(letter) = self.letters.try_recv() else {
                 break;
             };

@@ -135,6 +135,12 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         self.live.as_ref().map(|live| &live.state.aggregates)
     }
 
+    /// Commands that wait for the next step.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.backlog.len()
+    }
+
     /// Whether commands wait for the next step.
     #[must_use]
     pub fn has_backlog(&self) -> bool {

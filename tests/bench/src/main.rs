@@ -1,6 +1,9 @@
 //! Benchmarks as ratios within one run, in interleaved rounds: machines are noisy, ratios less so.
 //!
-//! `cargo run --release -p cartwright-bench`
+//! `cargo run --release -p cartwright-bench` measures the codec, with `admission` what becomes of
+//! three times the load that command-api can bear.
+
+mod admission;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -18,6 +21,14 @@ const EVENTS_PER_ROUND: u32 = 20_000;
 const FRAME_BYTES: usize = 5;
 
 fn main() -> anyhow::Result<()> {
+    match std::env::args().nth(1).as_deref() {
+        None | Some("codec") => codec(),
+        Some("admission") => admission::run(),
+        Some(other) => anyhow::bail!("no benchmark is called `{other}`: codec or admission"),
+    }
+}
+
+fn codec() -> anyhow::Result<()> {
     let event = order_of(3)?;
     let codec = Codec::fixed();
     let topic = SchemaTopic::ALL

@@ -1,0 +1,207 @@
+//! Three times the load that a shard can bear: how much is still accepted, and how long it takes.
+//!
+//! The real router over real shards on the log in memory. A shard here decides a few commands in a
+//! group and pauses between groups, so that it, and not this machine, is the limit.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use axum::Router;
+use axum::body::Body;
+use cartwright_command_api::app::App;
+use cartwright_command_api::config::Config;
+use cartwright_command_api::routes;
+use cartwright_event_log::memory::MemoryLog;
+use cartwright_events::Context;
+use cartwright_events::codec::Codec;
+use cartwright_service::config;
+use cartwright_service::health::Readiness;
+use http::{Request, header};
+use tower::ServiceExt;
+
+const SETTINGS: &str = r#"
+[http]
+listen = "127.0.0.1:0"
+[kafka]
+bootstrap = "none"
+[registry]
+url = "none"
+[shard]
+mailbox_capacity = 200
+group_records = 20
+commit_gap_ms = 20
+"#;
+
+const ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_secs(3);
+const TICK: Duration = Duration::from_millis(5);
+/// As many as keep the shard busy and its mailbox from being full.
+const CLOSED_LOOP: usize = 100;
+const OVERLOAD: f64 = 3.0;
+/// What has to be left of the best rate under overload.
+const LEAST: f64 = 0.8;
+
+#[derive(Default)]
+struct Round {
+    accepted: Vec<Duration>,
+    refused: Vec<Duration>,
+    retry_after_s: Vec<u64>,
+    other: usize,
+}
+
+impl Round {
+    fn rate(&self) -> f64 {
+        self.accepted.len() as f64 / ROUND.as_secs_f64()
+    }
+
+    fn add(&mut self, answer: (u16, Option<u64>), took: Duration) {
+        match answer {
+            (201, _) => self.accepted.push(took),
+            (503, Some(retry_after_s)) => {
+                self.refused.push(took);
+                self.retry_after_s.push(retry_after_s);
+            }
+            _ => self.other += 1,
+        }
+    }
+}
+
+/// # Errors
+/// When less than [`LEAST`] of the best rate is left, or anything was answered but success and
+/// \"come back later\".
+pub(crate) fn run() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(measure())
+}
+
+async fn measure() -> anyhow::Result<()> {
+    let file = std::path::Path::new("bench.toml");
+    let config: Config = config::load_from(Some((file, SETTINGS)), "NONE__", [])?;
+    let log = MemoryLog::waiting();
+    for context in Context::ALL {
+        let events = context.streams().iter().map(|stream| stream.topic());
+        let own = [
+            context.inbox_topic(),
+            context.journal_topic(),
+            context.snapshots_topic(),
+        ];
+        for topic in events.chain(own) {
+            log.create_topic(topic, 1);
+        }
+    }
+    let readiness = Readiness::new();
+    let (app, running) = App::start(&config, &log, &Codec::fixed(), &readiness)?;
+    while !readiness.is_ready() {
+        tokio::time::sleep(TICK).await;
+    }
+    let router = routes::router(app);
+
+    let mut ratios = Vec::new();
+    for round in 1..=ROUNDS {
+        let best = closed_loop(&router).await?;
+        let overloaded = open_loop(&router, best.rate() * OVERLOAD).await?;
+        let ratio = overloaded.rate() / best.rate();
+        let unexpected = best.other + overloaded.other;
+        ensure!(
+            unexpected == 0,
+            "{unexpected} answers were neither 201 nor 503 with Retry-After"
+        );
+        println!(
+            "round {round}: best {:.0}/s (p99 {:?}); at {OVERLOAD} times that {:.0}/s accepted \
+             (p50 {:?}, p99 {:?}), {} refused (p99 {:?}, Retry-After {}..={} s); ratio {ratio:.2}",
+            best.rate(),
+            percentile(&best.accepted, 99),
+            overloaded.rate(),
+            percentile(&overloaded.accepted, 50),
+            percentile(&overloaded.accepted, 99),
+            overloaded.refused.len(),
+            percentile(&overloaded.refused, 99),
+            overloaded.retry_after_s.iter().min().unwrap_or(&0),
+            overloaded.retry_after_s.iter().max().unwrap_or(&0),
+        );
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios[ratios.len() / 2];
+    println!("goodput under {OVERLOAD} times the load: {median:.2} of the best");
+    let stopped = tokio::task::spawn_blocking(move || running.stop(Duration::from_secs(10)));
+    ensure!(stopped.await?, "the shards did not stop");
+    ensure!(median >= LEAST, "below {LEAST}");
+    Ok(())
+}
+
+/// A few callers, each sending its next request when the one before is answered.
+async fn closed_loop(router: &Router) -> anyhow::Result<Round> {
+    let until = Instant::now() + ROUND;
+    let callers: Vec<_> = (0..CLOSED_LOOP)
+        .map(|_| {
+            let router = router.clone();
+            tokio::spawn(async move {
+                let mut round = Round::default();
+                while Instant::now() < until {
+                    let begun = Instant::now();
+                    let answer = send(&router).await?;
+                    round.add(answer, begun.elapsed());
+                }
+                anyhow::Ok(round)
+            })
+        })
+        .collect();
+    let mut all = Round::default();
+    for caller in callers {
+        let round = caller.await??;
+        all.accepted.extend(round.accepted);
+        all.refused.extend(round.refused);
+        all.retry_after_s.extend(round.retry_after_s);
+        all.other += round.other;
+    }
+    Ok(all)
+}
+
+/// Requests at a rate, whatever becomes of those before.
+async fn open_loop(router: &Router, rate: f64) -> anyhow::Result<Round> {
+    let round = Arc::new(Mutex::new(Round::default()));
+    let begun = Instant::now();
+    let (mut sent, mut sending) = (0.0, tokio::task::JoinSet::new());
+    while begun.elapsed() < ROUND {
+        while sent < rate * begun.elapsed().as_secs_f64() {
+            sent += 1.0;
+            let (router, round) = (router.clone(), Arc::clone(&round));
+            sending.spawn(async move {
+                let began = Instant::now();
+                let answer = send(&router).await?;
+                let mut round = round.lock().unwrap_or_else(PoisonError::into_inner);
+                round.add(answer, began.elapsed());
+                anyhow::Ok(())
+            });
+        }
+        tokio::time::sleep(TICK).await;
+    }
+    while let Some(done) = sending.join_next().await {
+        done??;
+    }
+    let round = Arc::into_inner(round).context("every request has ended")?;
+    Ok(round.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// One receipt under a key of its own: its status, and after how many seconds to come back.
+async fn send(router: &Router) -> anyhow::Result<(u16, Option<u64>)> {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    let key = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let request = Request::post("/v1/stock/mug/receipts")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("idempotency-key", format!("\"{key}\""))
+        .body(Body::from(r#"{"quantity":1}"#))?;
+    let response = router.clone().oneshot(request).await?;
+    let retry_after = response.headers().get(header::RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok((response.status().as_u16(), retry_after))
+}
+
+fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let index = sorted.len().saturating_sub(1) * percent / 100;
+    sorted.get(index).copied().unwrap_or_default()
+}
