@@ -85,7 +85,7 @@ fn shard(log: &KafkaLog, partition: u32, snapshots: bool) -> Shard<Checkout, Kaf
 fn serve(shard: &mut Shard<Checkout, KafkaLog>) -> anyhow::Result<()> {
     loop {
         match shard.take_over() {
-            Ok(Step::Ended) => anyhow::bail!("{}", shard.ownership().borrow().to_string()),
+            Ok(Step::Ended) => anyhow::bail!("{}", *shard.ownership().borrow()),
             Ok(_) => return Ok(()),
             Err(reason) => eprintln!("{reason}"),
         }
@@ -221,7 +221,7 @@ impl Writer<'_> {
         loop {
             match self.shard.step(inputs.take().unwrap_or_default()) {
                 Step::TakeOver => serve(&mut self.shard)?,
-                Step::Ended => anyhow::bail!("{}", self.shard.ownership().borrow().to_string()),
+                Step::Ended => anyhow::bail!("{}", *self.shard.ownership().borrow()),
                 Step::Committed | Step::Idle => {}
             }
             let archive = answers(self.log, self.partition, &self.shard.take_asks())?;
