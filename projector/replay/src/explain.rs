@@ -310,29 +310,29 @@ impl Search<'_> {
     }
 
     fn finish(mut self) -> Explanation {
+        let visible = self.visible();
+        let mut facts: Vec<(Timestamp, Fact)> = visible.into_iter().zip(self.facts).collect();
         // The log's times are milliseconds. What became visible in the same one is put in the
-        // order that it must have had: within a partition by offset, a cart before its order,
-        // a question before its answer.
-        self.facts.sort_by_key(|fact| {
+        // order that it must have had: a cart before its order, a question before its answer,
+        // within a partition by offset.
+        facts.sort_by_key(|(visible, fact)| {
             let rank = match (fact.kind, fact.context, fact.topic.contains(".cart.")) {
+                _ if is_outcome(fact) => 5,
                 ("event", "checkout", true) => 0,
                 ("message", "inventory", _) => 2,
                 ("event", "inventory", _) => 3,
                 ("message", "checkout", _) => 4,
                 _ => 1,
             };
-            let reply = match fact.type_name.as_str() {
-                "OrderConfirmed" | "OrderRejected" => 5,
-                _ => rank,
-            };
-            (fact.recorded_at, reply, fact.partition, fact.offset)
+            (*visible, rank, fact.partition, fact.offset)
         });
+        self.facts = facts.into_iter().map(|(_, fact)| fact).collect();
         let first = self.facts.first().map(|fact| fact.recorded_at);
         let mut previous = first;
         for fact in &mut self.facts {
             let since = |from: Option<Timestamp>| from.map_or(0, |from| ms(from, fact.recorded_at));
             (fact.since_first_ms, fact.since_previous_ms) = (since(first), since(previous));
-            previous = Some(fact.recorded_at);
+            previous = previous.max(Some(fact.recorded_at));
         }
         Explanation {
             order_id: self.order_id.to_owned(),
@@ -340,10 +340,49 @@ impl Search<'_> {
             records_read: self.records_read,
         }
     }
+
+    /// When each fact's transaction was written. The records of one are taken by several
+    /// partitions, a little earlier or later; whoever acts on any of them does so after all.
+    fn visible(&self) -> Vec<Timestamp> {
+        type Key = (&'static str, u32, u64);
+        let key = |fact: &Fact| -> Option<Key> {
+            let number = fact.transaction.as_ref()?.number;
+            Some((fact.context, fact.partition, number))
+        };
+        let mut begun: BTreeMap<Key, (Timestamp, &str)> = BTreeMap::new();
+        for fact in &self.facts {
+            if let Some(key) = key(fact) {
+                let entry = begun
+                    .entry(key)
+                    .or_insert((fact.recorded_at, &fact.command_id));
+                entry.0 = entry.0.min(fact.recorded_at);
+            }
+        }
+        let of_message = |fact: &Fact| {
+            let senders = begun.iter().filter(|((context, ..), (_, command))| {
+                *context != fact.context && *command == fact.command_id
+            });
+            let times = senders.map(|(_, (time, _))| *time);
+            times.min_by_key(|time| (time.as_micros() - fact.recorded_at.as_micros()).abs())
+        };
+        let time = |fact: &Fact| match fact.kind {
+            "message" => of_message(fact),
+            _ => key(fact).and_then(|key| begun.get(&key).map(|(time, _)| *time)),
+        };
+        let facts = self.facts.iter();
+        facts
+            .map(|fact| time(fact).unwrap_or(fact.recorded_at))
+            .collect()
+    }
+}
+
+/// What inventory's answers lead to.
+fn is_outcome(fact: &Fact) -> bool {
+    matches!(fact.type_name.as_str(), "OrderConfirmed" | "OrderRejected")
 }
 
 fn ms(from: Timestamp, to: Timestamp) -> i64 {
-    (to.as_micros() - from.as_micros()) / 1_000
+    (to.as_micros() - from.as_micros()).max(0) / 1_000
 }
 
 fn transaction(journal: &JournalRecord, fact: &Fact) -> Transaction {

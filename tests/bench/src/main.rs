@@ -1,9 +1,10 @@
 //! Benchmarks as ratios within one run, in interleaved rounds: machines are noisy, ratios less so.
 //!
 //! `cargo run --release -p cartwright-bench` measures the codec, with `admission` what becomes of
-//! three times the load that command-api can bear.
+//! three times the load that command-api can bear, with `poison` what bad records cost good ones.
 
 mod admission;
+mod poison;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -24,7 +25,10 @@ fn main() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
         None | Some("codec") => codec(),
         Some("admission") => admission::run(),
-        Some(other) => anyhow::bail!("no benchmark is called `{other}`: codec or admission"),
+        Some("poison") => poison::storm(),
+        Some(other) => {
+            anyhow::bail!("no benchmark is called `{other}`: codec, admission or poison")
+        }
     }
 }
 

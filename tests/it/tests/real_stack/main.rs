@@ -10,6 +10,7 @@ mod nodes;
 mod poison;
 mod readme;
 mod sale;
+mod tools;
 mod topics;
 
 use std::future::Future;
@@ -61,6 +62,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         log_contract::kafka_keeps_the_contract_of_the_event_log,
         topics::a_fresh_cluster_has_no_difference_to_the_plan,
         topics::a_drifted_setting_is_shown_and_put_right,
+        tools::an_order_is_explained_and_the_log_audited,
         readme::every_command_is_known_to_the_launcher,
         readme::the_commands_to_try_sell_a_mug,
         sale::a_sale_from_product_to_report,

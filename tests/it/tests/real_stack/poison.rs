@@ -9,11 +9,12 @@ use anyhow::ensure;
 use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
 use cartwright_event_log::{EventLog, LogWriter, NewRecord};
 use cartwright_events::partition::partition_of;
-use cartwright_harness::{PATIENCE, TestStack, eventually};
+use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::Part;
 use serde_json::json;
 
 use crate::sale::{check_out, fill_cart, stock_product};
+use crate::tools::replay;
 
 pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
     stack: Arc<TestStack>,
@@ -65,6 +66,8 @@ pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
         parked.text
     );
 
+    the_operator_sees_it_and_gives_it_up(&stack, &api).await?;
+
     stack.stack.kill(Part::CommandApi).await;
     // The shard reads its log back, finds a record that it did not write, and refuses.
     let _ = stack.stack.start(Part::CommandApi).await;
@@ -73,4 +76,59 @@ pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
         ready.text.contains("refuses").then_some(())
     })
     .await
+}
+
+/// Listed, looked at, retried in vain, and given up: then the key shows what waited behind it.
+async fn the_operator_sees_it_and_gives_it_up(stack: &TestStack, api: &Api) -> anyhow::Result<()> {
+    let listed = eventually("the key is parked", PATIENCE, || async {
+        let (_, keys) = replay(stack, &["parked", "list", "carts"]).await.ok()?;
+        let key = keys.as_array()?.first()?.clone();
+        (key["records"] == 2).then_some(key)
+    })
+    .await?;
+    ensure!(listed["key"] == "bad-1", "{listed}");
+    let (_, shown) = replay(stack, &["parked", "show", "carts", "bad-1"]).await?;
+    ensure!(shown["waiting"][1]["reason"] == "behind", "{shown}");
+    for projection in ["carts", "timeline"] {
+        let key = ["--key", "bad-1"];
+        let retry = ["parked", "retry", projection, key[0], key[1]];
+        let (code, retried) = replay(stack, &retry).await?;
+        ensure!(code == Some(3), "it still can't be folded: {retried}");
+        ensure!(retried["still_parked"] == 2, "{retried}");
+        let why = "a stranger wrote it";
+        let skip = [
+            "parked",
+            "skip",
+            projection,
+            key[0],
+            key[1],
+            "--because",
+            why,
+        ];
+        let (code, skipped) = replay(stack, &skip).await?;
+        ensure!(code == Some(0), "{skipped}");
+        ensure!(
+            skipped["skipped"] == 1 && skipped["retried"] == 1,
+            "{skipped}"
+        );
+    }
+    let cart = api.get("/v1/carts/bad-1", None).await?.expect(200)?;
+    ensure!(
+        cart.text.contains("\"quantity\":5"),
+        "what waited is there: {}",
+        cart.text
+    );
+    let (_, shown) = replay(stack, &["parked", "show", "carts", "bad-1"]).await?;
+    ensure!(
+        shown["given_up"][0]["note"] == "a stranger wrote it",
+        "{shown}"
+    );
+    // The log keeps it, and tools that read the log say so.
+    let (code, report) = replay(stack, &["dry-run", "carts"]).await?;
+    ensure!(code == Some(3) && report["problem_count"] == 1, "{report}");
+    let (code, report) = replay(stack, &["audit"]).await?;
+    ensure!(code == Some(3), "{report}");
+    let finding = &report["findings"][0];
+    ensure!(finding["rule"] == "written_by_a_shard", "{report}");
+    Ok(())
 }

@@ -1,0 +1,125 @@
+//! The operator's tools, as programs, on the real stack.
+
+use std::process::Stdio;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use cartwright_harness::{PATIENCE, TestStack, eventually};
+use cartwright_local::Part;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::sale::{capture, check_out, fill_cart, gbp, stock_product};
+
+/// What `cartwright-replay` said, and how it ended.
+pub(crate) async fn replay(
+    stack: &TestStack,
+    arguments: &[&str],
+) -> anyhow::Result<(Option<i32>, Value)> {
+    let config = stack.stack.config();
+    let output = Command::new(config.program("cartwright-replay"))
+        .arg("--config")
+        .arg(config.service_config_file(Part::Projector))
+        .arg("--json")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .context("cartwright-replay")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = serde_json::from_str(&text).with_context(|| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        format!("{arguments:?} said {text}{errors}")
+    })?;
+    Ok((output.status.code(), said))
+}
+
+fn types(explanation: &Value) -> Vec<&str> {
+    let facts = explanation["facts"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    facts
+        .iter()
+        .filter_map(|fact| fact["type"].as_str())
+        .collect()
+}
+
+pub(crate) async fn an_order_is_explained_and_the_log_audited(
+    stack: Arc<TestStack>,
+) -> anyhow::Result<()> {
+    let api = stack.api();
+    let product = stock_product(&api, "WHY", 100, 10).await?;
+    fill_cart(&api, "why-1", "WHY", 3, product.position.as_deref()).await?;
+    check_out(&api, "why-1").await?;
+    capture(&api, "why-1", "capture", gbp(300))
+        .await?
+        .accepted()?;
+
+    every_projection_follows(&stack).await?;
+    let (code, explanation) = replay(&stack, &["explain", "order", "why-1"]).await?;
+    ensure!(code == Some(0), "{code:?}: {explanation}");
+    let told = types(&explanation);
+    let chain = [
+        "CartCreated",
+        "CartCheckedOut",
+        "OrderCreated",
+        "ReserveStock",
+        "StockReserved",
+        "ReservationAnswer",
+        "OrderConfirmed",
+        "OrderPaymentCaptured",
+        "OrderPaid",
+    ];
+    let mut at = 0;
+    for step in chain {
+        let found = told[at..].iter().position(|name| *name == step);
+        at += found.with_context(|| format!("{step} in its place among {told:?}"))?;
+    }
+    let facts = explanation["facts"].as_array().context("facts")?;
+    for fact in facts.iter().filter(|fact| fact["kind"] == "event") {
+        ensure!(fact["transaction"]["number"].as_u64() > Some(0), "{fact}");
+    }
+
+    let (code, unknown) = replay(&stack, &["explain", "order", "nobody"]).await?;
+    ensure!(code == Some(3), "{unknown}");
+
+    let (code, report) = replay(&stack, &["dry-run"]).await?;
+    ensure!(code == Some(0), "{code:?}: {report}");
+    ensure!(report["problem_count"] == 0, "{report}");
+    ensure!(report["records"].as_u64() >= Some(10), "{report}");
+
+    let state = std::env::temp_dir().join(format!("audit-{}.json", std::process::id()));
+    let file = state.to_string_lossy().into_owned();
+    let mut read = Vec::new();
+    for _ in 0..2 {
+        let (_, report) = replay(&stack, &["audit", "--state", &file]).await?;
+        ensure!(report["errors"] == 0, "{report}");
+        read.push(report["records_read"].as_u64().unwrap_or_default());
+    }
+    std::fs::remove_file(&state)?;
+    ensure!(
+        read[0] >= 10 && read[1] < read[0],
+        "only what is new: {read:?}"
+    );
+    let (_, whole) = replay(&stack, &["audit", "--full"]).await?;
+    ensure!(whole["errors"] == 0, "{whole}");
+    Ok(())
+}
+
+/// The projector says so itself, over HTTP.
+async fn every_projection_follows(stack: &TestStack) -> anyhow::Result<()> {
+    let port = stack.stack.ports().projector();
+    let url = format!("http://127.0.0.1:{port}/v1/projections");
+    eventually("every projection follows the log", PATIENCE, || async {
+        let text = reqwest::get(&url).await.ok()?.text().await.ok()?;
+        let answer: Value = serde_json::from_str(&text).ok()?;
+        let projections = answer["projections"].as_array()?;
+        let follows = |each: &Value| {
+            each["phase"] == "following"
+                && each["partitions"][0]["lag_seconds"].is_number()
+                && each["partitions"][0]["stuck"].is_null()
+        };
+        (projections.len() >= 7 && projections.iter().all(follows)).then_some(())
+    })
+    .await
+}
