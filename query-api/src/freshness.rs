@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use cartwright_events::{PositionToken, Timestamp};
-use cartwright_read_model::{ParkedSeq, Position, PositionKey};
+use cartwright_read_model::{ParkedRecord, Position, PositionKey};
 use metrics::{gauge, histogram};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
@@ -35,7 +35,7 @@ pub trait PositionSource: Send + Sync {
 }
 
 /// What one look at a projection shows.
-pub type Look = (Vec<(PositionKey, Position)>, Vec<ParkedSeq>);
+pub type Look = (Vec<(PositionKey, Position)>, Vec<ParkedRecord>);
 
 /// What is known of an answer before its rows are read.
 #[derive(Debug, Clone)]
@@ -49,6 +49,10 @@ pub struct Fresh {
     pub uncovered: Option<PositionToken>,
     /// The wait that the client asked for and that was honoured.
     pub wait_applied: Option<Duration>,
+    /// What each of the views showed of itself.
+    pub snapshots: Vec<Snapshot>,
+    /// The one key that the answer is about; `None` where it is about many.
+    pub key: Option<String>,
 }
 
 /// The shared knowledge of how far each projection is.
@@ -101,6 +105,8 @@ impl<S: PositionSource> Freshness<S> {
             as_of: None,
             uncovered: None,
             wait_applied: None,
+            snapshots: Vec::with_capacity(views.len()),
+            key: None,
         };
         let mut deadline = None;
         if let Some(token) = &ask.position {
@@ -111,16 +117,16 @@ impl<S: PositionSource> Freshness<S> {
             fresh.wait_applied = ask.wait.map(|_| wait);
             deadline = Some((token, ask.arrived + wait));
         }
-        let mut as_of = Vec::with_capacity(views.len());
         for &view in views {
             let snapshot = match deadline {
                 Some((token, deadline)) => self.wait(view, token, deadline).await?,
                 None => self.latest(view, self.settings.as_of_max_age()).await?,
             };
-            as_of.push(snapshot.as_of());
+            fresh.snapshots.push(snapshot);
         }
         // The answer is as fresh as the view that is furthest behind.
-        fresh.as_of = as_of.into_iter().min().flatten();
+        let as_of = fresh.snapshots.iter().map(Snapshot::as_of);
+        fresh.as_of = as_of.min().flatten();
         Ok(fresh)
     }
 

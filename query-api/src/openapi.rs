@@ -136,6 +136,10 @@ fn headers(response: &mut Response) {
             ask::UNCOVERED,
             "The parts of the token that none of these views consumes",
         ),
+        (
+            ask::PARKED,
+            "Records that wait, put aside, under the answer's key; of lists and reports: keys that have such records. Absent where there are none",
+        ),
     ] {
         let header = HeaderBuilder::new()
             .description(Some(description))

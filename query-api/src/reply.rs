@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
-use crate::ask::{AS_OF, Ask, PREFERENCE_APPLIED, PROJECTION, UNCOVERED};
+use crate::ask::{AS_OF, Ask, PARKED, PREFERENCE_APPLIED, PROJECTION, UNCOVERED};
 use crate::digest::digest;
 use crate::freshness::Fresh;
 use crate::pointers::View;
@@ -16,6 +16,24 @@ impl Fresh {
     /// The version that the first of its views is read from.
     pub fn version(&self) -> u32 {
         self.views.first().map_or(0, |view| view.version)
+    }
+
+    /// Says that the answer is about `key` alone.
+    #[must_use]
+    pub fn about(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// Records that wait under the answer's key or, where it is about many, keys under which
+    /// records wait.
+    #[must_use]
+    pub fn parked(&self) -> u64 {
+        let snapshots = self.snapshots.iter();
+        match &self.key {
+            Some(key) => snapshots.map(|each| each.parked_under(key)).sum(),
+            None => snapshots.map(|each| each.parked_keys()).sum(),
+        }
     }
 
     /// 200 with `body`.
@@ -56,6 +74,9 @@ impl Fresh {
         }
         if let Some(uncovered) = &self.uncovered {
             insert(headers, UNCOVERED, uncovered.to_string());
+        }
+        if self.parked() > 0 {
+            insert(headers, PARKED, self.parked().to_string());
         }
         if let Some(wait) = self.wait_applied {
             insert(
@@ -98,6 +119,8 @@ mod tests {
             as_of: Some("2011-08-01T10:00:00.25Z".parse::<Timestamp>().unwrap()),
             uncovered: Some("g1:c0=4".parse().unwrap()),
             wait_applied: None,
+            snapshots: Vec::new(),
+            key: None,
         }
     }
 

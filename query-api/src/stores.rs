@@ -10,7 +10,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use cartwright_read_model::control::Control;
-use cartwright_read_model::postgres::{load_positions, parked_seqs};
+use cartwright_read_model::postgres::{load_positions, parked_records};
 use cartwright_read_model::{ReadModelError, Store};
 use metrics::{counter, histogram};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -65,7 +65,7 @@ impl PositionSource for Stores {
                 let views = self.by_key.views()?;
                 let look = async {
                     let positions = views.positions(projection, version).await?;
-                    Ok((positions, views.parked_seqs(projection, version).await?))
+                    Ok((positions, views.parked_records(projection, version).await?))
                 };
                 // Not among the reads that are limited: this is what tells them how things stand.
                 self.by_key.run_unlimited(look).await
@@ -75,7 +75,10 @@ impl PositionSource for Stores {
                 let look = async {
                     let client = lease.client();
                     let positions = load_positions(client, projection, version).await?;
-                    Ok((positions, parked_seqs(client, projection, version).await?))
+                    Ok((
+                        positions,
+                        parked_records(client, projection, version).await?,
+                    ))
                 };
                 lease.run(look).await
             }

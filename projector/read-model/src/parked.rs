@@ -133,6 +133,26 @@ pub struct ParkedSeq {
     pub seq: u64,
 }
 
+/// A record that is parked: its place and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParkedRecord {
+    /// Where it is.
+    pub place: ParkedSeq,
+    /// What it is about.
+    pub key: String,
+}
+
+impl ParkedRecord {
+    /// From a row of [`PARKED`](crate::tables::PARKED).
+    #[must_use]
+    pub fn from_row(row: &Row) -> Option<Self> {
+        Some(Self {
+            place: ParkedSeq::from_row(row)?,
+            key: FromCell::from_cell(row.value("record_key"))?,
+        })
+    }
+}
+
 impl ParkedSeq {
     /// From a row of [`PARKED`](crate::tables::PARKED).
     #[must_use]

@@ -16,7 +16,7 @@ pub use control::{all_rows, load_parked, load_position, load_positions};
 pub(crate) use control::{control_rows, delete_rows, get, put, put_versions, scan};
 pub use migrate::migrate;
 pub use parking::{ask, park_requests, parked_rows, skipped_rows};
-pub use presence::{missing_tables, parked_seqs};
+pub use presence::{missing_tables, parked_records};
 pub use sales::{ReportBy, SalesQuery, SalesRow, currencies, sales_report};
 pub use sql_value::Micros;
 pub use timeline::timeline;

@@ -1,10 +1,10 @@
 //! How far one projection was at one moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cartwright_events::{PositionToken, Stream, Timestamp};
-use cartwright_read_model::{ParkedSeq, Position, PositionKey, Projection};
+use cartwright_read_model::{ParkedRecord, ParkedSeq, Position, PositionKey, Projection};
 
 /// How far one projection was at one moment, in every partition. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ struct Inner {
     projection: &'static Projection,
     positions: BTreeMap<(Stream, u32), Position>,
     parked: BTreeSet<ParkedSeq>,
+    /// How many records wait under each key.
+    parked_keys: HashMap<String, u64>,
 }
 
 /// Whether a view holds what a token asks for. Tokens name the parts that the view consumes.
@@ -32,8 +34,12 @@ impl Snapshot {
     pub(super) fn new(
         projection: &'static Projection,
         positions: Vec<(PositionKey, Position)>,
-        parked: Vec<ParkedSeq>,
+        parked: Vec<ParkedRecord>,
     ) -> Self {
+        let mut parked_keys: HashMap<String, u64> = HashMap::new();
+        for record in &parked {
+            *parked_keys.entry(record.key.clone()).or_default() += 1;
+        }
         let positions = positions
             .into_iter()
             .map(|(key, position)| ((key.stream, key.partition), position))
@@ -41,7 +47,8 @@ impl Snapshot {
         Self(Arc::new(Inner {
             projection,
             positions,
-            parked: parked.into_iter().collect(),
+            parked: parked.into_iter().map(|record| record.place).collect(),
+            parked_keys,
         }))
     }
 
@@ -51,6 +58,18 @@ impl Snapshot {
     pub fn as_of(&self) -> Option<Timestamp> {
         let begun = self.0.positions.values().filter(|each| each.seq > 0);
         begun.map(|position| position.recorded_at).min()
+    }
+
+    /// Records that wait under `key`: its row is as it was before the first of them.
+    #[must_use]
+    pub fn parked_under(&self, key: &str) -> u64 {
+        self.0.parked_keys.get(key).copied().unwrap_or_default()
+    }
+
+    /// Keys under which records wait.
+    #[must_use]
+    pub fn parked_keys(&self) -> u64 {
+        self.0.parked_keys.len() as u64
     }
 
     /// Holds the projection against `token`. A position of another generation of the log counts for

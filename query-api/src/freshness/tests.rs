@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cartwright_events::Stream;
 use cartwright_read_model::tables::projections::{ORDERS, PRODUCTS, STOCK, TIMELINE};
-use cartwright_read_model::{Projection, Store};
+use cartwright_read_model::{ParkedSeq, Projection, Store};
 
 use super::*;
 
@@ -20,7 +20,7 @@ struct Fake {
 #[derive(Default)]
 struct State {
     seqs: HashMap<(&'static str, Stream, u32), (u32, u64, i64)>,
-    parked: Vec<ParkedSeq>,
+    parked: Vec<ParkedRecord>,
     failure: Option<StoreError>,
 }
 
@@ -36,12 +36,15 @@ impl Fake {
     }
 
     fn park(&self, stream: Stream, seq: u64) {
-        self.state.lock().unwrap().parked.push(ParkedSeq {
+        let place = ParkedSeq {
             stream,
             partition: 0,
             generation: 1,
             seq,
-        });
+        };
+        let key = "key".to_owned();
+        let mut state = self.state.lock().unwrap();
+        state.parked.push(ParkedRecord { place, key });
     }
 
     fn fail(&self, failure: Option<StoreError>) {
@@ -354,4 +357,17 @@ async fn more_than_so_many_do_not_wait() {
     assert_eq!(reached(first.await.unwrap()), "g1:o0=0");
     let third = views.capture(&[View::from(&ORDERS)], &ask("g1:o0=7")).await;
     assert_eq!(reached(third), "g1:o0=0", "a wait that ended makes room");
+}
+
+#[tokio::test]
+async fn an_answer_knows_how_much_waits_under_its_key_and_how_many_keys_do() {
+    let fake = Fake::default().at(&ORDERS, Stream::Order, 9);
+    fake.park(Stream::Order, 7);
+    fake.park(Stream::Order, 8);
+    let views = freshness(&fake);
+    let orders = [View::from(&ORDERS)];
+    let fresh = views.capture(&orders, &Ask::default()).await.unwrap();
+    assert_eq!(fresh.clone().about("key").parked(), 2, "records of the key");
+    assert_eq!(fresh.clone().about("other").parked(), 0);
+    assert_eq!(fresh.parked(), 1, "keys of the view");
 }

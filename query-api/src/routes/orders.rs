@@ -41,7 +41,7 @@ pub async fn order(
     Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.capture(&[&ORDERS], &ask).await?;
+    let fresh = app.capture(&[&ORDERS], &ask).await?.about(id.as_str());
     let by_key = &app.stores().by_key;
     let view = by_key
         .run(by_key.views()?.order(fresh.version(), id.as_str()))
@@ -68,7 +68,7 @@ pub async fn timeline(
     let mut list = List::new("timeline", &TIMELINE, parameters.cursor.as_deref())?;
     let after: Option<(String, u64)> = list.after(&[id.as_str()])?;
 
-    let fresh = app.capture_list(&mut list, &ask).await?;
+    let fresh = app.capture_list(&mut list, &ask).await?.about(id.as_str());
     let lease = app.stores().relational.lease().await?;
     let from = after.as_ref().map(|(stream, seq)| (stream.as_str(), *seq));
     let (client, version) = (lease.client(), fresh.version());

@@ -44,7 +44,7 @@ pub async fn product(
     Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.capture(&[&PRODUCTS], &ask).await?;
+    let fresh = app.capture(&[&PRODUCTS], &ask).await?.about(sku.as_str());
     let by_key = &app.stores().by_key;
     let row = by_key
         .run(by_key.views()?.product(fresh.version(), sku.as_str()))
@@ -66,7 +66,7 @@ pub async fn availability(
     Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.capture(&[&STOCK], &ask).await?;
+    let fresh = app.capture(&[&STOCK], &ask).await?.about(sku.as_str());
     let by_key = &app.stores().by_key;
     let views = by_key.views()?;
     if let Some(row) = by_key
@@ -77,7 +77,10 @@ pub async fn availability(
     }
     // Whether there is such a product is for the catalog to say, which then has to hold its part of
     // the position too.
-    let fresh = app.capture(&[&STOCK, &PRODUCTS], &ask).await?;
+    let fresh = app
+        .capture(&[&STOCK, &PRODUCTS], &ask)
+        .await?
+        .about(sku.as_str());
     let version = fresh.views.last().map_or(0, |view| view.version);
     Ok(
         match by_key.run(views.product(version, sku.as_str())).await? {

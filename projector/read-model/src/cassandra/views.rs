@@ -9,7 +9,7 @@ use scylla::client::session::Session;
 
 use super::reader::Reader;
 use crate::error::ReadModelError;
-use crate::parked::{MOST_PARKED, ParkedSeq};
+use crate::parked::{MOST_PARKED, ParkedRecord};
 use crate::position::{Position, PositionKey};
 use crate::row::{Row, TypedRow};
 use crate::rows::{
@@ -243,11 +243,11 @@ impl Views {
     ///
     /// # Errors
     /// What the store said.
-    pub async fn parked_seqs(
+    pub async fn parked_records(
         &self,
         projection: &'static Projection,
         version: u32,
-    ) -> Result<Vec<ParkedSeq>, ReadModelError> {
+    ) -> Result<Vec<ParkedRecord>, ReadModelError> {
         let values = [
             projection.name.into(),
             version.into(),
@@ -255,7 +255,7 @@ impl Views {
         ];
         let rows = self.rows(&tables::PARKED, CONTROL_VERSION, "LIMIT ?", &values);
         let rows = rows.await?;
-        Ok(rows.iter().filter_map(ParkedSeq::from_row).collect())
+        Ok(rows.iter().filter_map(ParkedRecord::from_row).collect())
     }
 
     async fn one<T: TypedRow>(&self, version: u32, key: &str) -> Result<Option<T>, ReadModelError> {

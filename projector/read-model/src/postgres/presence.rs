@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 use super::from_sql;
 use crate::ddl::names;
 use crate::error::ReadModelError;
-use crate::parked::{MOST_PARKED, ParkedSeq};
+use crate::parked::{MOST_PARKED, ParkedRecord};
 use crate::schema::Projection;
 use crate::tables::{CONTROL_TABLES, CONTROL_VERSION, PARKED};
 
@@ -41,11 +41,11 @@ pub async fn missing_tables(
 ///
 /// # Errors
 /// What the store said.
-pub async fn parked_seqs(
+pub async fn parked_records(
     client: &impl GenericClient,
     projection: &'static Projection,
     version: u32,
-) -> Result<Vec<ParkedSeq>, ReadModelError> {
+) -> Result<Vec<ParkedRecord>, ReadModelError> {
     let sql = format!(
         "SELECT {} FROM {} WHERE projection = $1 AND projection_version = $2 \
          ORDER BY {} LIMIT $3",
@@ -65,7 +65,7 @@ pub async fn parked_seqs(
         .await?;
     let mut parked = Vec::with_capacity(rows.len());
     for row in &rows {
-        parked.extend(ParkedSeq::from_row(&from_sql(&PARKED, row)?));
+        parked.extend(ParkedRecord::from_row(&from_sql(&PARKED, row)?));
     }
     Ok(parked)
 }

@@ -89,6 +89,10 @@ async fn the_operator_sees_it_and_gives_it_up(stack: &TestStack, api: &Api) -> a
     ensure!(listed["key"] == "bad-1", "{listed}");
     let (_, shown) = replay(stack, &["parked", "show", "carts", "bad-1"]).await?;
     ensure!(shown["waiting"][1]["reason"] == "behind", "{shown}");
+    let url = format!("{}/v1/carts/bad-1", stack.stack.query_url());
+    let answer = reqwest::get(&url).await?;
+    let parked = answer.headers().get("cartwright-parked");
+    ensure!(parked.is_some_and(|records| records == "2"), "{parked:?}");
     for projection in ["carts", "timeline"] {
         let key = ["--key", "bad-1"];
         let retry = ["parked", "retry", projection, key[0], key[1]];
