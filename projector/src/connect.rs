@@ -63,7 +63,15 @@ impl Stores {
     /// The sink that a version is built with, whose tables nobody reads yet.
     #[must_use]
     pub fn rebuild_sink(&self, plan: &Plan) -> Box<dyn Sink> {
-        self.sink(plan)
+        match plan.projection.store {
+            Store::Postgres => {
+                let (runtime, pool) = (self.runtime.clone(), self.postgres.clone());
+                let sink = PostgresSink::new(runtime, pool, plan.projection, plan.version);
+                Box::new(sink.in_bulk())
+            }
+            // Writes by cell are the same whether somebody reads or not.
+            Store::Cassandra => self.sink(plan),
+        }
     }
 
     /// The control tables of a store, made where they are not there yet.

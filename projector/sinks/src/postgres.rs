@@ -1,5 +1,6 @@
 //! PostgreSQL: rows and position in one transaction.
 
+mod bulk;
 mod statements;
 
 use std::collections::HashMap;
@@ -17,8 +18,9 @@ use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
 use crate::control::{answer_ops, parked_ops, settled_ops};
-use crate::merge::merge;
+use crate::merge::{MergedRow, merge};
 use crate::sink::{Batch, Loaded, Sink, SinkError};
+use bulk::{Written, copy_rows};
 use statements::{delete_rows, upsert_rows};
 
 /// See [`Sink`]. The stored position guards every transaction, so a projector that has lost its
@@ -31,6 +33,8 @@ pub struct PostgresSink {
     version: u32,
     /// When each partition was last written, as this sink knows it.
     written_at: HashMap<PositionKey, Timestamp>,
+    /// Set while a version is built that nobody reads.
+    bulk: Option<Written>,
 }
 
 impl PostgresSink {
@@ -43,6 +47,17 @@ impl PostgresSink {
             projection,
             version,
             written_at: HashMap::new(),
+            bulk: None,
+        }
+    }
+
+    /// The same for building a version that nobody reads yet: new rows are copied, and indexes left
+    /// for whoever calls [`Sink::prepare`] of an ordinary sink at the end.
+    #[must_use]
+    pub fn in_bulk(self) -> Self {
+        Self {
+            bulk: Some(Written::default()),
+            ..self
         }
     }
 
@@ -61,12 +76,69 @@ impl PostgresSink {
     }
 }
 
+impl PostgresSink {
+    /// Copies what is new and upserts the rest; where a row turns out to be there, upserts all.
+    fn apply_bulk(
+        &mut self,
+        batch: &Arc<Batch>,
+        known: Option<Timestamp>,
+    ) -> Result<(), SinkError> {
+        let written = std::mem::take(&mut self.bulk).unwrap_or_default();
+        let (pool, given, version) = (self.pool.clone(), Arc::clone(batch), self.version);
+        let (mut written, result) = match self.runtime.block_on(self.runtime.spawn(async move {
+            let result = copy(&pool, &given, &written, known, version).await;
+            (written, result)
+        })) {
+            Ok(done) => done,
+            Err(error) => {
+                self.bulk = Some(Written::default());
+                return Err(SinkError::retry(error));
+            }
+        };
+        let result = result.map(|(written_at, hashes)| {
+            written.remember(&batch.key, &hashes);
+            self.written_at.insert(batch.key.clone(), written_at);
+        });
+        if let Err(SinkError::Fatal { reason }) = &result
+            && reason.contains(SqlState::UNIQUE_VIOLATION.code())
+        {
+            written.forget(&batch.key);
+            self.bulk = Some(written);
+            return Err(SinkError::retry(reason));
+        }
+        self.bulk = Some(written);
+        result
+    }
+}
+
+/// Applies a batch by [`copy_rows`] as far as its rows are new; answers when the position was
+/// written, and the hashes of the rows.
+async fn copy(
+    pool: &Pool,
+    batch: &Batch,
+    written: &Written,
+    known: Option<Timestamp>,
+    version: u32,
+) -> Result<(Timestamp, Vec<u64>), SinkError> {
+    let mut rest = merge(&batch.ops)?;
+    let hashes = rest.iter().map(bulk::hash).collect();
+    let new = written.take_new(&batch.key, &mut rest);
+    let rows = Rows { new, rest };
+    let written_at = apply(pool, batch, &rows, known, version).await?;
+    Ok((written_at, hashes))
+}
+
 impl Sink for PostgresSink {
     fn prepare(&mut self) -> Result<(), SinkError> {
         let (pool, projection, version) = (self.pool.clone(), self.projection, self.version);
+        let bulk = self.bulk.is_some();
         self.run(async move {
             let mut client = pool.get().await.map_err(ReadModelError::from)?;
-            postgres::migrate(&mut client, &[(projection, version)]).await?;
+            match bulk {
+                // Indexes are made at the end, all at once.
+                true => postgres::migrate_bare(&mut client, &[(projection, version)]).await?,
+                false => postgres::migrate(&mut client, &[(projection, version)]).await?,
+            }
             Ok(())
         })
     }
@@ -92,13 +164,26 @@ impl Sink for PostgresSink {
             Some(time) => self.written_at.insert(key.clone(), time),
             None => self.written_at.remove(key),
         };
+        if let Some(written) = &mut self.bulk {
+            written.loaded(key, loaded.position.is_none());
+        }
         Ok(loaded)
     }
 
     fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {
         let (pool, given, version) = (self.pool.clone(), Arc::clone(batch), self.version);
         let known = self.written_at.get(&batch.key).copied();
-        let written_at = self.run(async move { apply(&pool, &given, known, version).await })?;
+        if self.bulk.is_some() {
+            return self.apply_bulk(batch, known);
+        }
+        let written_at = self.run(async move {
+            let rows = merge(&given.ops)?;
+            let rows = Rows {
+                new: Vec::new(),
+                rest: rows,
+            };
+            apply(&pool, &given, &rows, known, version).await
+        })?;
         self.written_at.insert(batch.key.clone(), written_at);
         Ok(())
     }
@@ -118,14 +203,22 @@ impl Sink for PostgresSink {
     }
 }
 
+/// What a batch writes.
+struct Rows<'a> {
+    /// Rows that are not there; copied.
+    new: Vec<MergedRow<'a>>,
+    /// Rows that may be there.
+    rest: Vec<MergedRow<'a>>,
+}
+
 /// Answers when the position was written.
 async fn apply(
     pool: &Pool,
     batch: &Batch,
+    rows: &Rows<'_>,
     known: Option<Timestamp>,
     version: u32,
 ) -> Result<Timestamp, SinkError> {
-    let rows = merge(&batch.ops)?;
     let mut control = parked_ops(batch);
     control.extend(settled_ops(batch));
     control.extend(answer_ops(batch));
@@ -139,8 +232,14 @@ async fn apply(
         transaction.rollback().await?;
         return Err(SinkError::PositionMoved);
     };
-    delete_rows(&transaction, &rows, version).await?;
-    upsert_rows(&transaction, &rows, version).await?;
+    if !rows.new.is_empty() {
+        // Rows and position are lost together, or not at all: the build goes on from there.
+        let unsynced = "SET LOCAL synchronous_commit TO OFF";
+        transaction.batch_execute(unsynced).await?;
+        copy_rows(&transaction, &rows.new, version).await?;
+    }
+    delete_rows(&transaction, &rows.rest, version).await?;
+    upsert_rows(&transaction, &rows.rest, version).await?;
     delete_rows(&transaction, &control, CONTROL_VERSION).await?;
     upsert_rows(&transaction, &control, CONTROL_VERSION).await?;
     transaction.commit().await?;

@@ -24,6 +24,15 @@ fn postgres_keeps_the_contract() {
 }
 
 #[test]
+fn postgres_in_bulk_keeps_the_contract() {
+    let Ok(url) = std::env::var("CARTWRIGHT_TEST_POSTGRES") else {
+        return eprintln!("skipped: CARTWRIGHT_TEST_POSTGRES is not set");
+    };
+    let runtime = runtime();
+    check(&PostgresSubject::new(runtime.handle().clone(), &url).in_bulk());
+}
+
+#[test]
 fn cassandra_keeps_the_contract() {
     let Ok(node) = std::env::var("CARTWRIGHT_TEST_CASSANDRA") else {
         return eprintln!("skipped: CARTWRIGHT_TEST_CASSANDRA is not set");

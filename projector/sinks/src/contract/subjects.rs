@@ -72,6 +72,7 @@ pub struct PostgresSubject {
     runtime: Handle,
     pool: Pool,
     version: u32,
+    bulk: bool,
 }
 
 impl PostgresSubject {
@@ -86,14 +87,26 @@ impl PostgresSubject {
             runtime,
             pool: postgres::pool(&options).expect("a pool"),
             version: fresh_version(),
+            bulk: false,
         }
+    }
+
+    /// The same, as versions are built that nobody reads yet.
+    #[must_use]
+    pub fn in_bulk(mut self) -> Self {
+        self.bulk = true;
+        self
     }
 }
 
 impl Subject for PostgresSubject {
     fn sink(&self) -> Box<dyn Sink> {
         let (runtime, pool) = (self.runtime.clone(), self.pool.clone());
-        Box::new(PostgresSink::new(runtime, pool, &PROJECTION, self.version))
+        let sink = PostgresSink::new(runtime, pool, &PROJECTION, self.version);
+        match self.bulk {
+            true => Box::new(sink.in_bulk()),
+            false => Box::new(sink),
+        }
     }
 
     fn version(&self) -> u32 {

@@ -1,0 +1,210 @@
+//! Builds: killed, failing, held, cut short.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cartwright_projector::Plan;
+use cartwright_read_model::tables::TIMELINE;
+use cartwright_read_model::{FromCell, Row};
+use cartwright_replay::build::{Board, Bounded, Cut, End, Phase, Rate, Signal};
+use cartwright_sinks::{MemoryFault, MemoryStore};
+
+use crate::history::History;
+use crate::memory::{build_on, build_until};
+use crate::setup::{SUBJECTS, TestLog, plan, rows};
+
+/// The same projection under another number.
+fn second(name: &str) -> Plan {
+    Plan {
+        version: 2,
+        ..plan(name)
+    }
+}
+
+fn built(store: &MemoryStore, plan: &Plan) -> Vec<Row> {
+    store.projection_rows(plan.projection, plan.version)
+}
+
+#[test]
+fn a_version_is_built_beside_the_other_with_the_same_rows() {
+    let log = TestLog::with(&History::new(7, 30).events);
+    for (name, semantics) in SUBJECTS {
+        let store = log.project(name, semantics);
+        let (plan, board) = (second(name), Board::default());
+        assert!(
+            build_on(&log, plan, &store, &board),
+            "{:?}",
+            board.partitions()
+        );
+        assert_eq!(built(&store, &plan), rows(&store, name), "{name}");
+        let partitions = board.partitions();
+        assert!(
+            partitions
+                .values()
+                .all(|each| each.phase == Phase::Done && each.behind == 0)
+        );
+        // Run again, it finds nothing to do.
+        let applied = store.applied();
+        assert!(build_on(&log, plan, &store, &Board::default()));
+        assert_eq!(store.applied(), applied, "{name}");
+    }
+}
+
+#[test]
+fn a_build_whose_store_fails_anywhere_goes_on_where_it_was() {
+    let log = TestLog::with(&History::new(8, 20).events);
+    for (name, semantics) in SUBJECTS {
+        let whole = rows(&log.project(name, semantics), name);
+        for step in 0..6 {
+            let (store, plan) = (MemoryStore::new(semantics), second(name));
+            // Killed in the middle of a batch, with and without its rows, and begun again.
+            for fault in [
+                MemoryFault::AfterRows(step),
+                MemoryFault::AnswerLost,
+                MemoryFault::Refused,
+            ] {
+                store.inject(fault);
+                build_on(&log, plan, &store, &Board::default());
+            }
+            assert!(build_on(&log, plan, &store, &Board::default()));
+            assert_eq!(built(&store, &plan), whole, "{name}, {step}");
+        }
+    }
+}
+
+#[test]
+fn an_error_is_told_beside_the_progress_and_other_partitions_go_on() {
+    let log = TestLog::with(&History::new(9, 20).events);
+    let (name, semantics) = SUBJECTS[5];
+    let (store, board) = (MemoryStore::new(semantics), Board::default());
+    store.inject(MemoryFault::Refused);
+    assert!(!build_on(&log, second(name), &store, &board));
+    let phases: Vec<Phase> = board.partitions().values().map(|each| each.phase).collect();
+    assert_eq!(
+        phases
+            .iter()
+            .filter(|phase| **phase == Phase::Stopped)
+            .count(),
+        1
+    );
+    assert_eq!(
+        phases.iter().filter(|phase| **phase == Phase::Done).count(),
+        1
+    );
+    let errors = board
+        .partitions()
+        .into_values()
+        .filter_map(|each| each.error);
+    assert_eq!(errors.collect::<Vec<_>>(), ["memory: refused"]);
+}
+
+#[test]
+fn a_build_that_is_held_does_nothing_until_it_may_go_on() {
+    let log = TestLog::with(&History::new(10, 10).events);
+    let (name, semantics) = SUBJECTS[6];
+    let (store, board) = (MemoryStore::new(semantics), Board::default());
+    board.tell(Signal::Hold);
+    std::thread::scope(|scope| {
+        let building = scope.spawn(|| build_on(&log, second(name), &store, &board));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let paused = || {
+            board
+                .partitions()
+                .values()
+                .any(|each| each.phase == Phase::Paused)
+        };
+        while !paused() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert_eq!(store.applied(), 0);
+        board.tell(Signal::Go);
+        assert!(building.join().expect("no panic"));
+    });
+    let stopped = Board::default();
+    stopped.tell(Signal::Stop);
+    let other = MemoryStore::new(semantics);
+    assert!(!build_on(&log, second(name), &other, &stopped));
+    assert_eq!(other.applied(), 0);
+}
+
+#[test]
+fn a_point_in_time_holds_what_came_before_it_and_no_more() {
+    let log = TestLog::with(&History::new(11, 20).events);
+    let (name, semantics) = SUBJECTS[6];
+    let store = MemoryStore::new(semantics);
+    let cut = Cut::Seq(9);
+    assert!(build_until(
+        &log,
+        second(name),
+        &store,
+        &Board::default(),
+        Some(cut)
+    ));
+    let seqs: Vec<u64> = store
+        .rows(&TIMELINE, 2)
+        .iter()
+        .filter_map(|row| u64::from_cell(row.value("row_seq")))
+        .collect();
+    // Two topics of two partitions each.
+    assert_eq!(seqs.len(), 4 * 9);
+    assert!(seqs.iter().all(|seq| *seq <= 9));
+    // Begun again after the log went on, it stays what it was.
+    let applied = store.applied();
+    assert!(build_until(
+        &log,
+        second(name),
+        &store,
+        &Board::default(),
+        Some(cut)
+    ));
+    assert_eq!(store.applied(), applied);
+}
+
+#[test]
+fn only_the_keys_asked_for_are_built() {
+    let log = TestLog::with(&History::new(12, 20).events);
+    let (name, semantics) = SUBJECTS[6];
+    let keys = Box::leak(Box::new(["cart-3".to_owned()].into()));
+    let plan = Plan {
+        keys: Some(keys),
+        ..second(name)
+    };
+    let store = MemoryStore::new(semantics);
+    assert!(build_on(&log, plan, &store, &Board::default()));
+    let built = built(&store, &plan);
+    let whole = rows(&log.project(name, semantics), name);
+    let of_key = |row: &&Row| String::from_cell(&row.values[0]).as_deref() == Some("cart-3");
+    assert_eq!(
+        built,
+        whole.iter().filter(of_key).cloned().collect::<Vec<_>>()
+    );
+    assert!(!built.is_empty());
+}
+
+#[test]
+fn a_slow_build_reads_no_faster_than_it_may() {
+    use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start};
+    let log = TestLog::with(&History::new(13, 30).events);
+    let plan = second("timeline");
+    let (at, end) = cartwright_replay::build::partitions(&log.log, &plan, |_| None)
+        .expect("partitions")
+        .remove(0);
+    let reader = log.log.reader(ReaderPurpose::Recovery).expect("a reader");
+    let end = End { cut: None, ..end };
+    let mut source = Bounded::new(reader, at.clone(), end, Some(Arc::new(Rate::new(200))));
+    source
+        .assign(&[(at.clone(), Start::Beginning)])
+        .expect("assigned");
+    let begun = Instant::now();
+    let mut read = 0;
+    while read < 20 {
+        read += source
+            .poll(100, Duration::from_millis(50))
+            .expect("records")
+            .len();
+    }
+    // The first tenth of a second's worth is free.
+    let least = (read as f64 - 20.0).max(0.0) / 200.0;
+    assert!(begun.elapsed().as_secs_f64() >= least);
+    assert!(read <= 20 + (begun.elapsed().as_secs_f64() * 200.0) as usize + 1);
+}

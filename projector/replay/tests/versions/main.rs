@@ -1,0 +1,12 @@
+//! Building and comparing versions, over the log and the stores in memory.
+
+#[allow(dead_code, reason = "shared with the projector's own tests")]
+#[path = "../../../tests/suite/history.rs"]
+mod history;
+#[allow(dead_code, reason = "shared with the projector's own tests")]
+#[path = "../../../tests/suite/setup.rs"]
+mod setup;
+
+mod building;
+mod comparing;
+mod memory;
