@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 const PARTITIONS: u32 = 2;
 const EVENTS_PER_ORDER: u64 = 8;
 /// Orders decided together.
-const ORDERS_PER_GROUP: u64 = 400;
+const ORDERS_PER_GROUP: u64 = 1_000;
 /// One order of so many stays open.
 const OPEN_EVERY: u64 = 50;
 const SKU: &str = "MUG";
