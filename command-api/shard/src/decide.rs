@@ -10,11 +10,12 @@ use cartwright_events::envelope::header;
 use cartwright_events::journal::{DecidedCommand, FailedMessage};
 
 use crate::archive::Whereabouts;
+use crate::commit::send;
 use crate::group::{Cause, Group, Pending};
 use crate::mailbox::{Reply, Submission};
 use crate::outcome::Outcome;
 use crate::results::{Found, ResultKey};
-use crate::shard::{Shard, send};
+use crate::shard::Shard;
 use crate::state::ShardState;
 
 /// What a caller is told for whom there was no room.

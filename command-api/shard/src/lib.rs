@@ -16,6 +16,7 @@
 mod archive;
 mod archive_reader;
 mod clock;
+mod commit;
 mod decide;
 mod group;
 mod inbox;

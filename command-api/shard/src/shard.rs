@@ -5,16 +5,17 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cartwright_domain::BoundedContext;
-use cartwright_event_log::{CommitError, EventLog, LogWriter, Record};
+use cartwright_event_log::{EventLog, Record};
 use cartwright_events::codec::Codec;
 use cartwright_events::{PositionToken, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::archive::{ArchiveAnswer, ArchiveAsk};
 use crate::clock::Clock;
+use crate::commit::reply_all;
 use crate::decide::Halt;
-use crate::group::{Group, Pending, Place};
-use crate::mailbox::{Reply, Submission};
+use crate::group::{Group, Place};
+use crate::mailbox::Submission;
 use crate::options::ShardOptions;
 use crate::outcome::Answer;
 use crate::ownership::Ownership;
@@ -60,9 +61,9 @@ pub enum Step {
     Ended,
 }
 
-struct Live<B: BoundedContext, W> {
-    writer: W,
-    state: ShardState<B>,
+pub(crate) struct Live<B: BoundedContext, W> {
+    pub(crate) writer: W,
+    pub(crate) state: ShardState<B>,
 }
 
 /// The single writer of one partition of one context.
@@ -72,8 +73,8 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     pub(crate) place: Place,
     pub(crate) options: ShardOptions,
     pub(crate) clock: Arc<dyn Clock>,
-    ownership: watch::Sender<Ownership>,
-    live: Option<Live<B, L::Writer>>,
+    pub(crate) ownership: watch::Sender<Ownership>,
+    pub(crate) live: Option<Live<B, L::Writer>>,
     /// Commands that wait for room in a group, or were in a group whose outcome was in doubt.
     pub(crate) backlog: VecDeque<Submission<B::Command>>,
     /// Commands that wait for an aggregate that is not in memory.
@@ -82,7 +83,7 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     take_overs: u64,
     /// Set when a snapshot was found unreadable: the next take-over does without.
     distrusts_snapshots: bool,
-    standby: Option<Standby<B, L>>,
+    pub(crate) standby: Option<Standby<B, L>>,
 }
 
 impl<B: BoundedContext, L: EventLog> Shard<B, L> {
@@ -347,7 +348,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         })
     }
 
-    fn tell_waiters(&mut self, state: &ShardState<B>, touched: &BTreeSet<String>) {
+    pub(crate) fn tell_waiters(&mut self, state: &ShardState<B>, touched: &BTreeSet<String>) {
         for aggregate_id in touched {
             if self.waiters.waits_for(aggregate_id)
                 && let Some(answer) = self.outcome(state, aggregate_id)
@@ -356,150 +357,4 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
         }
     }
-
-    fn commit(&mut self, mut live: Live<B, L::Writer>, mut group: Group<B::Command>) -> Step {
-        group.close(&mut live.state, &self.place);
-        let topics = group.topics();
-        let records = std::mem::take(&mut group.records);
-        let count = records.len();
-        match live.writer.commit(records) {
-            Ok(receipt) => {
-                metrics::histogram!("cartwright_shard_commit_seconds", "context" => B::CONTEXT.name())
-                    .record(receipt.duration.as_secs_f64());
-                metrics::histogram!("cartwright_shard_group_commands", "context" => B::CONTEXT.name())
-                    .record(group.pending.len() as f64);
-                metrics::counter!("cartwright_shard_records_total", "context" => B::CONTEXT.name())
-                    .increment(count as u64);
-                add::committed(
-                    &self.context,
-                    &mut live.state,
-                    &mut group,
-                    &topics,
-                    &receipt,
-                );
-                gauge::<B>(&self.place, &live.state, &self.context);
-                reply_all(std::mem::take(&mut group.pending));
-                self.tell_waiters(&live.state, &group.touched);
-                if receipt.doubtful {
-                    return self.doubt("a commit was slow or its connection broke");
-                }
-                self.live = Some(live);
-                Step::Committed
-            }
-            Err(CommitError::Fenced) => {
-                fail_all(group.pending, "another process has taken this shard over");
-                self.end(Ownership::Fenced)
-            }
-            Err(error @ (CommitError::TooLarge { .. } | CommitError::Empty)) => {
-                for pending in group.pending {
-                    send(
-                        pending.submission.reply,
-                        Reply::Failed {
-                            reason: error.to_string(),
-                        },
-                    );
-                }
-                self.doubt(&error.to_string())
-            }
-            Err(error) => {
-                // Settled by the read-back: the journal knows which of them took effect.
-                for pending in group.pending.into_iter().rev() {
-                    self.backlog.push_front(pending.submission);
-                }
-                self.doubt(&error.to_string())
-            }
-        }
-    }
-
-    fn halt(&mut self, halt: Halt, group: Group<B::Command>) -> Step {
-        match halt {
-            Halt::Evolve(error) => {
-                fail_all(group.pending, "the shard has stopped");
-                self.end(Ownership::Refused {
-                    reason: error.to_string(),
-                })
-            }
-            Halt::NewerWriter(reason) => {
-                fail_all(group.pending, "the shard has stopped");
-                self.end(Ownership::Refused { reason })
-            }
-            Halt::Retry(reason) => {
-                for pending in group.pending.into_iter().rev() {
-                    self.backlog.push_front(pending.submission);
-                }
-                self.doubt(&reason)
-            }
-        }
-    }
-
-    /// Crash-only: whatever raised the doubt, the state is read back from the log.
-    fn doubt(&mut self, because: &str) -> Step {
-        tracing::warn!(
-            context = B::CONTEXT.name(),
-            partition = self.place.partition,
-            because,
-            "reading the log back"
-        );
-        metrics::counter!("cartwright_shard_take_overs_total", "context" => B::CONTEXT.name())
-            .increment(1);
-        self.live = None;
-        self.ownership.send_replace(Ownership::Recovering {
-            because: because.to_owned(),
-        });
-        Step::TakeOver
-    }
-
-    /// Ends the shard: everything that waits is told.
-    pub(crate) fn end(&mut self, ownership: Ownership) -> Step {
-        tracing::warn!(
-            context = B::CONTEXT.name(),
-            partition = self.place.partition,
-            %ownership,
-            "the shard has ended"
-        );
-        self.live = None;
-        self.standby = None;
-        for submission in self.backlog.drain(..).chain(self.held.drain(..)) {
-            send(
-                submission.reply,
-                Reply::Unknown {
-                    reason: ownership.to_string(),
-                },
-            );
-        }
-        self.ownership.send_replace(ownership);
-        Step::Ended
-    }
-}
-
-pub(crate) fn send(sender: oneshot::Sender<Reply>, reply: Reply) {
-    // A caller that does not wait any more is no error.
-    let _ = sender.send(reply);
-}
-
-fn reply_all<C>(pending: Vec<Pending<C>>) {
-    for Pending { submission, reply } in pending {
-        send(submission.reply, reply);
-    }
-}
-
-fn fail_all<C>(pending: Vec<Pending<C>>, reason: &str) {
-    for Pending { submission, .. } in pending {
-        send(
-            submission.reply,
-            Reply::Unknown {
-                reason: reason.to_owned(),
-            },
-        );
-    }
-}
-
-fn gauge<B: BoundedContext>(place: &Place, state: &ShardState<B>, context: &B) {
-    let labels = [
-        ("context", B::CONTEXT.name().to_owned()),
-        ("partition", place.partition.to_string()),
-    ];
-    metrics::gauge!("cartwright_shard_aggregates", &labels)
-        .set(context.count(&state.aggregates) as f64);
-    metrics::gauge!("cartwright_shard_archived", &labels).set(state.archive.len() as f64);
 }
