@@ -279,11 +279,6 @@ impl Archive {
         self.unchanged.remove(aggregate_id).is_some()
     }
 
-    /// A round has written the aggregate anew.
-    pub(crate) fn written_as_live(&mut self, aggregate_id: &str) {
-        self.unchanged.remove(aggregate_id);
-    }
-
     /// The aggregate may leave once it has been left alone for long enough.
     pub(crate) fn may_leave(&mut self, since: Timestamp, aggregate_id: String) {
         self.leaving.push_back((since, aggregate_id));

@@ -71,7 +71,7 @@ pub(crate) struct Group<C> {
     /// Which record begins a round of snapshots.
     pub(crate) begin: Option<usize>,
     /// Aggregates that leave memory with this transaction, and which record holds them.
-    pub(crate) leaving: Vec<(String, usize)>,
+    pub(crate) leaving: BTreeMap<String, usize>,
     events: usize,
     decided_count: usize,
     ranges: BTreeMap<Stream, (u64, u64)>,
@@ -90,7 +90,7 @@ impl<C> Group<C> {
             touched: BTreeSet::new(),
             read_inbox: false,
             begin: None,
-            leaving: Vec::new(),
+            leaving: BTreeMap::new(),
             events: 0,
             decided_count: 0,
             ranges: BTreeMap::new(),

@@ -25,6 +25,9 @@ pub struct ShardOptions {
     /// Events and results after which a new round of snapshots begins; never before there are half as
     /// many as there are aggregates and results in memory. Bounds what a take-over reads.
     pub checkpoint_tail: usize,
+    /// Transactions without a result that a take-over may read again for the results among them.
+    /// Where results are further between, rounds of snapshots hold them.
+    pub results_reach: u64,
     /// Bytes of snapshots in one transaction; a quarter of them in one that has commands.
     pub snapshot_group_bytes: usize,
     /// A finished aggregate that was left alone for so long leaves memory, in milliseconds.
@@ -64,6 +67,7 @@ impl Default for ShardOptions {
             results_kept: 200_000,
             results_ttl_ms: 24 * 3_600_000,
             checkpoint_tail: 100_000,
+            results_reach: 50_000,
             snapshot_group_bytes: 256 * 1024,
             archive_after_ms: 600_000,
             finished_kept: 50_000,

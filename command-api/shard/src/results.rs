@@ -50,6 +50,13 @@ pub(crate) enum Found<'a> {
     OtherRequest,
 }
 
+/// Where the journal holds results: all those below number `end` that no earlier mark covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    end: u64,
+    offset: u64,
+}
+
 /// Results in the order in which they were decided, bounded by number and by age.
 #[derive(Debug)]
 pub(crate) struct ResultWindow {
@@ -57,6 +64,9 @@ pub(crate) struct ResultWindow {
     order: VecDeque<ResultKey>,
     /// How many have left the window: the number of the first one in it.
     evicted: u64,
+    /// Below this number they were read from a snapshot, wherever the journal has them.
+    from_snapshot: u64,
+    marks: VecDeque<Mark>,
     kept: usize,
     ttl_ms: i64,
 }
@@ -67,6 +77,8 @@ impl ResultWindow {
             by_key: HashMap::new(),
             order: VecDeque::new(),
             evicted: 0,
+            from_snapshot: 0,
+            marks: VecDeque::new(),
             kept,
             ttl_ms,
         }
@@ -74,6 +86,42 @@ impl ResultWindow {
 
     pub(crate) fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// What is remembered by now was read from a snapshot.
+    pub(crate) fn read_from_snapshot(&mut self) {
+        self.from_snapshot = self.end();
+    }
+
+    /// What was remembered since the last call is in the journal at `offset`.
+    pub(crate) fn journaled(&mut self, offset: u64) {
+        let end = self.end();
+        while self
+            .marks
+            .front()
+            .is_some_and(|mark| mark.end <= self.evicted)
+        {
+            self.marks.pop_front();
+        }
+        if self
+            .marks
+            .back()
+            .map_or(self.from_snapshot, |mark| mark.end)
+            < end
+        {
+            self.marks.push_back(Mark { end, offset });
+        }
+    }
+
+    /// The offset from which on the journal holds all that is remembered; `None` when it is not
+    /// known, or nothing is remembered.
+    pub(crate) fn in_journal_from(&self) -> Option<u64> {
+        if self.evicted < self.from_snapshot {
+            return None;
+        }
+        let mut marks = self.marks.iter();
+        let oldest = marks.find(|mark| mark.end > self.evicted)?;
+        Some(oldest.offset)
     }
 
     /// The number that the next result gets.

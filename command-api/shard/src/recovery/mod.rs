@@ -201,8 +201,11 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             let start = start_of(stand.map(|stand| stand.offset));
             starts.push((ground.at(stream.topic()), start));
         }
-        let journal = start_of(begin.map(|begin| begin.journal_offset));
-        starts.push((ground.at(B::CONTEXT.journal_topic()), journal));
+        let journal = ground.at(B::CONTEXT.journal_topic());
+        let (kept, _) = reader.watermarks(&journal)?;
+        // Results older than what the journal keeps are forgotten.
+        let from = begin.map(|begin| begin.results_from.unwrap_or(begin.journal_offset).max(kept));
+        starts.push((journal, start_of(from)));
         reader.assign(&starts)?;
         reader.pause(&ground.own())?;
         let mut assembler = Assembler::default();
@@ -214,6 +217,7 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
                 }
                 Ok::<(), TakeOverError>(())
             })?;
+            back.snapshots_read();
         }
         Ok(Self {
             back,

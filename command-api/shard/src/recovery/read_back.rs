@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use cartwright_domain::BoundedContext;
 use cartwright_event_log::Record;
 use cartwright_events::codec::CodecError;
-use cartwright_events::journal::JournalRecord;
+use cartwright_events::journal::{DecidedCommand, JournalRecord};
 use cartwright_events::{Envelope, PositionToken, Stream, Timestamp};
 
 use super::TakeOverError;
@@ -31,6 +31,8 @@ pub(super) struct ReadBack<B: BoundedContext> {
     left: HashMap<String, u64>,
     /// The largest transaction that wrote a snapshot.
     snapshot_transaction: u64,
+    /// The last transaction before the round that this stands on.
+    begun_after: u64,
 }
 
 impl<B: BoundedContext> ReadBack<B> {
@@ -45,7 +47,13 @@ impl<B: BoundedContext> ReadBack<B> {
             finished: HashMap::new(),
             left: HashMap::new(),
             snapshot_transaction: 0,
+            begun_after: 0,
         }
+    }
+
+    /// The round has been read.
+    pub(super) fn snapshots_read(&mut self) {
+        self.state.results.read_from_snapshot();
     }
 
     /// Where the log stood when the round began that this stands on.
@@ -53,6 +61,7 @@ impl<B: BoundedContext> ReadBack<B> {
         let state = &mut self.state;
         state.epoch = begin.epoch;
         state.transaction = begin.transaction;
+        self.begun_after = begin.transaction;
         state.inbox_position = begin.inbox_position;
         state.last_time = begin.last_time;
         for (&stream, stand) in &begin.streams {
@@ -144,7 +153,7 @@ impl<B: BoundedContext> ReadBack<B> {
             }
             None => {
                 let journal = place.codec.decode_journal(B::CONTEXT, value);
-                self.take_journal(journal.map_err(refused)?)
+                self.take_journal(record.offset, journal.map_err(refused)?)
             }
         }
     }
@@ -196,7 +205,12 @@ impl<B: BoundedContext> ReadBack<B> {
             .map_err(|error| refuse(error.to_string()))
     }
 
-    fn take_journal(&mut self, journal: JournalRecord) -> Result<(), TakeOverError> {
+    fn take_journal(&mut self, offset: u64, journal: JournalRecord) -> Result<(), TakeOverError> {
+        if journal.transaction <= self.begun_after {
+            // Read for its results alone.
+            self.remember(offset, journal.decided_at, journal.decided);
+            return Ok(());
+        }
         let state = &mut self.state;
         if state.transaction == 0 {
             self.first_transaction = journal.transaction;
@@ -227,19 +241,20 @@ impl<B: BoundedContext> ReadBack<B> {
             }
         }
         self.taken += journal.decided.len();
-        for decided in journal.decided {
+        self.remember(offset, journal.decided_at, journal.decided);
+        Ok(())
+    }
+
+    fn remember(&mut self, offset: u64, decided_at: Timestamp, decided: Vec<DecidedCommand>) {
+        let results = &mut self.state.results;
+        for decided in decided {
             let key = match decided.idempotency_key {
                 Some(key) => ResultKey::Idempotency(key),
                 None => ResultKey::Command(decided.command_id),
             };
-            state.results.remember(
-                key,
-                decided.fingerprint,
-                decided.outcome,
-                journal.decided_at,
-            );
+            results.remember(key, decided.fingerprint, decided.outcome, decided_at);
         }
-        Ok(())
+        results.journaled(offset);
     }
 
     /// Every event must lie in a range that the journal names, and every range must be there: half

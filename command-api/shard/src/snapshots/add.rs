@@ -25,8 +25,12 @@ pub(crate) fn add<B: BoundedContext>(
         0 => options.snapshot_group_bytes,
         _ => options.snapshot_group_bytes / 4,
     };
-    let given = Rounds::contribute(state, context, place, transaction, most_bytes)?;
-    group.begin = given.begin.map(|index| group.records.len() + index);
+    let touched = &group.touched;
+    let given = Rounds::contribute(state, context, place, transaction, touched, most_bytes)?;
+    let base = group.records.len();
+    group.begin = given.begin.map(|index| base + index);
+    let leaving = given.leaving.into_iter();
+    group.leaving = leaving.map(|(id, index)| (id, base + index)).collect();
     group.records.extend(given.records);
     let as_of = state.as_of(place);
     let snapshot = |state: &ShardState<B>, kind: Kind, id: &str| {
@@ -53,7 +57,10 @@ pub(crate) fn add<B: BoundedContext>(
                 .archive
                 .pop_leaving(group.now(), options.archive_after_ms, options.finished_kept)
     {
-        if group.touched.contains(&id) || !context.is_finished(&state.aggregates, &id) {
+        if group.touched.contains(&id)
+            || group.leaving.contains_key(&id)
+            || !context.is_finished(&state.aggregates, &id)
+        {
             continue;
         }
         if let Some(offset) = state.archive.unchanged_at(&id) {
@@ -64,7 +71,7 @@ pub(crate) fn add<B: BoundedContext>(
         let records = snapshot(state, Kind::Finished, &id)?;
         let len = |record: &NewRecord| record.value.as_ref().map_or(0, Vec::len);
         bytes += records.iter().map(len).sum::<usize>();
-        group.leaving.push((id, group.records.len()));
+        group.leaving.insert(id, group.records.len());
         group.records.extend(records);
     }
     Ok(())
@@ -79,11 +86,14 @@ pub(crate) fn committed<B: BoundedContext>(
     receipt: &Receipt,
 ) {
     state.tail.follow(B::CONTEXT, topics, receipt);
+    state
+        .results
+        .journaled(state.tail.journal.saturating_sub(1));
     let offset_of = |index: usize| receipt.offsets.get(index).copied();
     if let Some(offset) = group.begin.and_then(offset_of) {
         state.rounds.begun_at(offset);
     }
-    for (id, index) in group.leaving.drain(..) {
+    for (id, index) in std::mem::take(&mut group.leaving) {
         if let Some(offset) = offset_of(index) {
             context.forget(&mut state.aggregates, &id);
             state.archive.left(&id, offset);

@@ -1,15 +1,19 @@
 //! Snapshots, which bound what a take-over has to read.
 //!
-//! A *round* writes every aggregate in memory and every result that is remembered into the snapshots
-//! topic, a little in each transaction. It begins with a record that says where the log stood; a
-//! take-over loads the round and then reads the log from there. Every journal record names the
-//! latest round that is complete. Because aggregates are written while the shard goes on, each says
-//! up to which seqs it holds the events, and those are not applied to it again.
+//! A *round* writes every aggregate in memory into the snapshots topic, a little in each transaction.
+//! It begins with a record that says where the log stood; a take-over loads the round and then reads
+//! the log from there. Every journal record names the latest round that is complete. Because
+//! aggregates are written while the shard goes on, each says up to which seqs it holds the events,
+//! and those are not applied to it again.
+//!
+//! Results by idempotency key are read from the journal, a little further back, where they stand
+//! close together; where they are far between, the round writes them as well. Finished aggregates
+//! leave memory when a round comes to them, so that none is written twice for nothing.
 
 pub(crate) mod add;
 pub(crate) mod format;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cartwright_domain::BoundedContext;
 use cartwright_event_log::NewRecord;
@@ -45,12 +49,14 @@ pub(crate) struct Begin {
     pub(crate) last_time: Timestamp,
     pub(crate) streams: BTreeMap<Stream, Stand>,
     pub(crate) journal_offset: u64,
+    /// Where the journal holds the results that are remembered; `None` when the round holds them.
+    pub(crate) results_from: Option<u64>,
     /// Whether aggregates had left memory by then: they are to be looked for before this record.
     pub(crate) archived: bool,
 }
 
 impl Begin {
-    pub(crate) fn of<B: BoundedContext>(state: &ShardState<B>, round: u64) -> Self {
+    pub(crate) fn of<B: BoundedContext>(state: &ShardState<B>, round: u64, reach: u64) -> Self {
         let stand = |stream: &Stream| Stand {
             seq: state.seqs.get(stream).copied().unwrap_or_default(),
             offset: state.tail.events.get(stream).copied().unwrap_or_default(),
@@ -64,6 +70,7 @@ impl Begin {
             last_time: state.last_time,
             streams: streams.map(|stream| (*stream, stand(stream))).collect(),
             journal_offset: state.tail.journal,
+            results_from: results_in_journal(state, reach),
             archived: !state.archive.is_empty(),
         }
     }
@@ -107,6 +114,17 @@ pub(crate) struct Contribution {
     pub(crate) records: Vec<NewRecord>,
     /// Which of them is the round's beginning.
     pub(crate) begin: Option<usize>,
+    /// Which of them are of aggregates that leave memory.
+    pub(crate) leaving: Vec<(String, usize)>,
+}
+
+/// From where the results are to be read in the journal, unless it would have to be read too far: a
+/// transaction takes two offsets, and many have no result.
+fn results_in_journal<B: BoundedContext>(state: &ShardState<B>, reach: u64) -> Option<u64> {
+    let from = state.results.in_journal_from()?;
+    let transactions = state.tail.journal.saturating_sub(from) / 2;
+    let near = 2 * state.results.len() as u64 + reach;
+    (transactions <= near).then_some(from)
 }
 
 impl Rounds {
@@ -134,19 +152,19 @@ impl Rounds {
         self.since += events_and_results;
     }
 
-    /// Begins a round when the tail has grown beyond its bound and beyond half of the state's size:
-    /// so that at most two aggregates or results are written again for each event or result.
+    /// Begins a round when the tail has grown beyond its bound and beyond half the number of
+    /// aggregates: so that at most two are written again for each event or result.
     pub(crate) fn begin_if_due<B: BoundedContext>(
         state: &mut ShardState<B>,
         context: &B,
         options: &ShardOptions,
     ) {
-        let size = context.count(&state.aggregates) + state.results.len();
+        let size = context.count(&state.aggregates);
         let rounds = &state.rounds;
         if rounds.current.is_some() || rounds.since < options.checkpoint_tail.max(size / 2) {
             return;
         }
-        let begin = Begin::of(state, rounds.number + 1);
+        let begin = Begin::of(state, rounds.number + 1, options.results_reach);
         let mut ids = context.ids_after(&state.aggregates, None);
         let last_id = ids.next_back().map(str::to_owned);
         drop(ids);
@@ -167,6 +185,7 @@ impl Rounds {
         context: &B,
         place: &Place,
         transaction: u64,
+        touched: &BTreeSet<String>,
         most_bytes: usize,
     ) -> Result<Contribution, serde_json::Error> {
         let mut given = Contribution::default();
@@ -198,20 +217,31 @@ impl Rounds {
                 let ids = context.ids_after(&state.aggregates, after.as_deref());
                 let next = ids.map(str::to_owned).next();
                 let Some(id) = next.filter(|id| round.last_id.as_ref() >= Some(id)) else {
-                    round.cursor = Cursor::Results { next: 0, number: 0 };
+                    round.cursor = match round.begin.results_from {
+                        Some(_) => Cursor::Written,
+                        None => Cursor::Results { next: 0, number: 0 },
+                    };
                     break;
                 };
+                *after = Some(id.clone());
+                if state.archive.unchanged_at(&id).is_some() {
+                    continue; // its last snapshot is what it was
+                }
+                let leaves = !touched.contains(&id) && context.is_finished(&state.aggregates, &id);
+                let kind = if leaves { Kind::Finished } else { Kind::Live };
                 if let Some(snapshot) = context.snapshot(&state.aggregates, &id) {
                     let draft = Draft {
-                        kind: Kind::Live,
+                        kind,
                         name: &id,
                         transaction,
                         as_of: Some(&as_of),
                     };
+                    let first = given.records.len();
                     room = take(draft.records(B::CONTEXT, place, &snapshot)?, &mut given);
-                    state.archive.written_as_live(&id);
+                    if leaves {
+                        given.leaving.push((id, first));
+                    }
                 }
-                *after = Some(id);
             }
         }
         while let Cursor::Results { next, number } = &mut round.cursor {
