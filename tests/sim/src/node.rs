@@ -237,6 +237,7 @@ fn start<B: BoundedContext + Clone>(
         recovery_stall_ms: 0,
         // Small, so that rounds of snapshots and the way into the archive and back are everywhere.
         checkpoint_tail: 8,
+        results_reach: 6,
         snapshot_group_bytes: 2_000,
         archive_after_ms: 2_000,
         finished_kept: 4,
