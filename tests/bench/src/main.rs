@@ -1,10 +1,12 @@
 //! Benchmarks as ratios within one run, in interleaved rounds: machines are noisy, ratios less so.
 //!
 //! `cargo run --release -p cartwright-bench` measures the codec, with `admission` what becomes of
-//! three times the load that command-api can bear, with `poison` what bad records cost good ones.
+//! three times the load that command-api can bear, with `poison` what bad records cost good ones,
+//! with `rebuild` (and the stores' addresses) how fast projections are rebuilt.
 
 mod admission;
 mod poison;
+mod rebuild;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -26,8 +28,9 @@ fn main() -> anyhow::Result<()> {
         None | Some("codec") => codec(),
         Some("admission") => admission::run(),
         Some("poison") => poison::storm(),
+        Some("rebuild") => rebuild::run(),
         Some(other) => {
-            anyhow::bail!("no benchmark is called `{other}`: codec, admission or poison")
+            anyhow::bail!("no benchmark is called `{other}`: codec, admission, poison or rebuild")
         }
     }
 }

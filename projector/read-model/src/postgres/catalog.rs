@@ -30,8 +30,8 @@ pub struct SearchCursor {
     pub sku: String,
 }
 
-/// Products by SKU in `version` of the catalog, after `after` (keyset paging); at most `limit`. Retired products are left out
-/// unless asked for.
+/// Products by SKU in `version` of the catalog, after `after` (keyset paging); at most `limit`.
+/// Retired products are left out unless asked for.
 ///
 /// # Errors
 /// What the store said.
@@ -64,8 +64,8 @@ pub async fn list_products(
     Ok(products)
 }
 
-/// Products of `version` of the catalog that fit `text`, best first, after `after` (keyset paging); at most `limit`. Retired
-/// products are left out.
+/// Products of `version` of the catalog that fit `text`, best first, after `after` (keyset paging);
+/// at most `limit`. Retired products are left out.
 ///
 /// A product fits when its name, description or SKU has all the words (quotes, `or` and `-` as in
 /// web search engines), or when its name and SKU hold the text or something close to it, so that
