@@ -243,10 +243,10 @@ fn write_alone(
                 scope.spawn(move || -> anyhow::Result<()> {
                     let mut sink = make();
                     sink.prepare()?;
-                    let own = batches
+                    let mut own = batches
                         .iter()
                         .filter(|batch| batch.key.partition == partition);
-                    own.map(|batch| Ok(sink.apply(batch)?)).collect()
+                    own.try_for_each(|batch| Ok(sink.apply(batch)?))
                 })
             })
             .collect();
