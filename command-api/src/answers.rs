@@ -5,7 +5,7 @@ use cartwright_service::problem::Problem;
 use cartwright_shard::Answer;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderName, HeaderValue, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::call::{POSITION, PREFERENCE_APPLIED};
 
@@ -64,14 +64,23 @@ impl Accepted {
     }
 }
 
+/// The body of an accepted command's answer.
+pub(crate) fn body(answer: Answer) -> Map<String, Value> {
+    let mut members = answer.data;
+    members.insert("id".to_owned(), Value::String(answer.aggregate_id));
+    members.insert("version".to_owned(), answer.version.into());
+    members.insert(
+        "position".to_owned(),
+        Value::String(answer.position.to_string()),
+    );
+    members
+}
+
 impl IntoResponse for Accepted {
     fn into_response(self) -> Response {
         let position = self.answer.position.to_string();
         let version = self.answer.version;
-        let mut members = self.answer.data;
-        members.insert("id".to_owned(), Value::String(self.answer.aggregate_id));
-        members.insert("version".to_owned(), version.into());
-        members.insert("position".to_owned(), Value::String(position.clone()));
+        let members = body(self.answer);
         let body = match serde_json::to_vec(&members) {
             Ok(body) => body,
             Err(error) => return Problem::internal(error).into_response(),

@@ -20,6 +20,7 @@ use crate::config::{Command, Config};
 use crate::host::{ContextHost, Host};
 use crate::nodes::{NodeThread, Peers};
 use crate::prices::{PriceTable, PriceThread, TableState};
+use crate::queue::Queue;
 use crate::shards::Shards;
 
 /// The service's state. A cheap handle; clones share it.
@@ -38,6 +39,8 @@ pub struct AppInner {
     pub checkout: Shards<CheckoutCommand>,
     /// The other nodes; none while this process is alone and owns all.
     pub peers: Option<Peers>,
+    /// Where commands go whose callers do not wait.
+    pub queue: Queue,
     /// Prices for the checkout.
     pub prices: PriceTable,
 }
@@ -172,6 +175,13 @@ impl<L: EventLog> Starter<'_, L> {
                 (0..count).map(move |partition| ShardId { context, partition })
             })
             .collect();
+        let writer = match &self.config.nodes {
+            Some(nodes) => nodes.id.clone(),
+            None => uuid::Uuid::now_v7().to_string(),
+        };
+        let writer = format!("cartwright-queue-{writer}");
+        // It ends by itself with the last handle.
+        let (queue, _) = Queue::start(self.log.clone(), self.codec.clone(), writer)?;
         let price_thread = self.follow_prices(&prices, readiness)?;
         let (running, peers) = match self.run(host, shards, readiness) {
             Ok(started) => started,
@@ -190,6 +200,7 @@ impl<L: EventLog> Starter<'_, L> {
             inventory,
             checkout,
             peers,
+            queue,
             prices,
         }));
         Ok((app, running))

@@ -53,6 +53,8 @@ pub struct Call {
     pub expected_version: Option<u64>,
     /// What the prices must have taken in before they are used.
     pub position: Option<PositionToken>,
+    /// Whether the client prefers not to wait for the decision (`Prefer: respond-async`).
+    pub respond_async: bool,
     /// How long the client prefers to wait for an outcome.
     pub wait: Option<Duration>,
 }
@@ -112,6 +114,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
             key,
             expected_version: expected_version(&parts.headers)?,
             position: position(&parts.headers)?,
+            respond_async: prefers_respond_async(&parts.headers),
             wait: preferred_wait(&parts.headers),
         })
     }
@@ -207,6 +210,17 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Error> {
         (Some(version), None) => Ok(Some(version)),
         _ => Err(Error::IfMatchMalformed),
     }
+}
+
+fn prefers_respond_async(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|preference| {
+            let name = preference.split([';', '=']).next().unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("respond-async")
+        })
 }
 
 /// The first `wait` among the preferences, in seconds. A preference that cannot be read is ignored,

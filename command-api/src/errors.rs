@@ -208,7 +208,7 @@ fn prices(error: PricesError) -> Problem {
     }
 }
 
-fn rejected(rejection: Rejection) -> Problem {
+pub(crate) fn rejected(rejection: Rejection) -> Problem {
     let status = match rejection.kind {
         RejectionKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         RejectionKind::NotFound => StatusCode::NOT_FOUND,

@@ -17,5 +17,7 @@ pub mod metric_names;
 pub mod nodes;
 pub mod openapi;
 pub mod prices;
+pub mod queue;
 pub mod routes;
 pub mod shards;
+pub mod status_id;

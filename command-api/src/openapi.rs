@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::call::{IDEMPOTENCY_KEY, MAX_KEY_LEN, POSITION};
-use crate::routes::{body, carts, checkout, index, orders, products, stock};
+use crate::routes::{body, carts, checkout, commands, index, orders, products, stock};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -21,6 +21,7 @@ use crate::routes::{body, carts, checkout, index, orders, products, stock};
     paths(
         index::index,
         index::openapi,
+        commands::status,
         products::create,
         products::change_price,
         products::retire,

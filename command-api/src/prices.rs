@@ -244,4 +244,8 @@ impl Prices for PriceTable {
             .unwrap_or_else(PoisonError::into_inner);
         products.get(sku).cloned()
     }
+
+    fn are_loaded(&self) -> bool {
+        self.0.progress.borrow().state == TableState::Following
+    }
 }

@@ -58,6 +58,12 @@ impl<C> Shards<C> {
         self.context
     }
 
+    /// Where the shard of a partition is reached here; `None` when there is no such partition.
+    #[must_use]
+    pub fn at(&self, partition: u32) -> Option<&Slot<C>> {
+        self.slots.get(partition as usize)
+    }
+
     /// The shard that decides for `key`.
     #[must_use]
     pub fn of(&self, key: &str) -> ShardRef<'_, C> {

@@ -81,6 +81,11 @@ pub trait BoundedContext: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<(Decision, Accepted), Rejection>;
 
+    /// Whether what decisions stand on beside the state is there: the process's prices.
+    fn can_decide(&self) -> bool {
+        true
+    }
+
     /// Version of the aggregate that the command is about; 0 while there is none.
     fn version(&self, state: &Self::State, command: &Self::Command) -> u64;
 
@@ -155,4 +160,9 @@ pub struct PricedProduct {
 pub trait Prices: Send + Sync + 'static {
     /// The product, or `None` when the catalog does not know the SKU.
     fn product(&self, sku: &cartwright_events::Sku) -> Option<PricedProduct>;
+
+    /// Whether the table can be used.
+    fn are_loaded(&self) -> bool {
+        true
+    }
 }

@@ -46,6 +46,8 @@ reasons! {
     PriceGivenTwice = "price_given_twice", Invalid, "An item has both an expected and a quoted price.";
     LinesMissing = "lines_missing", Invalid, "No line is named.";
     LineRepeated = "line_repeated", Invalid, "The same line is named twice.";
+    IdempotencyKeyReused = "idempotency_key_reused", Invalid, "The idempotency key was used with another request.";
+    NotDecided = "not_decided", Conflict, "The command could not be decided; nothing was done.";
     OccurredAtInFuture = "occurred_at_in_future", Invalid, "The business time lies more than five minutes ahead.";
 
     UnknownProduct = "unknown_product", NotFound, "The catalog does not know the SKU.";

@@ -3,18 +3,21 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use cartwright_domain::{BoundedContext, EvolveError, at_version};
+use cartwright_domain::{BoundedContext, EvolveError, Reason, Rejection, at_version};
 use cartwright_event_log::{EventLog, Record};
 use cartwright_events::codec::CodecError;
 use cartwright_events::envelope::header;
 use cartwright_events::journal::{DecidedCommand, FailedMessage};
+use cartwright_events::messages::SubmitCommand;
+use cartwright_events::{Message, Timestamp};
+use tokio::sync::oneshot;
 
 use crate::archive::Whereabouts;
 use crate::commit::send;
 use crate::group::{Cause, Group, Pending};
 use crate::mailbox::{Reply, Submission};
 use crate::outcome::Outcome;
-use crate::results::{Found, ResultKey};
+use crate::results::{Found, IdempotencyKey, ResultKey};
 use crate::shard::Shard;
 use crate::state::ShardState;
 
@@ -41,11 +44,16 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         &mut self,
         state: &mut ShardState<B>,
         group: &mut Group<B::Command>,
-        inbox: &[Record],
+        inbox: Vec<Record>,
     ) -> Result<(), Halt> {
         // Messages first: they are somebody's unfinished order, commands are new work.
-        for record in inbox {
-            self.receive(state, group, record)?;
+        let mut inbox = inbox.into_iter();
+        while let Some(record) = inbox.next() {
+            if !self.receive(state, group, &record)? {
+                self.inbox_waits.push(record);
+                self.inbox_waits.extend(inbox);
+                break;
+            }
         }
         let due = self
             .context
@@ -236,13 +244,18 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         state: &mut ShardState<B>,
         group: &mut Group<B::Command>,
         record: &Record,
-    ) -> Result<(), Halt> {
+    ) -> Result<bool, Halt> {
         if record.offset < state.inbox_position {
-            return Ok(()); // applied before, in a transaction that is in the journal
+            return Ok(true); // applied before, in a transaction that is in the journal
         }
         let cause = cause_of(record);
         let value = record.value.as_deref().unwrap_or_default();
         match self.place.codec.decode_message(B::CONTEXT, value) {
+            Ok(Message::SubmitCommand(submitted)) => {
+                if !self.decide_submitted(state, group, submitted, &cause)? {
+                    return Ok(false);
+                }
+            }
             Ok(message) => {
                 let received = catch_unwind(AssertUnwindSafe(|| {
                     self.context
@@ -288,8 +301,97 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         }
         state.inbox_position = record.offset + 1;
         group.read_inbox = true;
-        Ok(())
+        Ok(true)
     }
+
+    /// Decides a command whose caller does not wait, as any other, and remembers what became of it
+    /// under its id too. Returns `false` when it has to wait: for its aggregate to be in memory, or
+    /// for prices. What is behind it in the inbox waits with it.
+    fn decide_submitted(
+        &mut self,
+        state: &mut ShardState<B>,
+        group: &mut Group<B::Command>,
+        submitted: SubmitCommand,
+        cause: &Cause,
+    ) -> Result<bool, Halt> {
+        let id = submitted.aggregate_id.as_str();
+        let whereabouts = if self.context.holds(&state.aggregates, id) {
+            None
+        } else {
+            Some(state.archive.look_for(id))
+        };
+        let away = matches!(
+            whereabouts,
+            Some(Whereabouts::Archived | Whereabouts::NotKnownYet)
+        );
+        if away || !self.context.can_decide() {
+            return Ok(false);
+        }
+        let (key, fingerprint) = match &submitted.idempotency_key {
+            Some(key) => (
+                ResultKey::Idempotency(key.clone()),
+                submitted.fingerprint.clone(),
+            ),
+            None => (
+                ResultKey::Command(submitted.command_id.clone()),
+                String::new(),
+            ),
+        };
+        if state.results.find(&key, &fingerprint, group.now()) == Found::Nothing {
+            match serde_json::from_str(&submitted.command) {
+                Ok(command) => {
+                    self.decide(state, group, submission(command, &submitted, cause))?;
+                }
+                Err(error) => {
+                    tracing::error!(command_id = submitted.command_id, %error, "unreadable command");
+                }
+            }
+        }
+        let (outcome, remembered) = match state.results.find(&key, &fingerprint, group.now()) {
+            Found::Decided(outcome) => (outcome.to_owned(), true),
+            Found::OtherRequest => (refusal(Reason::IdempotencyKeyReused)?, false),
+            // It broke the decision, or there was no room for a new aggregate.
+            Found::Nothing => (refusal(Reason::NotDecided)?, false),
+        };
+        let by_id = ResultKey::Command(submitted.command_id.clone());
+        if by_id != key || !remembered {
+            group.outcome_bytes += outcome.len();
+            group.decided.push(DecidedCommand {
+                command_id: submitted.command_id,
+                idempotency_key: None,
+                fingerprint: String::new(),
+                outcome: outcome.clone(),
+            });
+            state
+                .results
+                .remember(by_id, String::new(), outcome, group.now());
+        }
+        Ok(true)
+    }
+}
+
+/// The command as a mailbox would have brought it, with nobody who waits for its reply.
+fn submission<C>(command: C, submitted: &SubmitCommand, cause: &Cause) -> Submission<C> {
+    let (reply, _) = oneshot::channel();
+    let idempotency = submitted.idempotency_key.as_ref();
+    Submission {
+        command,
+        command_id: submitted.command_id.clone(),
+        correlation_id: cause.correlation_id.clone(),
+        traceparent: cause.traceparent.clone(),
+        idempotency: idempotency.map(|key| IdempotencyKey {
+            key: key.clone(),
+            fingerprint: submitted.fingerprint.clone(),
+        }),
+        expected_version: submitted.expected_version,
+        deadline: Timestamp::from_micros(i64::MAX),
+        reply,
+    }
+}
+
+fn refusal(reason: Reason) -> Result<String, Halt> {
+    let outcome = Outcome::Rejected(Rejection::new(reason, reason.title()));
+    serde_json::to_string(&outcome).map_err(|error| Halt::Retry(error.to_string()))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

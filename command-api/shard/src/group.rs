@@ -171,7 +171,7 @@ impl<C> Group<C> {
             self.records.push(NewRecord {
                 topic: Arc::from(target.inbox_topic()),
                 partition: outgoing.partition,
-                key: outgoing.message.order_id().as_str().as_bytes().to_vec(),
+                key: outgoing.message.key().as_bytes().to_vec(),
                 value: Some(place.codec.encode_message(target, &outgoing.message)),
                 headers,
             });

@@ -35,7 +35,7 @@ mod waiters;
 
 pub use archive::{ArchiveAnswer, ArchiveAsk};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use mailbox::{Mailbox, MailboxFull, Reply, Submission};
+pub use mailbox::{Found, Lookup, Mailbox, MailboxFull, Reply, Submission};
 pub use options::ShardOptions;
 pub use outcome::{Answer, Outcome};
 pub use ownership::Ownership;

@@ -69,10 +69,34 @@ pub struct MailboxFull<T> {
     pub retry_after_ms: u64,
 }
 
+/// A question about a command that was put into the inbox.
+#[derive(Debug)]
+pub struct Lookup {
+    /// The command's id.
+    pub command_id: String,
+    /// Its offset in the inbox.
+    pub offset: u64,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Found>,
+}
+
+/// What the shard knows of a command that was put into its inbox.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// Its turn has not come.
+    Waiting,
+    /// It was decided so.
+    Decided(Outcome),
+    /// It was decided, too long ago to be remembered.
+    Forgotten,
+}
+
 /// What a caller can put in the mailbox.
 #[derive(Debug)]
 pub(crate) enum Letter<C> {
     Command(Submission<C>),
+    /// Tell me what became of this command.
+    Lookup(Lookup),
     /// Tell me what becomes of this aggregate.
     Watch {
         aggregate_id: String,
@@ -129,6 +153,20 @@ impl<C> Mailbox<C> {
             aggregate_id,
             reply,
         });
+        receiver
+    }
+
+    /// Asks what became of a command that was put into the inbox at `offset`. The receiver ends
+    /// without a value when the mailbox is full, or the shard stops.
+    #[must_use]
+    pub fn look_up(&self, command_id: String, offset: u64) -> oneshot::Receiver<Found> {
+        let (reply, receiver) = oneshot::channel();
+        // When the mailbox is full the sender is dropped, and the receiver says so.
+        let _ = self.letters.try_send(Letter::Lookup(Lookup {
+            command_id,
+            offset,
+            reply,
+        }));
         receiver
     }
 

@@ -287,6 +287,12 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             let micros = due.as_micros().saturating_sub(self.clock.now().as_micros());
             Duration::from_micros(u64::try_from(micros).unwrap_or(0)).min(LONGEST_WAIT)
         });
+        let nothing = crossbeam_channel::never();
+        let batches = if self.shard.inbox_is_full() {
+            &nothing
+        } else {
+            &self.pump.batches
+        };
         select! {
             recv(self.told) -> order => match order {
                 Ok(Order::Serve) => Woken::Timer,
@@ -294,7 +300,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
                 Ok(Order::Stop) | Err(_) => Woken::Stop,
             },
             recv(self.letters) -> letter => letter.map_or(Woken::Stop, Woken::Letter),
-            recv(self.pump.batches) -> batch => batch.map_or(Woken::Timer, Woken::Inbox),
+            recv(batches) -> batch => batch.map_or(Woken::Timer, Woken::Inbox),
             recv(self.archive.answers) -> answer => answer.map_or(Woken::Timer, Woken::Archive),
             default(due) => Woken::Timer,
         }
@@ -315,7 +321,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             put(inputs, letter);
         }
         inputs.archive.extend(self.archive.answers.try_iter());
-        while inputs.inbox.len() < self.options.inbox_batch {
+        while inputs.inbox.len() < self.options.inbox_batch && !self.shard.inbox_is_full() {
             let Ok(batch) = self.pump.batches.try_recv() else {
                 break;
             };
@@ -405,6 +411,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
 fn put<C>(inputs: &mut Inputs<C>, letter: Letter<C>) {
     match letter {
         Letter::Command(submission) => inputs.commands.push(submission),
+        Letter::Lookup(lookup) => inputs.lookups.push(lookup),
         Letter::Watch {
             aggregate_id,
             reply,

@@ -15,11 +15,12 @@ use crate::clock::Clock;
 use crate::commit::reply_all;
 use crate::decide::Halt;
 use crate::group::{Group, Place};
-use crate::mailbox::Submission;
+use crate::mailbox::{self, Lookup, Submission};
 use crate::options::ShardOptions;
 use crate::outcome::Answer;
 use crate::ownership::Ownership;
 use crate::recovery::{Ground, Standby, TakeOverError};
+use crate::results::{Found, ResultKey};
 use crate::snapshots::format::Unreadable;
 use crate::snapshots::{Rounds, add};
 use crate::state::ShardState;
@@ -33,6 +34,8 @@ pub struct Inputs<C> {
     pub inbox: Vec<Record>,
     /// Callers that wait for an aggregate's outcome.
     pub watches: Vec<(String, oneshot::Sender<Answer>)>,
+    /// Callers that ask what became of a command.
+    pub lookups: Vec<Lookup>,
     /// Answers to what [`Shard::take_asks`] gave.
     pub archive: Vec<ArchiveAnswer>,
 }
@@ -43,6 +46,7 @@ impl<C> Default for Inputs<C> {
             commands: Vec::new(),
             inbox: Vec::new(),
             watches: Vec::new(),
+            lookups: Vec::new(),
             archive: Vec::new(),
         }
     }
@@ -77,6 +81,8 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     pub(crate) live: Option<Live<B, L::Writer>>,
     /// Commands that wait for room in a group, or were in a group whose outcome was in doubt.
     pub(crate) backlog: VecDeque<Submission<B::Command>>,
+    /// Inbox records whose first has to wait for something; they are applied in their order.
+    pub(crate) inbox_waits: Vec<Record>,
     /// Commands that wait for an aggregate that is not in memory.
     pub(crate) held: VecDeque<Submission<B::Command>>,
     waiters: Waiters,
@@ -111,6 +117,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             ownership: watch::Sender::new(Ownership::Recovering { because }),
             live: None,
             backlog: VecDeque::new(),
+            inbox_waits: Vec::new(),
             held: VecDeque::new(),
             take_overs: 0,
             distrusts_snapshots: false,
@@ -140,6 +147,12 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.backlog.len()
+    }
+
+    /// Whether no more of the inbox should be read: its next message waits for something.
+    #[must_use]
+    pub fn inbox_is_full(&self) -> bool {
+        self.inbox_waits.len() >= self.options.inbox_batch
     }
 
     /// Whether commands wait for the next step.
@@ -216,6 +229,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
     pub fn take_over(&mut self) -> Result<Step, String> {
         self.live = None;
+        // They are read again from the position that the log has.
+        self.inbox_waits.clear();
         self.take_overs += 1;
         let standby = self.standby.take();
         let mut taken = self.ground(!self.distrusts_snapshots).take_over(standby);
@@ -270,8 +285,10 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         Rounds::begin_if_due(&mut live.state, &self.context, &self.options);
         let round = live.state.rounds.is_under_way();
         let mut group = Group::new(self.clock.now().max(live.state.last_time));
+        let mut inbox = std::mem::take(&mut self.inbox_waits);
+        inbox.extend(inputs.inbox);
         let filled = self
-            .fill(&mut live.state, &mut group, &inputs.inbox)
+            .fill(&mut live.state, &mut group, inbox)
             .and_then(|()| self.add_snapshots(&mut live.state, &mut group));
         if let Err(halt) = filled {
             return self.halt(halt, group);
@@ -281,10 +298,12 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             reply_all(group.pending);
             self.live = Some(live);
             self.watch(inputs.watches);
+            self.answer_lookups(inputs.lookups);
             return Step::Idle;
         }
         let step = self.commit(live, group);
         self.watch(inputs.watches);
+        self.answer_lookups(inputs.lookups);
         step
     }
 
@@ -317,6 +336,26 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     ) -> Result<(), Halt> {
         add::add(&self.context, &self.place, &self.options, state, group)
             .map_err(|error| Halt::Retry(format!("a snapshot can't be written: {error}")))
+    }
+
+    /// Answers from what is decided and durable. Without a live state the callers are told nothing and
+    /// ask again.
+    fn answer_lookups(&self, lookups: Vec<Lookup>) {
+        let Some(live) = &self.live else { return };
+        for lookup in lookups {
+            let key = ResultKey::Command(lookup.command_id);
+            let now = self.clock.now().max(live.state.last_time);
+            let found = match live.state.results.find(&key, "", now) {
+                Found::Decided(outcome) => match serde_json::from_str(outcome) {
+                    Ok(outcome) => mailbox::Found::Decided(outcome),
+                    Err(_) => mailbox::Found::Forgotten,
+                },
+                _ if lookup.offset < live.state.inbox_position => mailbox::Found::Forgotten,
+                _ => mailbox::Found::Waiting,
+            };
+            // A caller that has gone is no error.
+            let _ = lookup.reply.send(found);
+        }
     }
 
     /// Answers callers whose outcome is decided and durable; lets the others wait.

@@ -10,6 +10,7 @@ use crate::app::App;
 pub mod body;
 pub mod carts;
 pub mod checkout;
+pub mod commands;
 pub mod index;
 pub mod orders;
 pub mod products;
@@ -64,6 +65,7 @@ pub fn table() -> Vec<Route> {
     vec![
         Route::get("/", get(index::index)),
         Route::get("/openapi.json", get(index::openapi)),
+        Route::get("/v1/commands/{id}", get(commands::status)),
         Route::post("/v1/products", post(products::create)),
         Route::put("/v1/products/{sku}/price", put(products::change_price)),
         Route::post("/v1/products/{sku}/retire", post(products::retire)),

@@ -11,6 +11,7 @@ mod nodes;
 mod openapi;
 mod orders;
 mod prices;
+mod queued;
 mod stock;
 mod stop;
 mod versions;

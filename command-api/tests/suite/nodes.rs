@@ -264,6 +264,33 @@ async fn ids_and_trace_reach_the_owner_and_its_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queued_command_is_taken_and_asked_for_at_any_node() {
+    let cluster = Cluster::of(2, "").await;
+    for node in 0..2 {
+        let call = receipt("mug").header("prefer", "respond-async");
+        let queued = cluster.send(node, call).await;
+        assert_eq!(queued.status, 202, "{}", queued.text());
+        let url = queued.header("location").unwrap().to_owned();
+        for asked in 0..2 {
+            let begun = Instant::now();
+            loop {
+                let status = cluster
+                    .send(asked, Call::new(http::Method::GET, &url))
+                    .await;
+                assert_eq!(status.status, 200, "{}", status.text());
+                if status.json()["status"] == "accepted" {
+                    break;
+                }
+                assert!(begun.elapsed() < LIMIT, "{}", status.text());
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    }
+    assert_eq!(events_of(&cluster.log, Stream::Stock).len(), 2);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_goes_round_no_circle() {
     let cluster = Cluster::of(2, "[command]\ndeadline_ms = 50\n").await;
     let owner = cluster.owner_of(stock_of("mug"));

@@ -47,7 +47,7 @@ async fn every_route_is_described_and_everything_described_is_a_route() {
 async fn commands_are_described_with_their_headers_and_problems() {
     let document = serde_json::to_value(cartwright_command_api::openapi::document()).unwrap();
     for (method, path) in operations(&document) {
-        if !path.starts_with("/v1/") {
+        if !path.starts_with("/v1/") || method == "GET" {
             continue;
         }
         let operation = &document["paths"][&path][method.to_lowercase()];

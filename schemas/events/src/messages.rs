@@ -78,14 +78,35 @@ wire_record! {
     }
 }
 
+wire_record! {
+    /// To any context: decide this command, whose caller does not wait.
+    pub struct SubmitCommand {
+        /// The context that decides it.
+        pub context: Context,
+        /// What it is about; its shard decides.
+        pub aggregate_id: String,
+        /// The command's id; its outcome is remembered under it.
+        pub command_id: String,
+        /// The caller's key.
+        pub idempotency_key: Option<String>,
+        /// Digest of the request: the same key with another digest is a misuse. Empty without a key.
+        pub fingerprint: String,
+        /// The version at which the caller saw the aggregate.
+        pub expected_version: Option<u64>,
+        /// The command, as JSON.
+        pub command: String,
+    }
+}
+
 wire_branches! {
-    /// What one shard can tell another.
+    /// What a shard can be told by another, or by a caller who does not wait.
     pub enum Message {
         ReserveStock(ReserveStock) = "ReserveStock",
         ReleaseStock(ReleaseStock) = "ReleaseStock",
         ShipStock(ShipStock) = "ShipStock",
         RestockReturn(RestockReturn) = "RestockReturn",
         ReservationAnswer(ReservationAnswer) = "ReservationAnswer",
+        SubmitCommand(SubmitCommand) = "SubmitCommand",
     }
 }
 
@@ -95,19 +116,21 @@ impl Message {
     pub const fn target(&self) -> Context {
         match self {
             Message::ReservationAnswer(_) => Context::Checkout,
+            Message::SubmitCommand(body) => body.context,
             _ => Context::Inventory,
         }
     }
 
-    /// The order that it is about: the record's key.
+    /// What it is about, an order or a command's aggregate: the record's key.
     #[must_use]
-    pub const fn order_id(&self) -> &OrderId {
+    pub fn key(&self) -> &str {
         match self {
-            Message::ReserveStock(body) => &body.order_id,
-            Message::ReleaseStock(body) => &body.order_id,
-            Message::ShipStock(body) => &body.order_id,
-            Message::RestockReturn(body) => &body.order_id,
-            Message::ReservationAnswer(body) => &body.order_id,
+            Message::ReserveStock(body) => body.order_id.as_str(),
+            Message::ReleaseStock(body) => body.order_id.as_str(),
+            Message::ShipStock(body) => body.order_id.as_str(),
+            Message::RestockReturn(body) => body.order_id.as_str(),
+            Message::ReservationAnswer(body) => body.order_id.as_str(),
+            Message::SubmitCommand(body) => &body.aggregate_id,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::{DecodeError, Wire};
+
 /// Signs of life of command-api's nodes, by node. Of no context; one partition, which elects.
 pub const NODES_TOPIC: &str = "command.nodes.v1";
 /// Which node owns which shard, by shard. Of no context; one partition, compacted.
@@ -77,6 +79,31 @@ impl Context {
     #[must_use]
     pub fn transactional_id(self, partition: u32) -> String {
         format!("cartwright-{}-{partition}", self.name())
+    }
+}
+
+impl Wire for Context {
+    /// As its name: an Avro `string`.
+    fn encode(&self, out: &mut Vec<u8>) {
+        (self.name().len() as i64).encode(out);
+        out.extend_from_slice(self.name().as_bytes());
+    }
+
+    fn decode(input: &mut &[u8]) -> Result<Self, DecodeError> {
+        let word = String::decode(input)?;
+        let known = Context::ALL.into_iter().find(|one| one.name() == word);
+        known.ok_or(DecodeError::UnknownWord {
+            type_name: "Context",
+            word,
+        })
+    }
+}
+
+#[cfg(test)]
+impl crate::tests::generated::Generated for Context {
+    fn generated() -> proptest::strategy::BoxedStrategy<Self> {
+        use proptest::strategy::Strategy as _;
+        proptest::sample::select(&Context::ALL[..]).boxed()
     }
 }
 

@@ -164,6 +164,7 @@ fn act<B: BoundedContext>(
                 inbox,
                 archive,
                 watches: Vec::new(),
+                lookups: Vec::new(),
             });
             if busy || step != Step::Idle {
                 log.sim.trace(&format!("{}: {step:?}", name()));

@@ -208,6 +208,10 @@ impl BoundedContext for Checkout {
         }
     }
 
+    fn can_decide(&self) -> bool {
+        self.prices.are_loaded()
+    }
+
     fn version(&self, state: &CheckoutState, command: &CheckoutCommand) -> u64 {
         use CheckoutCommand as C;
         match command {

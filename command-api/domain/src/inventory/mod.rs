@@ -114,7 +114,7 @@ impl BoundedContext for Inventory {
             Message::ReleaseStock(message) => release::decide(state, message, now),
             Message::ShipStock(message) => ship::decide(state, message, now),
             Message::RestockReturn(message) => restock::decide(state, message, now),
-            Message::ReservationAnswer(_) => return nothing(),
+            Message::ReservationAnswer(_) | Message::SubmitCommand(_) => return nothing(),
         };
         Decision {
             events,

@@ -154,7 +154,9 @@ impl BoundedContext for Toy {
     }
 
     fn give_up(&self, message: &Message, reason: &str) -> Vec<Outgoing> {
-        vec![answer(message.order_id(), Some(reason.to_owned()))]
+        OrderId::new(message.key())
+            .map(|order| vec![answer(&order, Some(reason.to_owned()))])
+            .unwrap_or_default()
     }
 
     fn evolve(&self, state: &mut State, event: &Event, _seq: u64) -> Result<(), EvolveError> {
