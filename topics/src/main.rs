@@ -49,7 +49,7 @@ struct Options {
     /// The folder of schemas.
     #[arg(long, global = true, value_name = "DIR")]
     schemas: Option<PathBuf>,
-    /// Which of the declared profiles: local or production.
+    /// Which of the declared profiles: local, cluster or production.
     #[arg(
         long,
         global = true,

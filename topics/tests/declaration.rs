@@ -78,7 +78,7 @@ fn an_unknown_profile_is_named_with_those_there_are() {
     assert!(matches!(error, TopologyError::UnknownProfile { .. }));
     assert_eq!(
         error.to_string(),
-        "profile moon is not declared; there are local, production"
+        "profile moon is not declared; there are cluster, local, production"
     );
 }
 

@@ -149,7 +149,7 @@ fn java_command(java: &Java, library: &Library, part: Part, ports: Ports) -> Vec
 }
 
 /// A cluster id is 16 bytes in URL-safe base64: 22 characters, of which the last carries two bits only.
-fn new_cluster_id() -> Result<String> {
+pub(crate) fn new_cluster_id() -> Result<String> {
     let source = Path::new("/proc/sys/kernel/random/uuid");
     let uuid = at(source, fs::read_to_string(source))?;
     let digits: String = uuid

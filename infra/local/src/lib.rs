@@ -6,6 +6,7 @@
 //! the same.
 
 mod boot;
+mod cluster;
 mod config;
 mod cql;
 mod download;
@@ -23,6 +24,7 @@ mod stack;
 mod status;
 mod topics;
 
+pub use cluster::{BrokerLaunch, ClusterLayout, prepare_brokers};
 pub use config::StackConfig;
 pub use error::{Result, StackError};
 pub use part::{MAX_NODES, Part, all_names};

@@ -8,7 +8,7 @@ use crate::part::Part;
 use crate::ports::Ports;
 
 const KAFKA: &str = include_str!("../templates/kafka.properties");
-const KAFKA_LOGGING: &str = include_str!("../templates/kafka-log4j2.xml");
+pub(crate) const KAFKA_LOGGING: &str = include_str!("../templates/kafka-log4j2.xml");
 const CASSANDRA: &str = include_str!("../templates/cassandra.yaml");
 const CASSANDRA_LOGGING: &str = include_str!("../templates/cassandra-logback.xml");
 const POSTGRES: &str = include_str!("../templates/postgresql.conf");
@@ -112,7 +112,7 @@ fn service_toml(config: &StackConfig, ports: Ports, part: Part) -> String {
     format!("[http]\nlisten = \"127.0.0.1:{listen}\"\n\n[log]\nformat = \"{format}\"\n{body}")
 }
 
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
+pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     values
         .iter()
         .fold(template.to_owned(), |text, (name, value)| {

@@ -1,0 +1,92 @@
+//! A proxy between one node and one broker, whose way can be cut or slowed down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What the way is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Open,
+    /// Every chunk, in both directions, waits for so long.
+    Slow(Duration),
+    /// Connections break, and no new one is taken.
+    Cut,
+}
+
+/// A handle to a proxy; clones share it.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    way: Arc<watch::Sender<Way>>,
+    /// Connections that were broken or refused.
+    pub(crate) cut: Arc<AtomicU64>,
+    /// Chunks that were held back.
+    pub(crate) slowed: Arc<AtomicU64>,
+}
+
+impl Proxy {
+    /// Listens on `from` and connects to `to`, both on loopback.
+    pub(crate) async fn start(from: u16, to: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", from)).await?;
+        let proxy = Self {
+            way: Arc::new(watch::Sender::new(Way::Open)),
+            cut: Arc::default(),
+            slowed: Arc::default(),
+        };
+        let handle = proxy.clone();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let proxy = handle.clone();
+                tokio::spawn(async move { proxy.carry(near, to).await });
+            }
+        });
+        Ok(proxy)
+    }
+
+    pub(crate) fn set(&self, way: Way) {
+        self.way.send_replace(way);
+    }
+
+    async fn carry(self, near: TcpStream, to: u16) {
+        let mut way = self.way.subscribe();
+        if *way.borrow() == Way::Cut {
+            self.cut.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let Ok(far) = TcpStream::connect(("127.0.0.1", to)).await else {
+            return;
+        };
+        let _ = (near.set_nodelay(true), far.set_nodelay(true));
+        let (near_read, near_write) = near.into_split();
+        let (far_read, far_write) = far.into_split();
+        tokio::select! {
+            () = self.copy(near_read, far_write) => {}
+            () = self.copy(far_read, near_write) => {}
+            _ = way.wait_for(|way| *way == Way::Cut) => {
+                self.cut.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    async fn copy(
+        &self,
+        mut from: tokio::net::tcp::OwnedReadHalf,
+        mut to: tokio::net::tcp::OwnedWriteHalf,
+    ) {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            let way = *self.way.borrow();
+            if let Way::Slow(by) = way {
+                self.slowed.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(by).await;
+            }
+            if to.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
