@@ -210,11 +210,13 @@ impl Load {
         let answered = lock(&self.answered);
         let begin = answered.partition_point(|at| *at < from).saturating_sub(1);
         let mut longest = Duration::ZERO;
-        for pair in answered[begin..].windows(2) {
-            if pair[0] > to {
+        let mut last = answered.get(begin).copied().unwrap_or(from);
+        for at in answered[begin..].iter().copied().chain([to]) {
+            longest = longest.max(at.saturating_duration_since(last));
+            if at > to {
                 break;
             }
-            longest = longest.max(pair[1] - pair[0]);
+            last = last.max(at);
         }
         longest
     }

@@ -24,6 +24,8 @@ pub(crate) struct Proxy {
     way: Arc<watch::Sender<Way>>,
     /// Connections that were broken or refused.
     pub(crate) cut: Arc<AtomicU64>,
+    /// Chunks that were carried.
+    pub(crate) carried: Arc<AtomicU64>,
     /// Chunks that were held back.
     pub(crate) slowed: Arc<AtomicU64>,
 }
@@ -35,6 +37,7 @@ impl Proxy {
         let proxy = Self {
             way: Arc::new(watch::Sender::new(Way::Open)),
             cut: Arc::default(),
+            carried: Arc::default(),
             slowed: Arc::default(),
         };
         let handle = proxy.clone();
@@ -80,6 +83,7 @@ impl Proxy {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
             let way = *self.way.borrow();
+            self.carried.fetch_add(1, Ordering::Relaxed);
             if let Way::Slow(by) = way {
                 self.slowed.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(by).await;
