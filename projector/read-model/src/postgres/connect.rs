@@ -38,7 +38,8 @@ impl PostgresOptions {
 
     /// Settings that each connection starts with, as the server's command line takes them.
     fn session_settings(&self) -> String {
-        let mut settings = String::new();
+        // One letter left out of a word of eight or nine is still that word.
+        let mut settings = " -c pg_trgm.word_similarity_threshold=0.5".to_owned();
         if let Some(timeout) = self.statement_timeout {
             settings.push_str(&format!(" -c statement_timeout={}", timeout.as_millis()));
         }
@@ -58,11 +59,8 @@ pub fn pool(options: &PostgresOptions) -> Result<Pool, ReadModelError> {
     config
         .application_name("cartwright")
         .connect_timeout(options.connect_timeout);
-    let settings = options.session_settings();
-    if !settings.is_empty() {
-        let given = config.get_options().unwrap_or_default();
-        config.options(format!("{given}{settings}"));
-    }
+    let given = config.get_options().unwrap_or_default();
+    config.options(format!("{given}{}", options.session_settings()));
     let recycling = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };
