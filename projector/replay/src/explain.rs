@@ -16,7 +16,7 @@ use cartwright_events::inventory::StockEvent;
 use cartwright_events::journal::JournalRecord;
 use cartwright_events::order::OrderEvent;
 use cartwright_events::partition::partition_of;
-use cartwright_events::{Context, EventBody, Message, Stream, Timestamp};
+use cartwright_events::{Context, EventBody, Stream, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -196,11 +196,11 @@ impl Search<'_> {
         let Ok(message) = self.codec.decode_message(context, value) else {
             return Ok(());
         };
-        if message.order_id().as_str() != self.order_id {
+        if message.key() != self.order_id {
             return Ok(());
         }
         let details = serde_json::to_value(&message)?;
-        let type_name = message_type(&message);
+        let type_name = message.type_name();
         let subject = self.order_id.to_owned();
         self.fact(
             "message",
@@ -409,15 +409,5 @@ pub fn order_of(event: &StockEvent) -> Option<&str> {
         StockEvent::Shipped(body) => Some(body.order_id.as_str()),
         StockEvent::Restocked(body) => Some(body.order_id.as_str()),
         StockEvent::Received(_) | StockEvent::Adjusted(_) | StockEvent::ShortfallChanged(_) => None,
-    }
-}
-
-const fn message_type(message: &Message) -> &'static str {
-    match message {
-        Message::ReserveStock(_) => "ReserveStock",
-        Message::ReleaseStock(_) => "ReleaseStock",
-        Message::ShipStock(_) => "ShipStock",
-        Message::RestockReturn(_) => "RestockReturn",
-        Message::ReservationAnswer(_) => "ReservationAnswer",
     }
 }

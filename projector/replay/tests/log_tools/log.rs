@@ -66,7 +66,7 @@ impl TestLog {
         for (partition, message) in messages {
             let context = message.target();
             let value = self.codec.encode_message(context, message);
-            let key = message.order_id().as_str().as_bytes();
+            let key = message.key().as_bytes();
             let headers = headers(command, "message", None);
             records.push(record(
                 context.inbox_topic(),
