@@ -232,6 +232,7 @@ fn every_crate_of_the_layout_has_its_rule() {
         "cartwright-it",
         "cartwright-sim",
         "cartwright-bench",
+        "cartwright-chaos",
     ];
     for member in &workspace.members {
         assert!(

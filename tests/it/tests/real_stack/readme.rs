@@ -24,6 +24,7 @@ fn block(heading: &str) -> anyhow::Result<String> {
 pub(crate) async fn the_commands_to_try_sell_a_mug(stack: Arc<TestStack>) -> anyhow::Result<()> {
     let script: String = block("### Try it")?
         .replace("./cartwright up\n", "") // it is up
+        .replace("MUG", "README-MUG") // other tests sell mugs too
         .replace("localhost:7001", &stack.stack.command_url())
         .replace("localhost:7002", &stack.stack.query_url());
     let output = Command::new("bash")
