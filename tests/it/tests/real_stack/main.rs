@@ -63,6 +63,9 @@ fn trials(rig: Rig) -> Vec<Trial> {
         log_contract::kafka_keeps_the_contract_of_the_event_log,
         topics::a_fresh_cluster_has_no_difference_to_the_plan,
         topics::a_drifted_setting_is_shown_and_put_right,
+        versions::a_version_is_built_verified_flipped_to_and_the_old_one_retired_under_reads,
+        versions::a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_cancelled_leaves_nothing,
+        versions::a_point_in_time_is_read_beside_the_present,
         tools::an_order_is_explained_and_the_log_audited,
         readme::every_command_is_known_to_the_launcher,
         readme::the_commands_to_try_sell_a_mug,
@@ -80,9 +83,6 @@ fn trials(rig: Rig) -> Vec<Trial> {
         crashes::the_projector_dies_and_the_read_model_is_as_if_it_had_not,
         crashes::a_second_owner_fences_the_first,
         nodes::three_nodes_lose_and_refuse_nothing,
-        versions::a_version_is_built_verified_flipped_to_and_the_old_one_retired_under_reads,
-        versions::a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_cancelled_leaves_nothing,
-        versions::a_point_in_time_is_read_beside_the_present,
         poison::a_poisoned_record_is_parked_and_the_rest_goes_on,
     ]
 }
