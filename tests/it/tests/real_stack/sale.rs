@@ -154,13 +154,13 @@ pub(crate) async fn a_sale_from_product_to_report(stack: Arc<TestStack>) -> anyh
         .expect(200)?;
     ensure!(found.text.contains("MUG"), "{}", found.text);
     let report = api
-        .get("/v1/reports/sales?by=country&currency=GBP", token)
+        .get("/v1/reports/sales?by=product&currency=GBP&limit=500", token)
         .await?
         .expect(200)?;
     let row = report.body["rows"]
         .as_array()
-        .and_then(|rows| rows.iter().find(|row| row["key"] == "United Kingdom"))
-        .context("no row of the country")?;
+        .and_then(|rows| rows.iter().find(|row| row["key"] == "MUG"))
+        .context("no row of the product")?;
     ensure!(
         row["orders"] == 1 && row["units"] == 3 && row["returned_units"] == 1,
         "{row}"
