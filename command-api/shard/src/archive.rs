@@ -157,6 +157,8 @@ fn fetch<R: LogReader>(
 /// Where an aggregate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whereabouts {
+    /// Where commands are decided.
+    InMemory,
     /// It has left memory.
     Archived,
     /// There is none of that id.

@@ -11,6 +11,7 @@ use cartwright_events::journal::{DecidedCommand, FailedMessage, JournalRecord, S
 use cartwright_events::{Event, PositionToken, Stream, Timestamp};
 
 use crate::mailbox::{Reply, Submission};
+use crate::results::ResultKey;
 use crate::snapshots::CHECKPOINT;
 use crate::state::ShardState;
 
@@ -176,6 +177,31 @@ impl<C> Group<C> {
                 headers,
             });
         }
+    }
+
+    /// Remembers what became of a command, for its repeats and in the journal.
+    pub(crate) fn remember<B: BoundedContext>(
+        &mut self,
+        state: &mut ShardState<B>,
+        key: ResultKey,
+        command_id: &str,
+        fingerprint: String,
+        outcome: String,
+    ) {
+        self.outcome_bytes += outcome.len();
+        let idempotency_key = match &key {
+            ResultKey::Idempotency(key) => Some(key.clone()),
+            ResultKey::Command(_) => None,
+        };
+        self.decided.push(DecidedCommand {
+            command_id: command_id.to_owned(),
+            idempotency_key,
+            fingerprint: fingerprint.clone(),
+            outcome: outcome.clone(),
+        });
+        let evicted = state.results.remember(key, fingerprint, outcome, self.now);
+        metrics::counter!("cartwright_shard_results_evicted_total", "context" => B::CONTEXT.name())
+            .increment(evicted as u64);
     }
 
     /// Closes the group with its journal record, which every transaction has.

@@ -25,6 +25,7 @@ pub mod nodes;
 mod options;
 mod outcome;
 mod ownership;
+mod receive;
 mod recovery;
 mod results;
 mod runner;

@@ -22,6 +22,16 @@ pub(crate) enum ResultKey {
     Command(String),
 }
 
+impl ResultKey {
+    /// The caller's key where there is one, else the command's id.
+    pub(crate) fn new(idempotency_key: Option<&str>, command_id: &str) -> Self {
+        match idempotency_key {
+            Some(key) => Self::Idempotency(key.to_owned()),
+            None => Self::Command(command_id.to_owned()),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Stored {
     fingerprint: String,

@@ -83,6 +83,8 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     pub(crate) backlog: VecDeque<Submission<B::Command>>,
     /// Inbox records whose first has to wait for something; they are applied in their order.
     pub(crate) inbox_waits: Vec<Record>,
+    /// The first of them waits for nothing but room in the next group.
+    pub(crate) inbox_cut: bool,
     /// Commands that wait for an aggregate that is not in memory.
     pub(crate) held: VecDeque<Submission<B::Command>>,
     waiters: Waiters,
@@ -118,6 +120,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             live: None,
             backlog: VecDeque::new(),
             inbox_waits: Vec::new(),
+            inbox_cut: false,
             held: VecDeque::new(),
             take_overs: 0,
             distrusts_snapshots: false,
@@ -155,10 +158,10 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         self.inbox_waits.len() >= self.options.inbox_batch
     }
 
-    /// Whether commands wait for the next step.
+    /// Whether something waits for the next step and for nothing else.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
-        !self.backlog.is_empty()
+        !self.backlog.is_empty() || self.inbox_cut
     }
 
     /// The earliest time at which a step is due without any input: a timer or the keep-alive.
@@ -231,6 +234,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         self.live = None;
         // They are read again from the position that the log has.
         self.inbox_waits.clear();
+        self.inbox_cut = false;
         self.take_overs += 1;
         let standby = self.standby.take();
         let mut taken = self.ground(!self.distrusts_snapshots).take_over(standby);

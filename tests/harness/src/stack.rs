@@ -11,6 +11,8 @@ use crate::api::Api;
 /// First base port tried; the next ones follow in steps of a hundred.
 const FIRST_BASE_PORT: u16 = 21_000;
 const PORTS_PER_STACK: u16 = 60;
+/// Lines of each part's log that a failed test shows.
+const COMPLAINTS: usize = 8;
 
 /// A whole stack on free ports with an empty log. Stop it with [`TestStack::stop`].
 #[derive(Debug)]
@@ -46,6 +48,21 @@ impl TestStack {
         Api::new(self.stack.command_url(), self.stack.query_url())
     }
 
+    /// What the parts complained of last, for a test that failed: the logs go with the stack.
+    #[must_use]
+    pub fn complaints(&self) -> String {
+        let mut all = String::new();
+        for part in self.stack.parts() {
+            let log = self.stack.config().log_file(part);
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().filter(|line| complains(line)).collect();
+            for line in &lines[lines.len().saturating_sub(COMPLAINTS)..] {
+                all.extend([part.name(), ": ", line, "\n"]);
+            }
+        }
+        all
+    }
+
     /// Ends every process and removes the data.
     ///
     /// # Errors
@@ -55,6 +72,12 @@ impl TestStack {
         std::fs::remove_dir_all(&self.stack.config().state_dir)?;
         Ok(())
     }
+}
+
+fn complains(line: &str) -> bool {
+    ["WARN", "ERROR", "FATAL", "Fencing broker"]
+        .iter()
+        .any(|word| line.contains(word))
 }
 
 fn free_base_port() -> Option<u16> {

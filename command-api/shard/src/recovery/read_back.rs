@@ -248,10 +248,8 @@ impl<B: BoundedContext> ReadBack<B> {
     fn remember(&mut self, offset: u64, decided_at: Timestamp, decided: Vec<DecidedCommand>) {
         let results = &mut self.state.results;
         for decided in decided {
-            let key = match decided.idempotency_key {
-                Some(key) => ResultKey::Idempotency(key),
-                None => ResultKey::Command(decided.command_id),
-            };
+            let key = decided.idempotency_key.as_deref();
+            let key = ResultKey::new(key, &decided.command_id);
             results.remember(key, decided.fingerprint, decided.outcome, decided_at);
         }
         results.journaled(offset);

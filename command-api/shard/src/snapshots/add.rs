@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use cartwright_domain::BoundedContext;
-use cartwright_event_log::{NewRecord, Receipt};
+use cartwright_event_log::Receipt;
 
 use super::Rounds;
-use super::format::{Draft, Kind};
+use super::format::Kind;
+use super::piece::Piece;
 use crate::group::{Group, Place};
 use crate::options::ShardOptions;
 use crate::state::ShardState;
@@ -20,60 +21,39 @@ pub(crate) fn add<B: BoundedContext>(
     state: &mut ShardState<B>,
     group: &mut Group<B::Command>,
 ) -> Result<(), serde_json::Error> {
-    let transaction = state.transaction + 1;
     let most_bytes = match group.pending.len() {
         0 => options.snapshot_group_bytes,
         _ => options.snapshot_group_bytes / 4,
     };
-    let touched = &group.touched;
-    let given = Rounds::contribute(state, context, place, transaction, touched, most_bytes)?;
-    let base = group.records.len();
-    group.begin = given.begin.map(|index| base + index);
-    let leaving = given.leaving.into_iter();
-    group.leaving = leaving.map(|(id, index)| (id, base + index)).collect();
-    group.records.extend(given.records);
-    let as_of = state.as_of(place);
-    let snapshot = |state: &ShardState<B>, kind: Kind, id: &str| {
-        let draft = Draft {
-            kind,
-            name: id,
-            transaction,
-            as_of: Some(&as_of),
-        };
-        match context.snapshot(&state.aggregates, id) {
-            Some(snapshot) => draft.records(B::CONTEXT, place, &snapshot),
-            None => Ok(Vec::new()),
-        }
-    };
+    let mut piece = Piece::new(context, place, state);
+    Rounds::contribute(state, &group.touched, most_bytes, &mut piece)?;
     for id in &group.touched {
         if state.archive.changed(id) {
-            group.records.extend(snapshot(state, Kind::Live, id)?);
+            piece.aggregate(state, Kind::Live, id)?;
         }
     }
-    let mut bytes = 0;
-    while bytes < most_bytes
+    let full_at = piece.bytes() + most_bytes;
+    while piece.bytes() < full_at
         && let Some(id) =
             state
                 .archive
                 .pop_leaving(group.now(), options.archive_after_ms, options.finished_kept)
     {
         if group.touched.contains(&id)
-            || group.leaving.contains_key(&id)
+            || piece.is_leaving(&id)
             || !context.is_finished(&state.aggregates, &id)
         {
             continue;
         }
-        if let Some(offset) = state.archive.unchanged_at(&id) {
-            context.forget(&mut state.aggregates, &id);
-            state.archive.left(&id, offset);
-            continue;
+        match state.archive.unchanged_at(&id) {
+            Some(offset) => {
+                context.forget(&mut state.aggregates, &id);
+                state.archive.left(&id, offset);
+            }
+            None => piece.aggregate(state, Kind::Finished, &id)?,
         }
-        let records = snapshot(state, Kind::Finished, &id)?;
-        let len = |record: &NewRecord| record.value.as_ref().map_or(0, Vec::len);
-        bytes += records.iter().map(len).sum::<usize>();
-        group.leaving.insert(id, group.records.len());
-        group.records.extend(records);
     }
+    piece.put_into(group);
     Ok(())
 }
 

@@ -87,7 +87,7 @@ impl Draft<'_> {
         &self,
         context: Context,
         place: &Place,
-        value: &impl Serialize,
+        value: &(impl Serialize + ?Sized),
     ) -> Result<Vec<NewRecord>, serde_json::Error> {
         let json = serde_json::to_vec(value)?;
         let topic: Arc<str> = Arc::from(context.snapshots_topic());

@@ -12,18 +12,18 @@
 
 pub(crate) mod add;
 pub(crate) mod format;
+mod piece;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cartwright_domain::BoundedContext;
-use cartwright_event_log::NewRecord;
 use cartwright_events::{Stream, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::group::Place;
 use crate::options::ShardOptions;
 use crate::state::ShardState;
-use format::{Draft, Kind};
+use format::Kind;
+use piece::Piece;
 
 /// Header of journal records: offset of the latest complete round's beginning.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -108,16 +108,6 @@ pub(crate) struct Rounds {
     since: usize,
 }
 
-/// What a transaction takes along for the round.
-#[derive(Default)]
-pub(crate) struct Contribution {
-    pub(crate) records: Vec<NewRecord>,
-    /// Which of them is the round's beginning.
-    pub(crate) begin: Option<usize>,
-    /// Which of them are of aggregates that leave memory.
-    pub(crate) leaving: Vec<(String, usize)>,
-}
-
 /// From where the results are to be read in the journal, unless it would have to be read too far: a
 /// transaction takes two offsets, and many have no result.
 fn results_in_journal<B: BoundedContext>(state: &ShardState<B>, reach: u64) -> Option<u64> {
@@ -179,92 +169,22 @@ impl Rounds {
     }
 
     /// The next piece of the round, of about `most_bytes`. To be called once per transaction, after
-    /// its events have been applied; `transaction` is its number.
+    /// its events have been applied; `touched` are the aggregates that they are of.
     pub(crate) fn contribute<B: BoundedContext>(
         state: &mut ShardState<B>,
-        context: &B,
-        place: &Place,
-        transaction: u64,
         touched: &BTreeSet<String>,
         most_bytes: usize,
-    ) -> Result<Contribution, serde_json::Error> {
-        let mut given = Contribution::default();
+        piece: &mut Piece<'_, B>,
+    ) -> Result<(), serde_json::Error> {
         let Some(mut round) = state.rounds.current.take() else {
-            return Ok(given);
+            return Ok(());
         };
-        let parity = round.begin.round % 2;
         if round.cursor == (Cursor::Aggregates { after: None }) && round.begin_offset.is_none() {
-            let draft = Draft {
-                kind: Kind::Begin,
-                name: &parity.to_string(),
-                transaction,
-                as_of: None,
-            };
-            given.records = draft.records(B::CONTEXT, place, &round.begin)?;
-            given.begin = Some(0);
+            piece.begin(&round.begin)?;
         }
-        let as_of = state.as_of(place);
-        let mut bytes = 0;
-        let mut take = |records: Vec<NewRecord>, given: &mut Contribution| {
-            let len = |record: &NewRecord| record.value.as_ref().map_or(0, Vec::len);
-            bytes += records.iter().map(len).sum::<usize>();
-            given.records.extend(records);
-            bytes < most_bytes
-        };
-        if let Cursor::Aggregates { after } = &mut round.cursor {
-            let mut room = true;
-            while room {
-                let ids = context.ids_after(&state.aggregates, after.as_deref());
-                let next = ids.map(str::to_owned).next();
-                let Some(id) = next.filter(|id| round.last_id.as_ref() >= Some(id)) else {
-                    round.cursor = match round.begin.results_from {
-                        Some(_) => Cursor::Written,
-                        None => Cursor::Results { next: 0, number: 0 },
-                    };
-                    break;
-                };
-                *after = Some(id.clone());
-                if state.archive.unchanged_at(&id).is_some() {
-                    continue; // its last snapshot is what it was
-                }
-                let leaves = !touched.contains(&id) && context.is_finished(&state.aggregates, &id);
-                let kind = if leaves { Kind::Finished } else { Kind::Live };
-                if let Some(snapshot) = context.snapshot(&state.aggregates, &id) {
-                    let draft = Draft {
-                        kind,
-                        name: &id,
-                        transaction,
-                        as_of: Some(&as_of),
-                    };
-                    let first = given.records.len();
-                    room = take(draft.records(B::CONTEXT, place, &snapshot)?, &mut given);
-                    if leaves {
-                        given.leaving.push((id, first));
-                    }
-                }
-            }
-        }
-        while let Cursor::Results { next, number } = &mut round.cursor {
-            let left = round.last_result.saturating_sub(*next);
-            let most = usize::try_from(left)
-                .map_or(RESULTS_PER_RECORD, |left| left.min(RESULTS_PER_RECORD));
-            let (results, following) = state.results.from(*next, most);
-            if results.is_empty() {
-                round.cursor = Cursor::Written;
-                break;
-            }
-            let draft = Draft {
-                kind: Kind::Results,
-                name: &format!("{parity}/{number}"),
-                transaction,
-                as_of: None,
-            };
-            let room = take(draft.records(B::CONTEXT, place, &results)?, &mut given);
-            (*next, *number) = (following, *number + 1);
-            if !room {
-                break;
-            }
-        }
+        let full_at = piece.bytes() + most_bytes;
+        round.aggregates(state, touched, full_at, piece)?;
+        round.results(state, full_at, piece)?;
         match round {
             Round {
                 cursor: Cursor::Written,
@@ -277,7 +197,7 @@ impl Rounds {
             }
             unfinished => state.rounds.current = Some(unfinished),
         }
-        Ok(given)
+        Ok(())
     }
 
     /// The transaction with the round's beginning is committed.
@@ -285,5 +205,63 @@ impl Rounds {
         if let Some(round) = &mut self.current {
             round.begin_offset = Some(offset);
         }
+    }
+}
+
+impl Round {
+    /// Writes aggregates in the order of their ids, until the piece has `full_at` bytes.
+    fn aggregates<B: BoundedContext>(
+        &mut self,
+        state: &ShardState<B>,
+        touched: &BTreeSet<String>,
+        full_at: usize,
+        piece: &mut Piece<'_, B>,
+    ) -> Result<(), serde_json::Error> {
+        let Cursor::Aggregates { after } = &mut self.cursor else {
+            return Ok(());
+        };
+        let from = after.clone();
+        let ids = piece.context.ids_after(&state.aggregates, from.as_deref());
+        for id in ids.take_while(|id| self.last_id.as_deref() >= Some(id)) {
+            if piece.bytes() >= full_at {
+                return Ok(());
+            }
+            *after = Some(id.to_owned());
+            if state.archive.unchanged_at(id).is_some() {
+                continue; // its last snapshot is what it was
+            }
+            let leaves = !touched.contains(id) && piece.context.is_finished(&state.aggregates, id);
+            let kind = if leaves { Kind::Finished } else { Kind::Live };
+            piece.aggregate(state, kind, id)?;
+        }
+        self.cursor = match self.begin.results_from {
+            Some(_) => Cursor::Written,
+            None => Cursor::Results { next: 0, number: 0 },
+        };
+        Ok(())
+    }
+
+    /// Writes results in the order in which they were decided, until the piece has `full_at` bytes.
+    fn results<B: BoundedContext>(
+        &mut self,
+        state: &ShardState<B>,
+        full_at: usize,
+        piece: &mut Piece<'_, B>,
+    ) -> Result<(), serde_json::Error> {
+        while let Cursor::Results { next, number } = &mut self.cursor
+            && piece.bytes() < full_at
+        {
+            let left = self.last_result.saturating_sub(*next);
+            let most = usize::try_from(left)
+                .map_or(RESULTS_PER_RECORD, |left| left.min(RESULTS_PER_RECORD));
+            let (results, following) = state.results.from(*next, most);
+            if results.is_empty() {
+                self.cursor = Cursor::Written;
+                return Ok(());
+            }
+            piece.results(self.begin.round, *number, &results)?;
+            (*next, *number) = (following, *number + 1);
+        }
+        Ok(())
     }
 }

@@ -6,5 +6,6 @@ mod nodes;
 mod recovery;
 mod rig;
 mod snapshots;
+mod submitted;
 mod thread;
 mod toy;

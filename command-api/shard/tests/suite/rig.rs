@@ -10,11 +10,11 @@ use cartwright_event_log::{
 };
 use cartwright_events::codec::Codec;
 use cartwright_events::journal::JournalRecord;
-use cartwright_events::messages::{Message, ReserveStock, StockQuantity};
+use cartwright_events::messages::{Message, ReserveStock, StockQuantity, SubmitCommand};
 use cartwright_events::{Context, Event, OrderId, Sku, Stream, Timestamp};
 use cartwright_shard::{
-    ArchiveAsk, IdempotencyKey, Inputs, ManualClock, Ownership, Reply, Shard, ShardOptions, Step,
-    Submission,
+    ArchiveAsk, Found, IdempotencyKey, Inputs, Lookup, ManualClock, Ownership, Reply, Shard,
+    ShardOptions, Step, Submission,
 };
 use tokio::sync::oneshot;
 
@@ -200,16 +200,60 @@ impl Rig {
                 quantity: 1,
             }],
         });
+        self.post(order_id, &[message]);
+    }
+
+    /// Puts commands whose callers do not wait into the inbox, in one transaction. Returns their ids.
+    pub(crate) fn submit(&mut self, commands: &[(Command, Option<&str>)]) -> Vec<String> {
+        let submitted = commands.iter().map(|(command, key)| {
+            self.commands += 1;
+            let json = serde_json::to_string(command).expect("a command is JSON");
+            Message::SubmitCommand(SubmitCommand {
+                context: Context::Inventory,
+                aggregate_id: Toy::key(command).to_owned(),
+                command_id: format!("command-{}", self.commands),
+                idempotency_key: key.map(str::to_owned),
+                fingerprint: key.map_or_else(String::new, |_| json.clone()),
+                expected_version: None,
+                command: json,
+            })
+        });
+        let submitted: Vec<_> = submitted.collect();
+        self.post("submitted", &submitted);
+        let ids = submitted.into_iter().filter_map(|message| match message {
+            Message::SubmitCommand(submitted) => Some(submitted.command_id),
+            _ => None,
+        });
+        ids.collect()
+    }
+
+    /// What became of a command, as a caller learns it who asks for it now.
+    pub(crate) fn look_up(&mut self, command_id: &str) -> Option<Found> {
+        let (reply, mut found) = oneshot::channel();
+        self.shard.step(Inputs {
+            lookups: vec![Lookup {
+                command_id: command_id.to_owned(),
+                offset: 0,
+                reply,
+            }],
+            ..Inputs::default()
+        });
+        found.try_recv().ok()
+    }
+
+    /// Puts messages into the inbox, in a transaction of their own.
+    pub(crate) fn post(&self, key: &str, messages: &[Message]) {
         let mut sender = self.log.writer("sender").expect("a writer");
         sender.take_over().expect("a take-over");
-        let record = NewRecord {
+        let record = |message| NewRecord {
             topic: Arc::from("inventory.inbox.v1"),
             partition: 0,
-            key: order_id.as_bytes().to_vec(),
-            value: Some(self.codec.encode_message(Context::Inventory, &message)),
+            key: key.as_bytes().to_vec(),
+            value: Some(self.codec.encode_message(Context::Inventory, message)),
             headers: vec![("command_id", b"theirs".to_vec())],
         };
-        sender.commit(vec![record]).expect("a commit");
+        let records = messages.iter().map(record).collect();
+        sender.commit(records).expect("a commit");
     }
 
     /// Everything in a topic that a read_committed reader sees.

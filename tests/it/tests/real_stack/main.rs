@@ -97,7 +97,7 @@ where
     Trial::test(name, move || {
         let (runtime, stack) = rig.ok_or_else(|| Failed::from("no stack"))?;
         runtime
-            .block_on(test(stack))
-            .map_err(|error| Failed::from(format!("{error:#}")))
+            .block_on(test(Arc::clone(&stack)))
+            .map_err(|error| Failed::from(format!("{error:#}\n{}", stack.complaints())))
     })
 }

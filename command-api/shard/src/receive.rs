@@ -1,0 +1,170 @@
+//! What comes in through the inbox: messages of other shards, and commands whose callers do not wait.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cartwright_domain::{BoundedContext, Reason, Rejection};
+use cartwright_event_log::{EventLog, Record};
+use cartwright_events::codec::CodecError;
+use cartwright_events::envelope::header;
+use cartwright_events::journal::FailedMessage;
+use cartwright_events::messages::SubmitCommand;
+use cartwright_events::{Message, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::archive::Whereabouts;
+use crate::decide::{Halt, panic_text};
+use crate::group::{Cause, Group};
+use crate::mailbox::Submission;
+use crate::outcome::Outcome;
+use crate::results::{Found, IdempotencyKey, ResultKey};
+use crate::shard::Shard;
+use crate::state::ShardState;
+
+impl<B: BoundedContext, L: EventLog> Shard<B, L> {
+    /// Applies one message. Returns `false` when it has to wait, and all behind it.
+    pub(crate) fn receive(
+        &mut self,
+        state: &mut ShardState<B>,
+        group: &mut Group<B::Command>,
+        record: &Record,
+    ) -> Result<bool, Halt> {
+        if record.offset < state.inbox_position {
+            return Ok(true); // applied before, in a transaction that is in the journal
+        }
+        let cause = cause_of(record);
+        let value = record.value.as_deref().unwrap_or_default();
+        match self.place.codec.decode_message(B::CONTEXT, value) {
+            Ok(Message::SubmitCommand(submitted)) => {
+                if !self.decide_submitted(state, group, submitted, &cause)? {
+                    return Ok(false);
+                }
+            }
+            Ok(message) => {
+                let received = catch_unwind(AssertUnwindSafe(|| {
+                    self.context
+                        .receive(&state.aggregates, &message, group.now())
+                }));
+                match received {
+                    Ok(decision) => {
+                        group.take(&self.context, state, &self.place, &decision, &cause)?;
+                    }
+                    Err(panic) => {
+                        let reason = panic_text(panic.as_ref());
+                        tracing::error!(
+                            offset = record.offset,
+                            reason,
+                            "deciding a message failed"
+                        );
+                        let answers = self.context.give_up(&message, &reason);
+                        group.send(state, &self.place, &answers, &cause);
+                        group.failed.push(FailedMessage {
+                            offset: record.offset,
+                            reason,
+                        });
+                    }
+                }
+            }
+            Err(CodecError::NewerWriter { .. }) => {
+                return Err(Halt::NewerWriter(format!(
+                    "{} offset {} is from a newer writer: upgrade this process",
+                    record.topic_partition(),
+                    record.offset
+                )));
+            }
+            Err(error @ CodecError::RegistryUnavailable { .. }) => {
+                return Err(Halt::Retry(error.to_string()));
+            }
+            Err(error) => {
+                tracing::error!(offset = record.offset, %error, "an inbox message is unreadable");
+                group.failed.push(FailedMessage {
+                    offset: record.offset,
+                    reason: error.to_string(),
+                });
+            }
+        }
+        state.inbox_position = record.offset + 1;
+        group.read_inbox = true;
+        Ok(true)
+    }
+
+    /// Decides a command whose caller does not wait, as any other, and remembers what became of it
+    /// under its id too. Returns `false` when it has to wait: for its aggregate to be in memory, or
+    /// for prices. What is behind it in the inbox waits with it.
+    fn decide_submitted(
+        &mut self,
+        state: &mut ShardState<B>,
+        group: &mut Group<B::Command>,
+        submitted: SubmitCommand,
+        cause: &Cause,
+    ) -> Result<bool, Halt> {
+        let away = matches!(
+            self.whereabouts(state, &submitted.aggregate_id),
+            Whereabouts::Archived | Whereabouts::NotKnownYet
+        );
+        if away || !self.context.can_decide() {
+            return Ok(false);
+        }
+        let key = submitted.idempotency_key.as_deref();
+        let fingerprint = key.map_or("", |_| &submitted.fingerprint);
+        let key = ResultKey::new(key, &submitted.command_id);
+        if state.results.find(&key, fingerprint, group.now()) == Found::Nothing {
+            match serde_json::from_str(&submitted.command) {
+                Ok(command) => {
+                    self.decide(state, group, submission(command, &submitted, cause))?;
+                }
+                Err(error) => {
+                    tracing::error!(command_id = submitted.command_id, %error, "unreadable command");
+                }
+            }
+        }
+        let (outcome, remembered) = match state.results.find(&key, fingerprint, group.now()) {
+            Found::Decided(outcome) => (outcome.to_owned(), true),
+            Found::OtherRequest => (refusal(Reason::IdempotencyKeyReused)?, false),
+            // It broke the decision, or there was no room for a new aggregate.
+            Found::Nothing => (refusal(Reason::NotDecided)?, false),
+        };
+        let by_id = ResultKey::new(None, &submitted.command_id);
+        if by_id != key || !remembered {
+            let no_fingerprint = String::new();
+            group.remember(state, by_id, &submitted.command_id, no_fingerprint, outcome);
+        }
+        Ok(true)
+    }
+}
+
+/// The command as a mailbox would have brought it, with nobody who waits for its reply.
+fn submission<C>(command: C, submitted: &SubmitCommand, cause: &Cause) -> Submission<C> {
+    let (reply, _) = oneshot::channel();
+    let idempotency = submitted.idempotency_key.as_ref();
+    Submission {
+        command,
+        command_id: submitted.command_id.clone(),
+        correlation_id: cause.correlation_id.clone(),
+        traceparent: cause.traceparent.clone(),
+        idempotency: idempotency.map(|key| IdempotencyKey {
+            key: key.clone(),
+            fingerprint: submitted.fingerprint.clone(),
+        }),
+        expected_version: submitted.expected_version,
+        deadline: Timestamp::from_micros(i64::MAX),
+        reply,
+    }
+}
+
+fn refusal(reason: Reason) -> Result<String, Halt> {
+    let outcome = Outcome::Rejected(Rejection::new(reason, reason.title()));
+    serde_json::to_string(&outcome).map_err(|error| Halt::Retry(error.to_string()))
+}
+
+fn cause_of(record: &Record) -> Cause {
+    let text = |name: &str| {
+        record
+            .header(name)
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    };
+    Cause {
+        command_id: text(header::COMMAND_ID).unwrap_or_default(),
+        correlation_id: text(header::CORRELATION_ID).unwrap_or_default(),
+        traceparent: text(header::TRACEPARENT),
+    }
+}
