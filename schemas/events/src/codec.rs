@@ -1,7 +1,8 @@
 //! Records as they lie in Kafka: values to framed bytes and back.
 //!
 //! What is written is always the built-in schema. What is read is either that (by its id: the fast
-//! path) or another version, which is then resolved to the built-in one by Avro's rules first.
+//! path) or another version, which then takes the steps that lead from it (`upcast`)
+//! and is resolved to the built-in one by Avro's rules.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use crate::messages::Message;
 use crate::registry::{RegistryClient, RegistryError};
 use crate::schema_book::SchemaTopic;
 use crate::streams::{Context, Stream};
+use crate::upcast::{self, UPCASTERS, Upcasters};
 use crate::wire::{DecodeError, Wire};
 
 /// The most writers' schemas that are kept, over all topics.
@@ -77,6 +79,7 @@ struct Inner {
     /// Per topic, in the order of [`SchemaTopic::ALL`].
     built_in: Vec<BuiltIn>,
     source: Source,
+    upcasters: Upcasters,
     writers: RwLock<HashMap<(SchemaTopic, u32), Writer>>,
 }
 
@@ -98,7 +101,14 @@ enum Source {
 enum Writer {
     /// It lays records out alike (documentation or defaults differ): no resolution needed.
     SameLayout,
-    Resolved(Arc<Schema>),
+    Resolved(Arc<Older>),
+}
+
+/// How records of another layout are read.
+#[derive(Debug)]
+struct Older {
+    schema: Schema,
+    steps: upcast::Path,
 }
 
 impl Codec {
@@ -116,10 +126,20 @@ impl Codec {
     pub fn in_memory(writers: impl IntoIterator<Item = (u32, String)>) -> Codec {
         let ids = |topic: SchemaTopic| Ok(topic.index() as u32 + 1);
         let source = Source::Memory(writers.into_iter().collect());
-        match Codec::build(source, ids) {
+        match Codec::build(source, UPCASTERS, ids) {
             Ok(codec) => codec,
             Err(error) => unreachable!("made-up ids never fail: {error}"),
         }
+    }
+
+    /// [`Codec::in_memory`] with steps of a test's own.
+    #[cfg(test)]
+    pub(crate) fn with_upcasters(
+        writers: impl IntoIterator<Item = (u32, String)>,
+        upcasters: Upcasters,
+    ) -> Codec {
+        let source = Source::Memory(writers.into_iter().collect());
+        Codec::build(source, upcasters, |topic| Ok(topic.index() as u32 + 1)).unwrap()
     }
 
     /// A codec that takes its ids from the registry at `registry_url` now, and other versions'
@@ -131,7 +151,7 @@ impl Codec {
     pub fn connect(registry_url: &str) -> Result<Codec, CodecError> {
         let client = RegistryClient::new(registry_url);
         let asked = client.clone();
-        Codec::build(Source::Registry(client), |topic| {
+        Codec::build(Source::Registry(client), UPCASTERS, |topic| {
             let subject = topic.subject();
             asked
                 .lookup(&subject, topic.schema())
@@ -142,6 +162,7 @@ impl Codec {
 
     fn build(
         source: Source,
+        upcasters: Upcasters,
         id_of: impl Fn(SchemaTopic) -> Result<u32, CodecError>,
     ) -> Result<Codec, CodecError> {
         // For the whole process; the first call wins.
@@ -158,6 +179,7 @@ impl Codec {
         Ok(Codec(Arc::new(Inner {
             built_in,
             source,
+            upcasters,
             writers: RwLock::default(),
         })))
     }
@@ -267,7 +289,8 @@ impl Codec {
             topic: topic.topic(),
             id,
         })?;
-        let writer = compare(&text, &self.built_in(topic).schema)
+        let upcasters = &self.0.upcasters;
+        let writer = compare(&text, topic, &self.built_in(topic).schema, upcasters)
             .map_err(|problem| malformed(topic, format!("schema {id}: {problem}")))?;
         let mut cached = writers.write().unwrap_or_else(PoisonError::into_inner);
         if cached.len() >= MAX_WRITER_SCHEMAS {
@@ -279,7 +302,12 @@ impl Codec {
 }
 
 /// How a writer's schema stands to the built-in one.
-fn compare(writer: &str, reader: &Schema) -> Result<Writer, String> {
+fn compare(
+    writer: &str,
+    topic: SchemaTopic,
+    reader: &Schema,
+    upcasters: &Upcasters,
+) -> Result<Writer, String> {
     let writer = Schema::parse_str(writer).map_err(|error| error.to_string())?;
     // Resolution goes by field names alone, and all branches are optional: without this, a record
     // of another topic would read as one with no branch.
@@ -294,16 +322,20 @@ fn compare(writer: &str, reader: &Schema) -> Result<Writer, String> {
     if writer.canonical_form() == reader.canonical_form() {
         return Ok(Writer::SameLayout);
     }
-    Ok(Writer::Resolved(Arc::new(writer)))
+    let steps = upcasters.path(topic.schema_name(), &writer)?;
+    Ok(Writer::Resolved(Arc::new(Older {
+        schema: writer,
+        steps,
+    })))
 }
 
 /// Rewrites a body from the writer's layout to the reader's.
-fn resolve(writer: &Schema, reader: &Schema, body: &[u8]) -> Result<Vec<u8>, String> {
+fn resolve(writer: &Older, reader: &Schema, body: &[u8]) -> Result<Vec<u8>, String> {
     let mut input = WatchedInput {
         left: body,
         was_short: false,
     };
-    let value = apache_avro::from_avro_datum(writer, &mut input, Some(reader))
+    let written = apache_avro::from_avro_datum(&writer.schema, &mut input, None)
         .map_err(|error| error.to_string())?;
     if input.was_short {
         return Err(DecodeError::Truncated.to_string());
@@ -311,6 +343,8 @@ fn resolve(writer: &Schema, reader: &Schema, body: &[u8]) -> Result<Vec<u8>, Str
     if !input.left.is_empty() {
         return Err(DecodeError::TrailingBytes(input.left.len()).to_string());
     }
+    let value = writer.steps.up(written)?;
+    let value = value.resolve(reader).map_err(|error| error.to_string())?;
     apache_avro::to_avro_datum(reader, value).map_err(|error| error.to_string())
 }
 

@@ -19,6 +19,7 @@ pub mod registry;
 pub mod schema_book;
 pub mod streams;
 pub mod types;
+mod upcast;
 pub mod wire;
 
 #[cfg(test)]

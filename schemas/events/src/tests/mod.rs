@@ -6,3 +6,4 @@ pub(crate) mod generated;
 mod laws;
 mod registry;
 mod resolution;
+mod upcast;
