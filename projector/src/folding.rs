@@ -2,6 +2,7 @@
 
 use cartwright_event_log::Record;
 use cartwright_events::codec::{Codec, CodecError};
+use cartwright_events::envelope::HeaderError;
 use cartwright_events::{Envelope, Stream, Timestamp};
 use cartwright_folds::Outcome;
 
@@ -23,8 +24,11 @@ pub(crate) fn key_text(record: &Record) -> String {
     }
 }
 
-/// The record's envelope; without one no shard wrote it, and the reason says so.
-pub(crate) fn envelope(stream: Stream, record: &Record) -> Result<Envelope, String> {
+/// The envelope of a record of `stream`.
+///
+/// # Errors
+/// [`HeaderError`]: a record without one was not written by a shard.
+pub fn envelope(stream: Stream, record: &Record) -> Result<Envelope, HeaderError> {
     let recorded_at = Timestamp::from_micros(record.timestamp_us);
     Envelope::read(
         stream,
@@ -33,7 +37,11 @@ pub(crate) fn envelope(stream: Stream, record: &Record) -> Result<Envelope, Stri
         recorded_at,
         &record.headers,
     )
-    .map_err(|invalid| format!("not written by a shard: {invalid}"))
+}
+
+/// Why a record is put aside that no shard wrote.
+pub(crate) fn foreign(error: &HeaderError) -> String {
+    format!("not written by a shard: {error}")
 }
 
 /// Decodes and folds.

@@ -36,6 +36,7 @@ mod work;
 mod worker;
 
 pub use fixed::FixedPartitions;
+pub use folding::envelope;
 pub use plan::{Limits, Plan, UnknownProjection};
 pub use progress::{Applied, PartitionReport, Step};
 pub use runner::Runner;

@@ -10,7 +10,7 @@ use cartwright_folds::Outcome;
 use cartwright_read_model::{ParkReason, ParkedRow, Position, PositionKey};
 use cartwright_sinks::{Batch, Loaded, SeqOp, Unparked};
 
-use crate::folding::{envelope, key_text, outcome};
+use crate::folding::{envelope, foreign, key_text, outcome};
 use crate::parked::Parked;
 use crate::plan::{Limits, Plan};
 use crate::unpark::Drain;
@@ -271,8 +271,8 @@ impl Partition {
         let envelope = match envelope(self.key.stream, record) {
             Ok(envelope) => envelope,
             // No shard wrote it: it takes no place among the seqs.
-            Err(reason) => {
-                self.park(key, record.offset, 0, reason);
+            Err(error) => {
+                self.park(key, record.offset, 0, foreign(&error));
                 self.advance(record, self.next.seq);
                 return Ok(());
             }

@@ -356,7 +356,7 @@ fn refold(
 ) -> Result<Result<Vec<SeqOp>, String>, Halt> {
     let envelope = match folding::envelope(partition.key().stream, record) {
         Ok(envelope) => envelope,
-        Err(reason) => return Ok(Err(reason)),
+        Err(error) => return Ok(Err(folding::foreign(&error))),
     };
     let seq = envelope.seq;
     match folding::outcome(work.plan, work.codec, &envelope, record, &row.key) {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use cartwright_event_log::{EventLog, Record};
 use cartwright_events::codec::{Codec, CodecError};
-use cartwright_events::{Envelope, Event, Stream, Timestamp, framing};
+use cartwright_events::{Envelope, Event, Stream, framing};
 use cartwright_folds::Outcome;
-use cartwright_projector::Plan;
+use cartwright_projector::{Plan, envelope};
 use serde::Serialize;
 
 use crate::reading::{read_once, whole_topic};
@@ -144,9 +144,7 @@ pub fn dry_run(
 impl Run<'_> {
     fn take(&mut self, stream: Stream, record: &Record) -> anyhow::Result<()> {
         self.report.records += 1;
-        let recorded_at = Timestamp::from_micros(record.timestamp_us);
-        let (partition, offset) = (record.partition, record.offset);
-        let envelope = Envelope::read(stream, partition, offset, recorded_at, &record.headers);
+        let envelope = envelope(stream, record);
         let value = record.value.as_deref().unwrap_or_default();
         let schema_id = framing::split(value).ok().map(|(id, _)| id);
         let decoded = self.codec.decode_event(stream, value);

@@ -17,8 +17,8 @@ use cartwright_event_log::{
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
 use cartwright_events::partition::partition_of;
-use cartwright_events::{Envelope, Event, Stream, Timestamp};
-use cartwright_projector::{FixedPartitions, Limits, Plan, Step, Worker};
+use cartwright_events::{Event, Stream, Timestamp};
+use cartwright_projector::{FixedPartitions, Limits, Plan, Step, Worker, envelope};
 use cartwright_read_model::PositionKey;
 use cartwright_read_model::cassandra::CassandraOptions;
 use cartwright_read_model::control::Control;
@@ -164,15 +164,7 @@ fn decode(log: &MemoryLog, codec: &Codec, at: &TopicPartition, end: u64) -> anyh
     reader.assign(&[(at.clone(), Start::Beginning)])?;
     while reader.position(at)? < end {
         for record in reader.poll(MAX_RECORDS, Duration::from_millis(10))? {
-            let time = Timestamp::from_micros(record.timestamp_us);
-            let (partition, offset) = (record.partition, record.offset);
-            black_box(Envelope::read(
-                stream,
-                partition,
-                offset,
-                time,
-                &record.headers,
-            )?);
+            black_box(envelope(stream, &record)?);
             let value = record.value.as_deref().unwrap_or_default();
             black_box(codec.decode_event(stream, value)?);
         }

@@ -245,7 +245,8 @@ pub(crate) async fn put_versions(
     Ok(write(client, &sql, &values).await? == 1)
 }
 
-async fn write(
+/// Runs a statement that writes; answers how many rows it touched.
+pub(super) async fn write(
     client: &impl GenericClient,
     sql: &str,
     values: &[Value],

@@ -3,7 +3,8 @@
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{Micros, from_sql};
+use super::control::write;
+use super::from_sql;
 use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::parking::{MOST_REQUESTS, ParkRequest, RequestOutcome, SkippedRow};
@@ -30,10 +31,10 @@ pub async fn ask(
         .collect();
     let columns = PARK_REQUESTS.key().map(|column| column.name);
     let columns: Vec<&str> = columns.chain(said.iter().map(|(name, _)| *name)).collect();
-    let values: Vec<(Box<dyn ToSql + Sync + Send>, Type)> = key
+    let values: Vec<Value> = key
         .iter()
         .chain(said.iter().map(|(_, value)| value))
-        .map(to_sql)
+        .cloned()
         .collect();
     let markers: Vec<String> = (1..=values.len()).map(|at| format!("${at}")).collect();
     let sql = format!(
@@ -42,23 +43,7 @@ pub async fn ask(
         columns.join(", "),
         markers.join(", "),
     );
-    let values: Vec<(&(dyn ToSql + Sync), Type)> = values
-        .iter()
-        .map(|(value, kind)| (value.as_ref() as &(dyn ToSql + Sync), kind.clone()))
-        .collect();
-    client.query_typed(&sql, &values).await?;
-    Ok(())
-}
-
-fn to_sql(value: &Value) -> (Box<dyn ToSql + Sync + Send>, Type) {
-    match value {
-        Value::Unset => (Box::new(None::<String>), Type::TEXT),
-        Value::Text(text) => (Box::new(text.clone()), Type::TEXT),
-        Value::Int(number) => (Box::new(*number), Type::INT8),
-        Value::Bool(flag) => (Box::new(*flag), Type::BOOL),
-        Value::Time(time) => (Box::new(Micros(*time)), Type::TIMESTAMPTZ),
-        Value::Json(json) => (Box::new(json.clone()), Type::JSONB),
-    }
+    write(client, &sql, &values).await.map(drop)
 }
 
 /// The requests after the one called `after`, in their order, at most [`MOST_REQUESTS`]; carried

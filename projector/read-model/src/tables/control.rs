@@ -5,13 +5,16 @@ use crate::schema::{Column, Order, Table};
 /// The version of the control tables' own layout.
 pub const CONTROL_VERSION: u32 = 1;
 
+/// The partition key of what is told of a version of a projection.
+const OF_A_VERSION: [Column; 2] = [
+    Column::text("projection"),
+    Column::int("projection_version"),
+];
+
 /// How far each projection is, in each partition.
 pub static POSITIONS: Table = Table {
     name: "positions",
-    partition: &[
-        Column::text("projection"),
-        Column::int("projection_version"),
-    ],
+    partition: &OF_A_VERSION,
     clustering: &[
         (Column::text("topic"), Order::Ascending),
         (Column::int("log_partition"), Order::Ascending),
@@ -29,10 +32,7 @@ pub static POSITIONS: Table = Table {
 /// Pointers to records that were put aside and wait.
 pub static PARKED: Table = Table {
     name: "parked_records",
-    partition: &[
-        Column::text("projection"),
-        Column::int("projection_version"),
-    ],
+    partition: &OF_A_VERSION,
     clustering: &[
         (Column::text("topic"), Order::Ascending),
         (Column::int("log_partition"), Order::Ascending),
@@ -52,10 +52,7 @@ pub static PARKED: Table = Table {
 /// Records that were given up, and why: kept for the record.
 pub static SKIPPED: Table = Table {
     name: "skipped_records",
-    partition: &[
-        Column::text("projection"),
-        Column::int("projection_version"),
-    ],
+    partition: &OF_A_VERSION,
     clustering: &[
         (Column::text("topic"), Order::Ascending),
         (Column::int("log_partition"), Order::Ascending),
@@ -77,10 +74,7 @@ pub static SKIPPED: Table = Table {
 /// What operators asked to be done about parked records, and what came of it. Ids sort by time.
 pub static PARK_REQUESTS: Table = Table {
     name: "park_requests",
-    partition: &[
-        Column::text("projection"),
-        Column::int("projection_version"),
-    ],
+    partition: &OF_A_VERSION,
     clustering: &[
         (Column::text("request_id"), Order::Ascending),
         (Column::text("topic"), Order::Ascending),
@@ -131,10 +125,7 @@ pub static READERS: Table = Table {
 /// What the process that builds a version says of itself and of each partition.
 pub static BUILDS: Table = Table {
     name: "builds",
-    partition: &[
-        Column::text("projection"),
-        Column::int("projection_version"),
-    ],
+    partition: &OF_A_VERSION,
     clustering: &[
         (Column::text("topic"), Order::Ascending),
         (Column::int("log_partition"), Order::Ascending),

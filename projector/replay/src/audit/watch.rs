@@ -7,7 +7,8 @@ use cartwright_event_log::{Record, Start, TopicPartition};
 use cartwright_events::codec::{Codec, CodecError};
 use cartwright_events::inventory::StockEvent;
 use cartwright_events::order::OrderEvent;
-use cartwright_events::{Envelope, Event, EventBody, Stream, Timestamp};
+use cartwright_events::{Event, EventBody, Stream, Timestamp};
+use cartwright_projector::envelope;
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Evidence, Finding, Severity};
@@ -160,8 +161,8 @@ impl Watch {
     pub fn take(&mut self, codec: &Codec, stream: Stream, record: &Record) -> anyhow::Result<()> {
         let at = Timestamp::from_micros(record.timestamp_us);
         let place = Place { record, at };
-        let (partition, offset) = (record.partition, record.offset);
-        let envelope = match Envelope::read(stream, partition, offset, at, &record.headers) {
+        let partition = record.partition;
+        let envelope = match envelope(stream, record) {
             Ok(envelope) => envelope,
             Err(error) => {
                 self.breach(

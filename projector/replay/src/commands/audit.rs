@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use cartwright_event_log::{EventLog, Start, TopicPartition};
 use cartwright_events::codec::Codec;
-use cartwright_events::{Context as Bounded, Envelope, Stream, Timestamp};
+use cartwright_events::{Context as Bounded, Stream, Timestamp};
 use cartwright_ledger::Ledger;
+use cartwright_projector::envelope;
 use cartwright_read_model::{PROJECTIONS, Position, PositionKey};
 use serde::Serialize;
 
@@ -203,10 +204,8 @@ fn whole_log(log: &impl EventLog, codec: &Codec) -> anyhow::Result<Vec<Finding>>
     read_once(log, &starts, |record| {
         let value = record.value.as_deref().unwrap_or_default();
         if let Some(stream) = Stream::of_topic(&record.topic) {
-            let at = Timestamp::from_micros(record.timestamp_us);
-            let (partition, offset) = (record.partition, record.offset);
-            let envelope = Envelope::read(stream, partition, offset, at, &record.headers);
             // What can't be read is a finding of the other part.
+            let envelope = envelope(stream, record);
             if let (Ok(envelope), Ok(event)) = (envelope, codec.decode_event(stream, value)) {
                 ledger.event(&envelope, &event);
             }

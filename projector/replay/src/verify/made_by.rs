@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start};
+use cartwright_events::Stream;
 use cartwright_events::codec::Codec;
-use cartwright_events::{Envelope, Stream, Timestamp};
 use cartwright_folds::{Fold, Outcome};
+use cartwright_projector::envelope;
 use cartwright_read_model::{RowOp, Value};
 use serde::Serialize;
 
@@ -83,15 +84,7 @@ type Touched = ((&'static str, Vec<Value>), MadeBy);
 
 /// The rows that a record writes to. One that cannot be folded writes to none.
 fn touched(codec: &Codec, folds: &[Fold], stream: Stream, record: &Record) -> Vec<Touched> {
-    let recorded_at = Timestamp::from_micros(record.timestamp_us);
-    let envelope = Envelope::read(
-        stream,
-        record.partition,
-        record.offset,
-        recorded_at,
-        &record.headers,
-    );
-    let (Ok(envelope), Some(value)) = (envelope, &record.value) else {
+    let (Ok(envelope), Some(value)) = (envelope(stream, record), &record.value) else {
         return Vec::new();
     };
     let Ok(event) = codec.decode_event(stream, value) else {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cartwright_events::{Envelope, Timestamp};
 use cartwright_folds::{Fold, Outcome, fold_of};
+use cartwright_projector::envelope;
 use cartwright_read_model::{PROJECTIONS, Projection, ROW_SEQ, Row, RowOp, Table, Value};
 
 use crate::bug::Bug;
@@ -66,14 +66,7 @@ fn folded(
     let mut rows: BTreeMap<(&str, String), Row> = BTreeMap::new();
     for stream in projection.streams {
         for (record, event) in world.events(*stream)? {
-            let envelope = Envelope::read(
-                *stream,
-                record.partition,
-                record.offset,
-                Timestamp::from_micros(record.timestamp_us),
-                &record.headers,
-            )
-            .map_err(|error| error.to_string())?;
+            let envelope = envelope(*stream, &record).map_err(|error| error.to_string())?;
             let Outcome::Emit(ops) = fold(&envelope, &event) else {
                 continue;
             };
