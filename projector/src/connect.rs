@@ -94,6 +94,15 @@ impl Stores {
     }
 }
 
+/// Makes the database that the settings name where the server has none of that name. Answers whether
+/// it did. A keyspace is made together with its tables.
+///
+/// # Errors
+/// What the server said.
+pub async fn make_database(settings: &Settings) -> Result<bool, ReadModelError> {
+    postgres::make_database(&postgres_options(settings)).await
+}
+
 /// The codec, made when the registry answers for the first time, and shared from then on.
 #[derive(Clone)]
 pub struct LateCodec {

@@ -1,6 +1,6 @@
 //! Which versions this process feeds: follows what the stores say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ struct Home {
     projections: Vec<&'static str>,
     control: Option<Control>,
     check: Check,
+    /// Projections whose versions this process has seen.
+    seen: BTreeSet<&'static str>,
 }
 
 /// What one look at a projection's versions leads to.
@@ -49,6 +51,9 @@ enum Look {
     Again,
     /// This code must not run.
     Refused(String),
+    /// They were there before: the store was lost. What runs must not write into what comes in its
+    /// place, since it knows positions that are no longer true.
+    Lost,
 }
 
 /// Every declaration of a projection that this code has.
@@ -81,6 +86,7 @@ where
                     projections: Vec::new(),
                     control: None,
                     check: readiness.check(format!("versions in {}", store.name())),
+                    seen: BTreeSet::new(),
                 });
                 homes.len() - 1
             });
@@ -147,14 +153,28 @@ where
                 return Ok(());
             }
         };
+        let mut lost = Vec::new();
         for (name, look) in looks {
             match look {
                 Look::Refused(reason) => return Err(reason),
                 Look::Again => {}
-                Look::Feed(wanted) => self.feed(name, &wanted)?,
+                Look::Feed(wanted) => {
+                    home.seen.insert(name);
+                    self.feed(name, &wanted)?;
+                }
+                Look::Lost => {
+                    lost.push(name);
+                    self.feed(name, &[])?;
+                }
             }
         }
-        home.check.ok("known");
+        match lost.is_empty() {
+            true => home.check.ok("known"),
+            false => home.check.not_ok(format!(
+                "the versions of {} are gone: the store was lost, `replay restore` brings it back",
+                lost.join(", ")
+            )),
+        }
         Ok(())
     }
 
@@ -205,14 +225,18 @@ async fn looks(
     };
     let mut looks = Vec::with_capacity(home.projections.len());
     for name in &home.projections {
-        looks.push((*name, look(&control, name).await?));
+        let seen = home.seen.contains(name);
+        looks.push((*name, look(&control, name, seen).await?));
     }
     Ok(looks)
 }
 
-async fn look(control: &Control, name: &'static str) -> Result<Look, ReadModelError> {
+async fn look(control: &Control, name: &'static str, seen: bool) -> Result<Look, ReadModelError> {
     let declared = declarations(name);
     let Some(versions) = control.versions(name).await? else {
+        if seen {
+            return Ok(Look::Lost);
+        }
         let first = first(control, &declared).await?;
         return Ok(match first {
             Some(versions) if control.store_versions(name, &versions).await? => {
@@ -258,13 +282,13 @@ async fn first(
 
 #[cfg(test)]
 mod tests {
-    use cartwright_read_model::tables::projections::SALES;
+    use cartwright_read_model::tables::projections::CATALOG;
     use cartwright_read_model::versions::Build;
 
     use super::*;
 
     fn fed(versions: &Versions, declared: &[&'static Projection]) -> Vec<u32> {
-        match look_from(versions, "sales", declared) {
+        match look_from(versions, "catalog", declared) {
             Look::Feed(fed) => fed.into_iter().map(|(number, _)| number).collect(),
             _ => panic!("refused"),
         }
@@ -273,13 +297,16 @@ mod tests {
     #[test]
     fn a_version_is_fed_from_the_moment_it_is_live_until_it_is_retired() {
         let now = Timestamp::from_micros(1);
-        let one = Versions::begin(&SALES, 1, now);
-        let building = one.add(&SALES, 2, Build::default(), now).expect("added");
-        assert_eq!(fed(&building, &[&SALES]), [1]);
+        let one = Versions::begin(&CATALOG, 1, now);
+        let building = one.add(&CATALOG, 2, Build::default(), now).expect("added");
+        assert_eq!(fed(&building, &[&CATALOG]), [1]);
         let live = building.built(2).expect("built");
-        assert_eq!(fed(&live, &[&SALES]), [1, 2]);
+        assert_eq!(fed(&live, &[&CATALOG]), [1, 2]);
+        let anew = Versions::begin_anew(&CATALOG, 3, now);
+        assert_eq!(fed(&anew, &[&CATALOG]), [0; 0], "while it is restored");
+        assert_eq!(fed(&anew.built(3).expect("built"), &[&CATALOG]), [3]);
         let retiring = live.retire(2, Duration::ZERO, now).expect("retired");
-        assert_eq!(fed(&retiring, &[&SALES]), [1]);
+        assert_eq!(fed(&retiring, &[&CATALOG]), [1]);
     }
 
     #[test]
@@ -287,15 +314,15 @@ mod tests {
         static NEXT: Projection = Projection {
             version: 2,
             fold_version: 2,
-            name: SALES.name,
-            store: SALES.store,
-            streams: SALES.streams,
-            tables: SALES.tables,
-            differs: SALES.differs,
+            name: CATALOG.name,
+            store: CATALOG.store,
+            streams: CATALOG.streams,
+            tables: CATALOG.tables,
+            differs: CATALOG.differs,
         };
-        let one = Versions::begin(&SALES, 1, Timestamp::from_micros(1));
-        match look_from(&one, "sales", &[&NEXT]) {
-            Look::Refused(reason) => assert!(reason.contains("sales@1"), "{reason}"),
+        let one = Versions::begin(&CATALOG, 1, Timestamp::from_micros(1));
+        match look_from(&one, "catalog", &[&NEXT]) {
+            Look::Refused(reason) => assert!(reason.contains("catalog@1"), "{reason}"),
             _ => panic!("not refused"),
         }
     }

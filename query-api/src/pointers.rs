@@ -64,8 +64,8 @@ impl Pointers {
     /// The version of `projection` that a read is to be answered from.
     ///
     /// # Errors
-    /// [`Error::VersionsUnknown`] when the versions were not seen for too long, or this code does not
-    /// know the current one; [`Error::CursorOutdated`] and [`Error::AsOfUnknown`] when what is asked
+    /// [`Error::VersionsUnknown`] when the versions were not seen for too long, the
+    /// current one is being built after its store was lost, or this code does not know it; [`Error::CursorOutdated`] and [`Error::AsOfUnknown`] when what is asked
     /// for is not to be had.
     pub fn view(&self, projection: &'static Projection, wanted: Wanted<'_>) -> Result<View, Error> {
         let unknown = || Error::VersionsUnknown(projection.store);
@@ -74,7 +74,9 @@ impl Pointers {
         let known = known.filter(|known| known.seen.elapsed() <= self.max_age);
         let versions = &known.ok_or_else(unknown)?.versions;
         let number = match wanted {
-            Wanted::Current => versions.current,
+            Wanted::Current if versions.is_readable(versions.current) => versions.current,
+            // Its store was lost, and it is being built again.
+            Wanted::Current => return Err(unknown()),
             Wanted::Number(number) if versions.is_readable(number) => number,
             Wanted::Number(_) => return Err(Error::CursorOutdated),
             Wanted::Named(name) => match versions.named(name) {
@@ -129,7 +131,7 @@ impl From<&'static Projection> for View {
 #[cfg(test)]
 mod tests {
     use cartwright_events::Timestamp;
-    use cartwright_read_model::tables::projections::SALES;
+    use cartwright_read_model::tables::projections::CATALOG;
     use cartwright_read_model::versions::{Build, FlipCheck, Until};
 
     use super::*;
@@ -137,8 +139,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::EPOCH;
 
     fn two() -> Versions {
-        let one = Versions::begin(&SALES, 1, NOW);
-        let two = one.add(&SALES, 2, Build::default(), NOW).unwrap();
+        let one = Versions::begin(&CATALOG, 1, NOW);
+        let two = one.add(&CATALOG, 2, Build::default(), NOW).unwrap();
         two.built(2).unwrap()
     }
 
@@ -155,13 +157,13 @@ mod tests {
 
     fn knowing(versions: Versions, max_age: Duration) -> Pointers {
         let pointers = Pointers::new(max_age);
-        assert!(pointers.learn("sales", versions.clone(), Instant::now()));
-        assert!(!pointers.learn("sales", versions, Instant::now()));
+        assert!(pointers.learn("catalog", versions.clone(), Instant::now()));
+        assert!(!pointers.learn("catalog", versions, Instant::now()));
         pointers
     }
 
     fn number(pointers: &Pointers, wanted: Wanted<'_>) -> u32 {
-        pointers.view(&SALES, wanted).unwrap().version
+        pointers.view(&CATALOG, wanted).unwrap().version
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -170,7 +172,7 @@ mod tests {
     fn a_read_is_answered_from_the_version_that_is_current_when_it_begins() {
         let pointers = knowing(two(), LONG);
         assert_eq!(number(&pointers, Wanted::Current), 1);
-        assert!(pointers.learn("sales", flipped(), Instant::now()));
+        assert!(pointers.learn("catalog", flipped(), Instant::now()));
         assert_eq!(number(&pointers, Wanted::Current), 2);
     }
 
@@ -179,26 +181,36 @@ mod tests {
         let pointers = knowing(flipped(), LONG);
         assert_eq!(number(&pointers, Wanted::Number(1)), 1);
         let retiring = flipped().retire(1, Duration::ZERO, NOW).unwrap();
-        pointers.learn("sales", retiring, Instant::now());
-        let outdated = pointers.view(&SALES, Wanted::Number(1));
+        pointers.learn("catalog", retiring, Instant::now());
+        let outdated = pointers.view(&CATALOG, Wanted::Number(1));
         assert!(matches!(outdated, Err(Error::CursorOutdated)));
-        let never = pointers.view(&SALES, Wanted::Number(9));
+        let never = pointers.view(&CATALOG, Wanted::Number(9));
         assert!(matches!(never, Err(Error::CursorOutdated)));
     }
 
     #[test]
     fn versions_that_were_not_seen_for_too_long_are_not_answered_from() {
         let unknown = |pointers: &Pointers| {
-            let view = pointers.view(&SALES, Wanted::Current);
+            let view = pointers.view(&CATALOG, Wanted::Current);
             matches!(view, Err(Error::VersionsUnknown(_)))
         };
         assert!(unknown(&Pointers::new(LONG)), "never seen");
         let pointers = Pointers::new(Duration::from_secs(5));
         let old = Instant::now().checked_sub(Duration::from_secs(6)).unwrap();
-        pointers.learn("sales", two(), old);
+        pointers.learn("catalog", two(), old);
         assert!(unknown(&pointers), "seen too long ago");
-        pointers.learn("sales", two(), Instant::now());
+        pointers.learn("catalog", two(), Instant::now());
         assert!(!unknown(&pointers));
+    }
+
+    #[test]
+    fn a_view_that_is_being_restored_is_not_answered_from_until_all_of_it_is_there() {
+        let anew = Versions::begin_anew(&CATALOG, 3, NOW);
+        let pointers = knowing(anew.clone(), LONG);
+        let early = pointers.view(&CATALOG, Wanted::Current);
+        assert!(matches!(early, Err(Error::VersionsUnknown(_))));
+        pointers.learn("catalog", anew.built(3).unwrap(), Instant::now());
+        assert_eq!(number(&pointers, Wanted::Current), 3);
     }
 
     #[test]
@@ -212,10 +224,14 @@ mod tests {
             until: Some(until),
             ..Build::default()
         };
-        let named = two().add(&SALES, 3, build, NOW).unwrap().built(3).unwrap();
+        let named = two()
+            .add(&CATALOG, 3, build, NOW)
+            .unwrap()
+            .built(3)
+            .unwrap();
         let pointers = knowing(named, LONG);
         assert_eq!(number(&pointers, Wanted::Named("year-end")), 3);
-        let unknown = pointers.view(&SALES, Wanted::Named("easter"));
-        assert!(matches!(unknown, Err(Error::AsOfUnknown("sales"))));
+        let unknown = pointers.view(&CATALOG, Wanted::Named("easter"));
+        assert!(matches!(unknown, Err(Error::AsOfUnknown("catalog"))));
     }
 }

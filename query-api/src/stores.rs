@@ -140,13 +140,17 @@ fn classify(store: Store, error: &ReadModelError) -> StoreError {
 }
 
 /// PostgreSQL's error classes that pass: connection (08), transaction rollback (40), resources (53),
-/// operator (57), system (58). A missing table (42P01) is one that the projector has yet to make.
+/// operator (57), system (58). A missing table (42P01) is one that the projector has yet to make, and
+/// a missing database (3D000) was lost with everything in it.
 fn of_sql_state(store: Store, state: &str, reason: String) -> StoreError {
     const QUERY_CANCELED: &str = "57014";
     const UNDEFINED_TABLE: &str = "42P01";
+    const UNDEFINED_DATABASE: &str = "3D000";
     match state.get(..2) {
         _ if state == QUERY_CANCELED => StoreError::TimedOut(store),
-        _ if state == UNDEFINED_TABLE => StoreError::NotConnected { store, reason },
+        _ if state == UNDEFINED_TABLE || state == UNDEFINED_DATABASE => {
+            StoreError::NotConnected { store, reason }
+        }
         Some("08" | "40" | "53" | "57" | "58") => StoreError::Failed { store, reason },
         _ => StoreError::Broken { store, reason },
     }
@@ -175,6 +179,7 @@ mod tests {
         let kind = |state| of_sql_state(Store::Postgres, state, String::new()).kind();
         assert_eq!(kind("57014"), "timed_out");
         assert_eq!(kind("42P01"), "not_connected");
+        assert_eq!(kind("3D000"), "not_connected", "the database is gone");
         assert_eq!(kind("57P01"), "failed", "the server is stopping");
         assert_eq!(kind("53300"), "failed", "too many connections");
         assert_eq!(kind("22003"), "broken", "a sum that does not fit");

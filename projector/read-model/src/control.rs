@@ -199,6 +199,26 @@ impl Control {
         }
     }
 
+    /// The tables of a version that are not there, by their names in the store.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn missing_tables(
+        &self,
+        projection: &'static Projection,
+        version: u32,
+    ) -> Result<Vec<String>, ReadModelError> {
+        match self {
+            Control::Postgres(pool) => {
+                let client = pool.get().await?;
+                postgres::missing_tables(&**client, &[(projection, version)]).await
+            }
+            Control::Cassandra(session, keyspace) => {
+                cassandra::missing_tables(session, keyspace, projection, version).await
+            }
+        }
+    }
+
     /// How far a version is, in every partition that it has begun.
     ///
     /// # Errors

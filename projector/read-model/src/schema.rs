@@ -222,10 +222,16 @@ impl Projection {
         }
     }
 
-    /// Whether a column is meant to hold other values than in the version before.
+    /// Whether a column is meant to hold other values than in another version: the newer of the two
+    /// says so.
     #[must_use]
-    pub fn is_meant_to_differ(&self, table: &str, column: &str) -> bool {
-        self.differs.contains(&(table, column))
+    pub fn is_meant_to_differ(&self, from: &Projection, table: &str, column: &str) -> bool {
+        let newer = if self.version > from.version {
+            self
+        } else {
+            from
+        };
+        self.version != from.version && newer.differs.contains(&(table, column))
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use cartwright_read_model::versions::Refused;
 
 use crate::commands::{
-    audit, dry_run, explain, flip, hold, list, parked, plan, start, status, verify,
+    audit, dry_run, explain, flip, hold, list, parked, plan, restore, start, status, verify,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -64,6 +64,8 @@ enum Command {
     Rollback(flip::Arguments),
     /// Take a version out of use and remove its tables.
     Retire(flip::RetireArguments),
+    /// Bring everything back from the log after a store was lost, or both. Safe to run twice.
+    Restore(restore::Arguments),
 }
 
 /// Runs one command; errors are one line on standard error.
@@ -101,5 +103,6 @@ fn dispatch(context: &Context, command: &Command) -> anyhow::Result<Exit> {
         Command::Flip(arguments) => flip::flip(context, arguments),
         Command::Rollback(arguments) => flip::rollback(context, arguments),
         Command::Retire(arguments) => flip::retire(context, arguments),
+        Command::Restore(arguments) => restore::run(context, arguments),
     }
 }

@@ -1,5 +1,6 @@
 //! Reading parts of the log once, up to where they end now.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,32 @@ use anyhow::Context as _;
 use cartwright_event_log::{
     EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition, read_to,
 };
+use cartwright_read_model::Projection;
 
 /// How long reading may stand still.
 const STALL: Duration = Duration::from_secs(20);
 /// How long one record may take to come.
 const ONE_RECORD: Duration = Duration::from_secs(10);
+
+/// Where each partition of a projection's topics ends now.
+///
+/// # Errors
+/// When the log does not answer or has no such topic.
+pub fn ends(
+    log: &impl EventLog,
+    projection: &Projection,
+) -> anyhow::Result<BTreeMap<TopicPartition, u64>> {
+    let reader = log.reader(ReaderPurpose::Recovery)?;
+    let mut ends = BTreeMap::new();
+    for stream in projection.streams {
+        for number in 0..log.partition_count(stream.topic())? {
+            let at = TopicPartition::new(stream.topic(), number);
+            let (_, end) = reader.watermarks(&at)?;
+            ends.insert(at, end);
+        }
+    }
+    Ok(ends)
+}
 
 /// Every partition of `topic`, from its beginning.
 ///

@@ -57,6 +57,15 @@ impl<'a> Home<'a> {
         })
     }
 
+    /// Stores the first revision. Answers whether it was taken: not when there is one already.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub fn begin(&self, first: &Versions) -> anyhow::Result<bool> {
+        let stored = self.control.store_versions(self.projection.name, first);
+        Ok(self.context.wait(stored)?)
+    }
+
     /// Makes and stores the next revision.
     ///
     /// # Errors

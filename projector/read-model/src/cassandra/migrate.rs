@@ -60,6 +60,19 @@ pub async fn migrate(
     Ok(())
 }
 
+/// The tables of a projection's version that are not there.
+pub(crate) async fn missing_tables(
+    session: &Session,
+    keyspace: &str,
+    projection: &Projection,
+    version: u32,
+) -> Result<Vec<String>, ReadModelError> {
+    let existing = existing_columns(session, keyspace).await?;
+    let tables = projection.tables.iter();
+    let names = tables.map(|table| table.physical_name(version));
+    Ok(names.filter(|name| !existing.contains_key(name)).collect())
+}
+
 /// Runs a statement that changes the schema, and waits until all nodes agree on it.
 pub(crate) async fn change(session: &Session, statement: &str) -> Result<(), ReadModelError> {
     let mut attempt = 1;

@@ -181,6 +181,18 @@ impl Versions {
         }
     }
 
+    /// The first revision after a store was lost: `number` is current, and read and fed only when it
+    /// has been built from the log.
+    #[must_use]
+    pub fn begin_anew(declared: &Projection, number: u32, now: Timestamp) -> Self {
+        let mut first = Self::begin(declared, number, now);
+        for version in &mut first.versions {
+            version.state = State::Building;
+            version.build = Some(Build::default());
+        }
+        first
+    }
+
     /// What a projector with the declarations `declared` of the projection `name` does about each
     /// version.
     ///

@@ -54,25 +54,50 @@ pub struct Report {
     projection: &'static str,
     version: u32,
     state: &'static str,
-    finished: bool,
-    records: u64,
+    /// Whether it has read to the end.
+    pub finished: bool,
+    /// Records read.
+    pub records: u64,
     dropped: u64,
     parked: u64,
-    rows: u64,
+    /// Row operations.
+    pub rows: u64,
     seconds: f64,
-    errors: Vec<String>,
+    /// What stands in the way, by partition.
+    pub errors: Vec<String>,
 }
 
-/// Builds a registered version to its end, or until it is cancelled or stopped by a signal.
+/// Builds a registered version to its end, or until it is cancelled or stopped by a signal, and
+/// says what it came to.
 ///
 /// # Errors
-/// What stands in the way from the start; later it is told beside the progress, and waited for.
+/// As [`build_version`].
 pub fn drive(
     context: &Context,
     home: &Home<'_>,
     number: u32,
     parallel: usize,
 ) -> anyhow::Result<Exit> {
+    let Some(report) = build_version(context, home, number, parallel)? else {
+        return Ok(Exit::Unfinished);
+    };
+    context.output.result(&report, text);
+    Ok(match report.finished {
+        true => Exit::Done,
+        false => Exit::Unfinished,
+    })
+}
+
+/// The same without a word about the outcome; `None` when another process builds it already.
+///
+/// # Errors
+/// What stands in the way from the start; later it is told beside the progress, and waited for.
+pub fn build_version(
+    context: &Context,
+    home: &Home<'_>,
+    number: u32,
+    parallel: usize,
+) -> anyhow::Result<Option<Report>> {
     let versions = home.versions()?;
     let version = versions.get(number).context("the version is gone")?;
     let me = Builder {
@@ -85,7 +110,7 @@ pub fn drive(
         context
             .output
             .remark(format!("{label} is being built by process {pid} already"));
-        return Ok(Exit::Unfinished);
+        return Ok(None);
     }
     let begun = Instant::now();
     let board = Board::default();
@@ -98,9 +123,8 @@ pub fn drive(
         false => home.versions()?,
     };
     forget_builder(context, home, number)?;
-    let report = report(home, number, versions.get(number), &board, done, begun);
-    context.output.result(&report, text);
-    Ok(if done { Exit::Done } else { Exit::Unfinished })
+    let version = versions.get(number);
+    Ok(Some(report(home, number, version, &board, done, begun)))
 }
 
 /// Runs the build on threads of its own and tells it what the registry says.
@@ -326,12 +350,17 @@ fn bar<L>(context: &Context, work: &Work<'_, L>) -> ProgressBar {
     if context.output.is_json() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(work.partitions.iter().map(|(_, end)| end.offset).sum());
-    let style = "{prefix} [{wide_bar}] {percent}% {msg}";
-    if let Ok(style) = ProgressStyle::with_template(style) {
+    let offsets = work.partitions.iter().map(|(_, end)| end.offset);
+    let bar = bar_style(ProgressBar::new(offsets.sum()));
+    bar.set_prefix(work.plan.label());
+    bar
+}
+
+/// The look of a bar that people watch.
+pub fn bar_style(bar: ProgressBar) -> ProgressBar {
+    if let Ok(style) = ProgressStyle::with_template("{prefix} [{wide_bar}] {percent}% {msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.set_prefix(work.plan.label());
     bar
 }
 

@@ -9,6 +9,7 @@ pub mod hold;
 pub mod list;
 pub mod parked;
 pub mod plan;
+pub mod restore;
 pub mod start;
 pub mod status;
 pub mod verify;

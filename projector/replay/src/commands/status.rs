@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, TopicPartition};
+use cartwright_event_log::TopicPartition;
 use cartwright_read_model::versions::{State, Version, Versions};
 use cartwright_read_model::{Position, PositionKey, Projection};
 use serde::Serialize;
@@ -12,7 +12,9 @@ use super::drive::said;
 use crate::build::{PartitionProgress, Phase};
 use crate::context::{Context, known};
 use crate::exit::Exit;
+use crate::live::{self, Fed};
 use crate::output::table;
+use crate::reading;
 use crate::registry::Home;
 
 /// Between two looks at the positions, from which the rate is taken.
@@ -23,6 +25,10 @@ const BETWEEN: Duration = Duration::from_secs(1);
 pub struct Arguments {
     /// The projection. Default: all.
     projection: Option<String>,
+    /// Where a projector answers, for lag and what is stuck. Default: where these settings say that
+    /// it listens. Without an answer they are left out.
+    #[arg(long, value_name = "URL")]
+    projector: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -33,6 +39,9 @@ struct Standing {
     current: bool,
     paused: bool,
     builder_pid: Option<u32>,
+    /// What a projector says that it is doing with it, and why it is not following.
+    phase: Option<String>,
+    reason: Option<String>,
     partitions: Vec<Partition>,
 }
 
@@ -48,6 +57,9 @@ struct Partition {
     eta_s: Option<u64>,
     outcomes: Option<Outcomes>,
     error: Option<String>,
+    /// Age of the oldest record that is not applied, by a projector's own account.
+    lag_s: Option<f64>,
+    stuck: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,27 +96,49 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         }
     }
     std::thread::sleep(BETWEEN);
+    let url = match &arguments.projector {
+        Some(url) => url.clone(),
+        None => live::url_of(context.settings.http.listen),
+    };
+    let fed = live::ask(&url).unwrap_or_else(|error| {
+        context.output.remark(format!("no lag is shown: {error}"));
+        Vec::new()
+    });
     let log = context.log()?;
-    let reader = log.reader(ReaderPurpose::Recovery)?;
     let mut standings = Vec::new();
     for (projection, versions, version, before) in looked {
         let home = Home::open(context, projection.name)?;
-        let mut ends = BTreeMap::new();
-        for stream in projection.streams {
-            for number in 0..log.partition_count(stream.topic())? {
-                let at = TopicPartition::new(stream.topic(), number);
-                let (_, end) = reader.watermarks(&at)?;
-                ends.insert(at, end);
-            }
-        }
-        standings.push(standing(
-            context, &home, &versions, &version, &before, &ends,
-        )?);
+        let ends = reading::ends(&log, projection)?;
+        let mut standing = standing(context, &home, &versions, &version, &before, &ends)?;
+        standing.add(&fed);
+        standings.push(standing);
     }
     context
         .output
         .result(&standings, |standings| text(standings));
     Ok(Exit::Done)
+}
+
+impl Standing {
+    /// Adds what a projector says of it.
+    fn add(&mut self, fed: &[Fed]) {
+        let mut fed = fed.iter();
+        let own =
+            |each: &&Fed| (&*each.projection, each.version) == (self.projection, self.version);
+        let Some(fed) = fed.find(own) else {
+            return;
+        };
+        self.phase = Some(fed.phase.clone());
+        self.reason.clone_from(&fed.reason);
+        for partition in &mut self.partitions {
+            let mut told = fed.partitions.iter();
+            let told = told.find(|each| {
+                (&each.topic, each.partition) == (&partition.topic, partition.partition)
+            });
+            partition.lag_s = told.and_then(|each| each.lag_seconds);
+            partition.stuck = told.and_then(|each| each.stuck.clone());
+        }
+    }
 }
 
 fn standing(
@@ -136,6 +170,8 @@ fn standing(
         current: versions.current == number,
         paused: version.build.as_ref().is_some_and(|build| build.paused),
         builder_pid: said.builder.map(|builder| builder.pid),
+        phase: None,
+        reason: None,
         partitions: match version.state {
             // Its end is not the log's.
             State::Frozen => Vec::new(),
@@ -176,6 +212,8 @@ fn partition(
             rows: progress.rows,
         }),
         error: progress.and_then(|progress| progress.error.clone()),
+        lag_s: None,
+        stuck: None,
     }
 }
 
@@ -189,6 +227,11 @@ fn text(standings: &[Standing]) -> String {
             ("building", None) => ", by nobody now: `replay resume` goes on".to_owned(),
             _ => String::new(),
         };
+        let doing = match (&standing.phase, &standing.reason) {
+            (Some(phase), Some(reason)) => format!(", {phase}: {reason}"),
+            (Some(phase), None) => format!(", {phase}"),
+            (None, _) => String::new(),
+        };
         let Standing {
             projection,
             version,
@@ -196,7 +239,7 @@ fn text(standings: &[Standing]) -> String {
             ..
         } = standing;
         text.push_str(&format!(
-            "{projection}@{version}: {state}{current}{paused}{builder}\n"
+            "{projection}@{version}: {state}{current}{paused}{builder}{doing}\n"
         ));
         let rows: Vec<Vec<String>> = standing.partitions.iter().map(cells).collect();
         if !rows.is_empty() {
@@ -205,6 +248,7 @@ fn text(standings: &[Standing]) -> String {
                 "partition",
                 "seq",
                 "behind",
+                "lag",
                 "records/s",
                 "eta",
                 "parked",
@@ -224,11 +268,18 @@ fn cells(partition: &Partition) -> Vec<String> {
         format!("{}[{}]", partition.topic, partition.partition),
         partition.seq.to_string(),
         partition.behind.to_string(),
+        partition
+            .lag_s
+            .map_or_else(String::new, |lag| format!("{lag:.1} s")),
         format!("{:.0}", partition.records_per_s),
         partition
             .eta_s
             .map_or_else(String::new, |eta| format!("{eta} s")),
         outcomes.map_or_else(String::new, |outcomes| outcomes.parked.to_string()),
-        partition.error.clone().unwrap_or_default(),
+        match (&partition.error, &partition.stuck) {
+            (Some(error), _) => error.clone(),
+            (None, Some(stuck)) => format!("stuck: {stuck}"),
+            (None, None) => String::new(),
+        },
     ]
 }

@@ -1,11 +1,9 @@
 //! `verify`: whether two versions agree, and whether a version is what the log says.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use cartwright_event_log::kafka::KafkaLog;
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, TopicPartition};
 use cartwright_events::Timestamp;
 use cartwright_folds::fold_of;
 use cartwright_projector::Plan;
@@ -15,6 +13,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::reading;
 use crate::registry::Home;
 use crate::verify::{Difference, Ends, Findings, Folded, Limits, Side, Stored, compare, made_by};
 
@@ -149,10 +148,8 @@ fn compare_all(
     let mut left = Stored::new(context, home, old, other.number, patience);
     let mut right = Stored::new(context, home, plan.projection, version.number, patience);
     let tables = plan.projection.tables;
-    let differs = |table: &str, column: &str| {
-        old.version != plan.projection.version && plan.projection.is_meant_to_differ(table, column)
-    };
-    let is_compared = |table: &str, column: &str| !differs(table, column);
+    let is_compared =
+        |table: &str, column: &str| !plan.projection.is_meant_to_differ(old, table, column);
     context
         .output
         .remark(format!("comparing {} with {}", right.label(), left.label()));
@@ -276,19 +273,10 @@ impl<S: Side> Side for Partial<'_, S> {
     }
 }
 
-/// Where the partitions of a projection's topics end now.
+/// Where the partitions that hold anything end now.
 fn ends(log: &KafkaLog, projection: &Projection) -> anyhow::Result<Ends> {
-    let reader = log.reader(ReaderPurpose::Recovery)?;
-    let mut ends = BTreeMap::new();
-    for stream in projection.streams {
-        for number in 0..log.partition_count(stream.topic())? {
-            let at = TopicPartition::new(stream.topic(), number);
-            let (_, end) = reader.watermarks(&at)?;
-            if end > 0 {
-                ends.insert(at, end);
-            }
-        }
-    }
+    let mut ends = reading::ends(log, projection)?;
+    ends.retain(|_, end| *end > 0);
     Ok(ends)
 }
 

@@ -10,3 +10,4 @@ mod setup;
 mod building;
 mod comparing;
 mod memory;
+mod reaching;

@@ -9,6 +9,7 @@ mod log_contract;
 mod nodes;
 mod poison;
 mod readme;
+mod restore;
 mod sale;
 mod tools;
 mod topics;
@@ -67,6 +68,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         versions::a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_cancelled_leaves_nothing,
         versions::a_point_in_time_is_read_beside_the_present,
         tools::an_order_is_explained_and_the_log_audited,
+        restore::both_stores_are_lost_and_one_command_brings_everything_back,
         readme::every_command_is_known_to_the_launcher,
         readme::the_commands_to_try_sell_a_mug,
         sale::a_sale_from_product_to_report,

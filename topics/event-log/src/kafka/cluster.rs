@@ -95,6 +95,20 @@ impl Cluster {
         }
     }
 
+    /// The consumer groups that have members now, and how many.
+    pub(super) fn groups(&self) -> Result<Vec<(String, usize)>, LogError> {
+        self.serve_events();
+        let found = self
+            .client
+            .fetch_group_list(None, self.timeout)
+            .map_err(|error| unavailable(&error))?;
+        let groups = found.groups().iter();
+        Ok(groups
+            .map(|group| (group.name().to_owned(), group.members().len()))
+            .filter(|(_, members)| *members > 0)
+            .collect())
+    }
+
     /// The offset that `start` means, checked against the watermarks.
     pub(super) fn resolve(&self, at: &TopicPartition, start: Start) -> Result<u64, LogError> {
         let (low, high) = self.watermarks(at)?;

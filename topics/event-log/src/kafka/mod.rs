@@ -43,6 +43,15 @@ impl KafkaLog {
     pub fn options(&self) -> &KafkaOptions {
         &self.options
     }
+
+    /// The consumer groups of the cluster that have members now, and how many each has. For
+    /// operators' tools: nothing that is decided by a group may rest on it.
+    ///
+    /// # Errors
+    /// When a broker does not answer in time.
+    pub fn groups(&self) -> Result<Vec<(String, usize)>, LogError> {
+        self.cluster.groups()
+    }
 }
 
 impl EventLog for KafkaLog {

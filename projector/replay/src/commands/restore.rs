@@ -1,0 +1,315 @@
+//! `restore`: everything back from the log after a store was lost.
+//!
+//! A store that holds no versions of a projection has lost it. The database, the control tables and
+//! the first revision of its versions are made, with the version being built: projectors that run
+//! leave it alone, and query-api answers nothing from it. Then it is built as any version is, and
+//! projectors go on from there.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use cartwright_event_log::TopicPartition;
+use cartwright_event_log::kafka::KafkaLog;
+use cartwright_events::Timestamp;
+use cartwright_projector::connect;
+use cartwright_read_model::tables::PARKED;
+use cartwright_read_model::versions::{State, Versions};
+use cartwright_read_model::{PROJECTIONS, Projection, declaration};
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::drive::{bar_style, build_version};
+use crate::context::{Context, known};
+use crate::exit::Exit;
+use crate::output::table;
+use crate::reached::{Missing, missing};
+use crate::reading;
+use crate::registry::Home;
+
+/// How often a version that projectors feed is looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Arguments of `restore`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Only these projections. Default: all.
+    projections: Vec<String>,
+    /// Partitions read at a time.
+    #[arg(long, default_value_t = 4)]
+    parallel: usize,
+    /// How long to wait for what projectors feed to hold what the log holds now, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    wait_s: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Whether every projection holds every record that the log held at `as_of`.
+    complete: bool,
+    as_of: Timestamp,
+    /// Whether the database was not there.
+    database_made: bool,
+    seconds: f64,
+    projections: Vec<Restored>,
+}
+
+#[derive(Debug, Serialize)]
+struct Restored {
+    projection: &'static str,
+    version: u32,
+    state: &'static str,
+    store: &'static str,
+    /// Whether it was built by this run; otherwise it was there.
+    built: bool,
+    /// By its positions.
+    events: u64,
+    /// Records that wait because they cannot be folded.
+    parked: usize,
+    /// Partitions of which something is missing.
+    missing: Vec<Missing>,
+    missing_tables: Vec<String>,
+    errors: Vec<String>,
+}
+
+/// What is asked of one projection.
+struct Wanted<'a> {
+    home: Home<'a>,
+    ends: BTreeMap<TopicPartition, u64>,
+    built: bool,
+    errors: Vec<String>,
+}
+
+/// Brings back what is lost, waits until the rest has caught up, and says how it all stands.
+///
+/// # Errors
+/// An unknown projection, or what the stores and the log say.
+pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let (begun, as_of) = (Instant::now(), Timestamp::now());
+    let projections: Vec<&'static Projection> = match arguments.projections.as_slice() {
+        [] => PROJECTIONS.to_vec(),
+        names => names
+            .iter()
+            .map(|name| known(name))
+            .collect::<Result<_, _>>()?,
+    };
+    let log = context.log()?;
+    // Before anything is there that a worker could write its position to.
+    let groups = log.groups()?;
+    let database_made = context.wait(connect::make_database(&context.settings))?;
+    let mut wanted = Vec::with_capacity(projections.len());
+    for projection in projections {
+        let home = Home::open(context, projection.name)?;
+        begin(context, &home, &groups)?;
+        wanted.push(Wanted {
+            ends: reading::ends(&log, projection)?,
+            home,
+            built: false,
+            errors: Vec::new(),
+        });
+    }
+    for each in &mut wanted {
+        build(context, each, arguments.parallel)?;
+    }
+    let deadline = Instant::now() + Duration::from_secs(arguments.wait_s);
+    let mut restored = Vec::with_capacity(wanted.len());
+    for each in wanted {
+        restored.push(until_held(context, &log, each, deadline)?);
+    }
+    let report = Report {
+        complete: restored.iter().all(Restored::is_complete),
+        as_of,
+        database_made,
+        seconds: (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        projections: restored,
+    };
+    context.output.result(&report, text);
+    Ok(exit(&report))
+}
+
+/// Begins the versions of a projection whose store holds none.
+fn begin(context: &Context, home: &Home<'_>, groups: &[(String, usize)]) -> anyhow::Result<()> {
+    if home.find()?.is_some() {
+        return Ok(());
+    }
+    let number = unused_number(home.projection, groups);
+    let first = Versions::begin_anew(home.projection, number, Timestamp::now());
+    let label = home.label(number);
+    match home.begin(&first)? {
+        true => context
+            .output
+            .remark(format!("{label} is built from the log")),
+        false => context
+            .output
+            .remark(format!("a projector has begun {label}")),
+    }
+    Ok(())
+}
+
+/// A number under which no worker of before the loss still runs: what such a worker writes in its
+/// last second goes to a version that nobody knows.
+fn unused_number(projection: &Projection, groups: &[(String, usize)]) -> u32 {
+    let prefix = format!("cartwright-projector-{}-v", projection.name);
+    let used = groups.iter().filter_map(|(name, _)| {
+        let number = name.strip_prefix(&prefix)?;
+        number.parse::<u32>().ok()
+    });
+    let after = used.max().map_or(0, |highest| highest.saturating_add(1));
+    projection.version.max(after)
+}
+
+fn build(context: &Context, wanted: &mut Wanted<'_>, parallel: usize) -> anyhow::Result<()> {
+    let versions = wanted.home.versions()?;
+    let current = versions.get(versions.current);
+    if current.is_some_and(|version| version.state == State::Building) {
+        let report = build_version(context, &wanted.home, versions.current, parallel)?;
+        if let Some(report) = report {
+            wanted.built = report.finished;
+            wanted.errors = report.errors;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the current version holds what is wanted; a version that projectors feed moves on
+/// without us.
+fn until_held(
+    context: &Context,
+    log: &KafkaLog,
+    wanted: Wanted<'_>,
+    deadline: Instant,
+) -> anyhow::Result<Restored> {
+    let home = &wanted.home;
+    let bar = match context.output.is_json() {
+        true => ProgressBar::hidden(),
+        false => bar_style(ProgressBar::new(wanted.ends.values().sum())),
+    };
+    bar.set_prefix(home.projection.name);
+    loop {
+        let versions = home.versions()?;
+        let current = versions.get(versions.current);
+        let current = current.context("the current version is not one of the versions")?;
+        let positions = home.positions(current.number)?;
+        let missing = missing(log, &positions, context.generation(), &wanted.ends)?;
+        let declared = declaration(home.projection.name, current.declared);
+        let declared = declared.unwrap_or(home.projection);
+        let tables = home.control.missing_tables(declared, current.number);
+        let missing_tables = context.wait(tables)?;
+        // Tables come before positions; where there are positions only, nobody makes tables.
+        let is_settled = missing.is_empty() && current.state == State::Live;
+        if is_settled || Instant::now() >= deadline {
+            bar.finish_and_clear();
+            let key = [home.projection.name.into(), current.number.into()];
+            return Ok(Restored {
+                projection: home.projection.name,
+                version: current.number,
+                state: current.state.word(),
+                store: home.projection.store.name(),
+                built: wanted.built,
+                events: positions.iter().map(|(_, position)| position.seq).sum(),
+                parked: context.wait(home.control.rows(&PARKED, &key))?.len(),
+                missing,
+                missing_tables,
+                errors: wanted.errors,
+            });
+        }
+        let behind: u64 = missing.iter().map(|each| each.end - each.next_offset).sum();
+        bar.set_position(wanted.ends.values().sum::<u64>().saturating_sub(behind));
+        bar.set_message(format!("{behind} records behind, waiting for a projector"));
+        std::thread::sleep(POLL);
+    }
+}
+
+impl Restored {
+    fn is_complete(&self) -> bool {
+        self.state == State::Live.word()
+            && self.missing.is_empty()
+            && self.missing_tables.is_empty()
+    }
+}
+
+fn exit(report: &Report) -> Exit {
+    let any = |is: fn(&Restored) -> bool| report.projections.iter().any(is);
+    if any(|each| !each.missing_tables.is_empty() && each.missing.is_empty()) {
+        Exit::Refused
+    } else if !report.complete {
+        Exit::Unfinished
+    } else if any(|each| each.parked > 0) {
+        Exit::Warned
+    } else {
+        Exit::Done
+    }
+}
+
+fn text(report: &Report) -> String {
+    let Report { as_of, seconds, .. } = report;
+    let head = match report.complete {
+        true => format!(
+            "everything is there: {} projections hold every record that the log held at {as_of}; \
+             {seconds} s",
+            report.projections.len()
+        ),
+        false => format!("NOT everything is there of what the log held at {as_of}; {seconds} s"),
+    };
+    let rows: Vec<Vec<String>> = report.projections.iter().map(cells).collect();
+    let header = ["version", "store", "state", "", "events", "parked"];
+    let mut text = format!("{head}\n\n{}\n", table(&header, &rows));
+    for each in &report.projections {
+        let name = each.projection;
+        for missing in &each.missing {
+            text.push_str(&format!(
+                "\n{name}: {}[{}] is at {} of {}: does a projector run?",
+                missing.topic, missing.partition, missing.next_offset, missing.end
+            ));
+        }
+        if !each.missing_tables.is_empty() {
+            let tables = each.missing_tables.join(", ");
+            text.push_str(&format!(
+                "\n{name}: {tables} is gone although its positions are there: `replay start {name}`, \
+                 then `replay flip {name} --force`"
+            ));
+        }
+        for error in &each.errors {
+            text.push_str(&format!("\n{name}: {error}"));
+        }
+        if each.parked > 0 {
+            text.push_str(&format!(
+                "\n{name}: {} records are parked: `replay parked list {name}`",
+                each.parked
+            ));
+        }
+    }
+    text
+}
+
+fn cells(restored: &Restored) -> Vec<String> {
+    vec![
+        format!("{}@{}", restored.projection, restored.version),
+        restored.store.to_owned(),
+        restored.state.to_owned(),
+        match restored.built {
+            true => "built".to_owned(),
+            false => "was there".to_owned(),
+        },
+        restored.events.to_string(),
+        restored.parked.to_string(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_read_model::tables::projections::{ORDERS, SALES};
+
+    use super::*;
+
+    #[test]
+    fn a_restored_version_has_a_number_that_no_worker_writes_under() {
+        let groups = [
+            ("cartwright-projector-orders-v3".to_owned(), 1),
+            ("cartwright-projector-orders-v1".to_owned(), 2),
+            ("cartwright-allocator".to_owned(), 1),
+        ];
+        assert_eq!(unused_number(&ORDERS, &groups), 4);
+        assert_eq!(unused_number(&SALES, &groups), SALES.version);
+    }
+}

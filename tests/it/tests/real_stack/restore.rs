@@ -1,0 +1,99 @@
+//! Both stores are lost, while everything runs.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
+use cartwright_local::READ_MODEL_NAME;
+use cartwright_read_model::cassandra::{self, CassandraOptions};
+use cartwright_read_model::postgres::{PostgresOptions, pool};
+use serde_json::Value;
+
+use crate::tools::replay;
+use crate::versions::sell;
+
+/// Reads from both stores: by key, lists, search, a report.
+const READS: [&str; 6] = [
+    "/v1/orders/LOST-3",
+    "/v1/carts/LOST-3",
+    "/v1/products/LOST/availability",
+    "/v1/orders/LOST-3/timeline",
+    "/v1/search/products?q=lost",
+    "/v1/reports/sales?by=product&currency=GBP",
+];
+
+pub(crate) async fn both_stores_are_lost_and_one_command_brings_everything_back(
+    stack: Arc<TestStack>,
+) -> anyhow::Result<()> {
+    let api = stack.api();
+    let position = sell(&api, "LOST", 8).await?;
+    let before = read_all(&api, Some(&position)).await?;
+
+    lose_postgres(&stack).await?;
+    lose_cassandra(&stack).await?;
+    for path in [READS[0], READS[5]] {
+        let lost = api.get(path, None).await?;
+        ensure!(lost.status == 503, "{path}: {} {}", lost.status, lost.text);
+    }
+
+    let (code, report) = replay(&stack, &["restore"]).await?;
+    ensure!(code == Some(0), "{code:?}: {report}");
+    ensure!(report["complete"] == true && report["database_made"] == true);
+    let projections = report["projections"].as_array().context("projections")?;
+    ensure!(projections.len() == 8, "{report}");
+    ensure!(projections.iter().all(is_built), "{report}");
+
+    // With the position: what comes back holds at least what was there.
+    let after = eventually("the reads of before", PATIENCE, || async {
+        read_all(&api, Some(&position)).await.ok()
+    })
+    .await?;
+    for ((path, before), after) in READS.iter().zip(&before).zip(&after) {
+        ensure!(before == after, "{path}: {before} before, {after} after");
+    }
+    // The projectors that ran all the time go on with what was restored.
+    let later = sell(&api, "LOST-LATER", 1).await?;
+    api.get("/v1/orders/LOST-LATER-0", Some(&later))
+        .await?
+        .expect(200)?;
+
+    let (code, again) = replay(&stack, &["restore"]).await?;
+    ensure!(code == Some(0) && again["complete"] == true, "{again}");
+    let projections = again["projections"].as_array().context("projections")?;
+    ensure!(!projections.iter().any(is_built), "{again}");
+    Ok(())
+}
+
+fn is_built(projection: &Value) -> bool {
+    projection["built"] == true
+}
+
+async fn read_all(api: &Api, position: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let mut answers = Vec::new();
+    for path in READS {
+        answers.push(api.get(path, position).await?.expect(200)?.text);
+    }
+    Ok(answers)
+}
+
+async fn lose_postgres(stack: &TestStack) -> anyhow::Result<()> {
+    let url = stack.stack.postgres_url();
+    let server = url.strip_suffix(READ_MODEL_NAME).context("a URL")?;
+    let pool = pool(&PostgresOptions::new(format!("{server}postgres")))?;
+    let client = pool.get().await?;
+    client
+        .batch_execute(&format!("DROP DATABASE {READ_MODEL_NAME} WITH (FORCE)"))
+        .await?;
+    Ok(())
+}
+
+async fn lose_cassandra(stack: &TestStack) -> anyhow::Result<()> {
+    let mut options = CassandraOptions::new(vec![stack.stack.cassandra_node()], READ_MODEL_NAME);
+    // Dropping twenty tables takes its time.
+    options.request_timeout = PATIENCE;
+    let session = cassandra::connect(&options).await?;
+    session
+        .query_unpaged(format!("DROP KEYSPACE {READ_MODEL_NAME}"), ())
+        .await?;
+    Ok(())
+}
