@@ -6,11 +6,13 @@ mod cart;
 mod order;
 mod product;
 mod report;
+mod timeline;
 
 pub use cart::{Cart, CartLine};
 pub use order::{
     CustomerOrder, CustomerOrders, Order, OrderLine, Payment, RefundDue, Return, ReturnedLine,
-    Shipment, ShippedLine, Shortage, Timeline, TimelineEvent,
+    Shipment, ShippedLine, Shortage,
 };
 pub use product::{Availability, FoundProduct, FoundProducts, Product, Products};
 pub use report::{SalesReport, SalesRow};
+pub use timeline::{Causal, Timeline, TimelineEvent};

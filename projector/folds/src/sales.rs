@@ -4,26 +4,46 @@ use std::collections::BTreeMap;
 
 use cartwright_events::order::{OrderCreated, OrderEvent, OrderPaymentRefunded, OrderReturned};
 use cartwright_events::{Envelope, Event, EventBody, Sku};
-use cartwright_read_model::RowOp;
 use cartwright_read_model::tables::{
-    SALES_LINES, SALES_ORDERS, SALES_REFUND_SHARES, SALES_RETURNED_LINES,
+    SALES_LINES, SALES_ORDERS, SALES_ORDERS_1, SALES_REFUND_SHARES, SALES_RETURNED_LINES,
 };
+use cartwright_read_model::{RowOp, Table};
 
 use crate::outcome::Outcome;
 
-/// Order events to facts: the order with its lines, when it was paid, shares of refunds, returned
-/// lines.
+/// Order events to facts: the order with its lines, when it was paid and when all of it had left,
+/// shares of refunds, returned lines.
 pub(crate) fn fold(_: &Envelope, event: &Event) -> Outcome {
+    match &event.body {
+        EventBody::Order(OrderEvent::Shipped(shipped)) if shipped.fully_shipped => {
+            happened_at(&SALES_ORDERS, event, "shipped_at")
+        }
+        _ => facts(&SALES_ORDERS, event),
+    }
+}
+
+/// Version 1, which knew nothing of shipments.
+pub(crate) fn fold_1(_: &Envelope, event: &Event) -> Outcome {
+    facts(&SALES_ORDERS_1, event)
+}
+
+/// Says in `column` of the order's row when the event happened.
+fn happened_at(orders: &'static Table, event: &Event, column: &'static str) -> Outcome {
+    Outcome::emit(vec![RowOp::upsert(
+        orders,
+        [event.aggregate_id.as_str().into()],
+        [(column, event.occurred_at.into())],
+    )])
+}
+
+/// What both versions make of an event.
+fn facts(orders: &'static Table, event: &Event) -> Outcome {
     let EventBody::Order(order) = &event.body else {
         return Outcome::wrong_stream(event.body.type_name());
     };
     match order {
-        OrderEvent::Created(created) => created_ops(event, created),
-        OrderEvent::Paid(_) => Outcome::emit(vec![RowOp::upsert(
-            &SALES_ORDERS,
-            [event.aggregate_id.as_str().into()],
-            [("paid_at", event.occurred_at.into())],
-        )]),
+        OrderEvent::Created(created) => created_ops(orders, event, created),
+        OrderEvent::Paid(_) => happened_at(orders, event, "paid_at"),
         OrderEvent::PaymentRefunded(refunded) => refunded_ops(event, refunded),
         OrderEvent::Returned(returned) => returned_ops(event, returned),
         OrderEvent::Confirmed(_)
@@ -39,10 +59,10 @@ pub(crate) fn fold(_: &Envelope, event: &Event) -> Outcome {
     }
 }
 
-fn created_ops(event: &Event, created: &OrderCreated) -> Outcome {
+fn created_ops(orders: &'static Table, event: &Event, created: &OrderCreated) -> Outcome {
     let order_id = event.aggregate_id.as_str();
     let mut ops = vec![RowOp::upsert(
-        &SALES_ORDERS,
+        orders,
         [order_id.into()],
         [
             ("customer_id", created.customer_id.as_ref().into()),

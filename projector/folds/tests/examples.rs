@@ -8,6 +8,7 @@ use std::path::Path;
 use cartwright_events::{Envelope, Event, EventBody, Timestamp};
 use cartwright_folds::{Outcome, fold_of};
 use cartwright_read_model::PROJECTIONS;
+use cartwright_read_model::tables::OLDER;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
@@ -43,15 +44,21 @@ fn envelope(event: &Event, seq: u64) -> Envelope {
     }
 }
 
-/// What each projection that consumes the event's stream makes of it.
-fn outcomes(event: &Event, seq: u64) -> BTreeMap<&'static str, Outcome> {
+/// What each projection that consumes the event's stream makes of it, in its newest version and in
+/// those before that are still declared.
+fn outcomes(event: &Event, seq: u64) -> BTreeMap<String, Outcome> {
     let stream = event.body.stream();
-    PROJECTIONS
+    let newest = PROJECTIONS
         .into_iter()
-        .filter(|projection| projection.streams.contains(&stream))
-        .map(|projection| {
+        .map(|each| (each.name.to_owned(), each));
+    let older = OLDER.into_iter();
+    let older = older.map(|each| (format!("{}@{}", each.name, each.version), each));
+    newest
+        .chain(older)
+        .filter(|(_, projection)| projection.streams.contains(&stream))
+        .map(|(label, projection)| {
             let fold = fold_of(projection).expect("a fold");
-            (projection.name, fold(&envelope(event, seq), event))
+            (label, fold(&envelope(event, seq), event))
         })
         .collect()
 }
@@ -172,13 +179,19 @@ proptest! {
     }
 
     #[test]
-    fn only_the_timeline_knows_an_events_seq(seed in any::<u64>(), seq in 1_u64..1_000) {
+    fn only_timelines_know_an_events_seq(seed in any::<u64>(), seq in 1_u64..1_000) {
         for text in example_texts().values() {
             let Some(event) = varied(text, seed) else { continue };
             let (mut one, mut other) = (outcomes(&event, seq), outcomes(&event, seq + 1));
             let differs = one.remove("timeline") != other.remove("timeline");
             let consumed = matches!(event.body, EventBody::Cart(_) | EventBody::Order(_));
             prop_assert_eq!(differs, consumed);
+            let differs = one.remove("causal") != other.remove("causal");
+            let names_an_order = match &event.body {
+                EventBody::Stock(stock) => stock.order_id().is_some(),
+                _ => consumed,
+            };
+            prop_assert_eq!(differs, names_an_order);
             prop_assert_eq!(one, other);
         }
     }

@@ -126,7 +126,8 @@ mod tests {
                 "CREATE TABLE IF NOT EXISTS sales_orders_v2 (order_id text COLLATE \"C\" NOT NULL, \
                  customer_id text COLLATE \"C\", country text COLLATE \"C\", \
                  currency text COLLATE \"C\", occurred_at timestamp with time zone, units bigint, \
-                 total_minor bigint, paid_at timestamp with time zone, row_seq bigint, \
+                 total_minor bigint, paid_at timestamp with time zone, \
+                 shipped_at timestamp with time zone, row_seq bigint, \
                  PRIMARY KEY (order_id))",
                 "CREATE INDEX IF NOT EXISTS sales_orders_v2_sold ON sales_orders_v2 \
                  USING btree (currency, occurred_at) WHERE paid_at IS NOT NULL",

@@ -21,7 +21,7 @@ pub use parking::{ask, park_requests, parked_rows, skipped_rows};
 pub use presence::{missing_tables, parked_records};
 pub use sales::{ReportBy, SalesQuery, SalesRow, currencies, sales_report};
 pub use sql_value::Micros;
-pub use timeline::timeline;
+pub use timeline::{CausalKey, causal_timeline, timeline};
 
 use tokio_postgres::Row as SqlRow;
 

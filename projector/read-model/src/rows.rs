@@ -172,6 +172,38 @@ typed_row! {
     }
 }
 
+typed_row! {
+    /// An event about an order, in whatever context.
+    pub struct CausalRow of CAUSAL_EVENTS {
+        /// `cart`, `order` or `stock`.
+        pub stream: String,
+        /// The partition of its topic.
+        pub log_partition: u32,
+        /// Number in its topic-partition.
+        pub seq: u64,
+        /// Its offset.
+        pub log_offset: u64,
+        /// The aggregate: the order, its cart or a SKU.
+        pub subject: String,
+        /// The aggregate's version after it.
+        pub version: u64,
+        /// The event's type.
+        pub r#type: String,
+        /// Business time.
+        pub occurred_at: Timestamp,
+        /// The log's time.
+        pub recorded_at: Timestamp,
+        /// The command, message or timer that caused it.
+        pub command_id: String,
+        /// The request that everything in the chain goes back to.
+        pub correlation_id: String,
+        /// The epoch of the shard that wrote it.
+        pub writer_epoch: u64,
+        /// What happened; long lists are replaced by their length.
+        pub summary: serde_json::Value,
+    }
+}
+
 /// A cart with its lines, in the order of their numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CartView {
@@ -210,6 +242,7 @@ mod tests {
         columns_exist::<ReturnRow>();
         columns_exist::<RefundDueRow>();
         columns_exist::<TimelineRow>();
+        columns_exist::<CausalRow>();
     }
 
     #[test]

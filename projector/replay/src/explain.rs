@@ -12,7 +12,6 @@ use cartwright_event_log::{EventLog, Record, Start, TopicPartition};
 use cartwright_events::cart::CartEvent;
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
-use cartwright_events::inventory::StockEvent;
 use cartwright_events::journal::JournalRecord;
 use cartwright_events::order::OrderEvent;
 use cartwright_events::partition::partition_of;
@@ -168,7 +167,7 @@ impl Search<'_> {
             }
         };
         match &event.body {
-            EventBody::Stock(stock) if order_of(stock) != Some(self.order_id) => return Ok(()),
+            EventBody::Stock(stock) if stock.order_id() != Some(self.order_id) => return Ok(()),
             EventBody::Cart(CartEvent::ItemAdded(added)) => {
                 self.skus.insert(added.sku.to_string());
             }
@@ -396,18 +395,5 @@ fn transaction(journal: &JournalRecord, fact: &Fact) -> Transaction {
         decided_at: journal.decided_at,
         commit_ms: ms(journal.decided_at, fact.recorded_at),
         idempotency_key: decided.and_then(|decided| decided.idempotency_key.clone()),
-    }
-}
-
-/// The order that a stock event is about.
-#[must_use]
-pub fn order_of(event: &StockEvent) -> Option<&str> {
-    match event {
-        StockEvent::Reserved(body) => Some(body.order_id.as_str()),
-        StockEvent::ReservationRejected(body) => Some(body.order_id.as_str()),
-        StockEvent::Released(body) => Some(body.order_id.as_str()),
-        StockEvent::Shipped(body) => Some(body.order_id.as_str()),
-        StockEvent::Restocked(body) => Some(body.order_id.as_str()),
-        StockEvent::Received(_) | StockEvent::Adjusted(_) | StockEvent::ShortfallChanged(_) => None,
     }
 }

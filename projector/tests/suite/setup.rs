@@ -35,8 +35,12 @@ pub fn limits() -> Limits {
     }
 }
 
+/// The newest declaration, built as version 1.
 pub fn plan(name: &str) -> Plan {
-    Plan::named(name, 1).expect("a projection")
+    Plan {
+        version: 1,
+        ..Plan::named(name, 1).expect("a projection")
+    }
 }
 
 /// A log that is written to as shards do it.
@@ -198,7 +202,7 @@ pub fn rows(store: &MemoryStore, name: &str) -> Vec<Row> {
 }
 
 /// How each kind of store is tested: a projection and the way its store works.
-pub const SUBJECTS: [(&str, Semantics); 7] = [
+pub const SUBJECTS: [(&str, Semantics); 8] = [
     ("products", Semantics::CellTimes),
     ("stock", Semantics::CellTimes),
     ("carts", Semantics::CellTimes),
@@ -206,4 +210,5 @@ pub const SUBJECTS: [(&str, Semantics); 7] = [
     ("catalog", Semantics::Transactional),
     ("sales", Semantics::Transactional),
     ("timeline", Semantics::Transactional),
+    ("causal", Semantics::Transactional),
 ];

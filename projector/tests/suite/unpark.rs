@@ -35,11 +35,17 @@ pub(crate) fn broken_plan(name: &str) -> Plan {
         broken::<4>,
         broken::<5>,
         broken::<6>,
+        broken::<7>,
+        broken::<8>,
     ];
-    let index = FOLDS.iter().position(|(fold, ..)| *fold == name);
+    let plan = plan(name);
+    let newest = (name, plan.projection.version);
+    let index = FOLDS
+        .iter()
+        .position(|(fold, version, _)| (*fold, *version) == newest);
     Plan {
         fold: folds[index.expect("a fold")],
-        ..plan(name)
+        ..plan
     }
 }
 

@@ -1,9 +1,8 @@
-//! Orders, a customer's orders, and what happened to an order.
+//! Orders, and a customer's orders.
 
 use cartwright_events::{Timestamp, order};
 use cartwright_read_model::rows::{
     CustomerOrderRow, OrderRow, OrderView, PaymentRow, RefundDueRow, ReturnRow, ShipmentRow,
-    TimelineRow,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -221,42 +220,6 @@ pub struct CustomerOrders {
     pub next_cursor: Option<String>,
 }
 
-/// An event of a cart or of the order that it became.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct TimelineEvent {
-    /// `cart` or `order`.
-    pub stream: String,
-    /// Number in its topic-partition.
-    pub seq: u64,
-    /// The aggregate's version after it.
-    pub version: u64,
-    /// The event's type.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// When it happened.
-    #[schema(value_type = String, format = DateTime)]
-    pub occurred_at: Timestamp,
-    /// When it was written.
-    #[schema(value_type = String, format = DateTime)]
-    pub recorded_at: Timestamp,
-    /// The command that caused it.
-    pub command_id: String,
-    /// The request that everything in the chain goes back to.
-    pub correlation_id: String,
-    /// What happened; long lists are replaced by their length.
-    #[schema(value_type = Object)]
-    pub summary: serde_json::Value,
-}
-
-/// A page of what happened to an order and to the cart that it came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Timeline {
-    /// Events, oldest first.
-    pub items: Vec<TimelineEvent>,
-    /// Where the next page begins; null on the last.
-    pub next_cursor: Option<String>,
-}
-
 impl From<OrderView> for Order {
     fn from(view: OrderView) -> Self {
         let row = view.order;
@@ -390,22 +353,6 @@ impl CustomerOrder {
             total_minor: row.total_minor,
             currency: row.currency,
             created_at: row.occurred_at,
-        }
-    }
-}
-
-impl From<TimelineRow> for TimelineEvent {
-    fn from(row: TimelineRow) -> Self {
-        Self {
-            stream: row.stream,
-            seq: row.seq,
-            version: row.version,
-            kind: row.r#type,
-            occurred_at: row.occurred_at,
-            recorded_at: row.recorded_at,
-            command_id: row.command_id,
-            correlation_id: row.correlation_id,
-            summary: row.summary,
         }
     }
 }

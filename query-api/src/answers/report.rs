@@ -33,6 +33,10 @@ pub struct SalesRow {
     pub refunded_minor: i64,
     /// Gross less refunded.
     pub net_minor: i64,
+    /// Of `orders`, those that have left in full. From version 2 of the view on; absent where an older
+    /// one speaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orders_shipped: Option<i64>,
 }
 
 impl From<postgres::SalesRow> for SalesRow {
@@ -45,6 +49,7 @@ impl From<postgres::SalesRow> for SalesRow {
             gross_minor: row.gross_minor,
             refunded_minor: row.refunded_minor,
             net_minor: row.net_minor,
+            orders_shipped: row.orders_shipped,
         }
     }
 }

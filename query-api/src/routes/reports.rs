@@ -59,6 +59,7 @@ pub async fn sales(
 
     let fresh = app.capture_list(&mut list, &ask).await?;
     let version = fresh.version();
+    let declared = fresh.views.first().map_or(&SALES, |view| view.projection);
     let lease = app.stores().relational.lease_for_report().await?;
     let Some(currency) = currency(&lease, version, parameters.currency).await? else {
         return Ok(fresh.ok(SalesReport {
@@ -79,7 +80,7 @@ pub async fn sales(
         limit: limit + 1,
     };
     let rows = lease
-        .run(sales_report(lease.client(), version, &query))
+        .run(sales_report(lease.client(), declared, version, &query))
         .await?;
     let key = |last: &postgres::SalesRow| last.key.clone();
     let (rows, next_cursor) = page(&list, rows, limit, key);

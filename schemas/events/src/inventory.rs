@@ -156,3 +156,18 @@ wire_branches! {
         ShortfallChanged(StockShortfallChanged) = "StockShortfallChanged",
     }
 }
+
+impl StockEvent {
+    /// The order that it is about, if it is about one.
+    #[must_use]
+    pub fn order_id(&self) -> Option<&str> {
+        match self {
+            Self::Reserved(body) => Some(body.order_id.as_str()),
+            Self::ReservationRejected(body) => Some(body.order_id.as_str()),
+            Self::Released(body) => Some(body.order_id.as_str()),
+            Self::Shipped(body) => Some(body.order_id.as_str()),
+            Self::Restocked(body) => Some(body.order_id.as_str()),
+            Self::Received(_) | Self::Adjusted(_) | Self::ShortfallChanged(_) => None,
+        }
+    }
+}

@@ -10,6 +10,7 @@ use tokio_postgres::types::Type;
 
 use super::sql_value::Micros;
 use crate::error::ReadModelError;
+use crate::schema::Projection;
 use crate::tables::{SALES_LINES, SALES_ORDERS, SALES_REFUND_SHARES, SALES_RETURNED_LINES};
 
 /// What a report has a row for.
@@ -58,6 +59,8 @@ pub struct SalesRow {
     pub refunded_minor: i64,
     /// Gross less refunded.
     pub net_minor: i64,
+    /// Of `orders`, those that have left in full; `None` where the version does not tell.
+    pub orders_shipped: Option<i64>,
 }
 
 /// The currencies that sales were made in by `version` of the sales, by code.
@@ -77,19 +80,20 @@ pub async fn currencies(
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// A page of a sales report over `version` of the sales, by key. A key with neither sale, refund nor return in the time asked
-/// for has no row.
+/// A page of a sales report over `version` of the sales, built as `declared` says, by key. A key with
+/// neither sale, refund nor return in the time asked for has no row.
 ///
 /// # Errors
 /// What the store said.
 pub async fn sales_report(
     client: &impl GenericClient,
+    declared: &'static Projection,
     version: u32,
     query: &SalesQuery,
 ) -> Result<Vec<SalesRow>, ReadModelError> {
     let rows = client
         .query_typed(
-            &report_sql(query.by, version),
+            &report_sql(query.by, version, declared.tables.contains(&&SALES_ORDERS)),
             &[
                 (&query.currency, Type::TEXT),
                 (&query.from.map(Micros), Type::TIMESTAMPTZ),
@@ -109,6 +113,7 @@ pub async fn sales_report(
                 gross_minor: row.try_get(4)?,
                 refunded_minor: row.try_get(5)?,
                 net_minor: row.try_get(6)?,
+                orders_shipped: row.try_get(7)?,
             })
         })
         .collect()
@@ -121,8 +126,9 @@ const IN_TIME: &str = "($2::timestamptz IS NULL OR x.occurred_at >= $2) \
                        AND ($3::timestamptz IS NULL OR x.occurred_at < $3)";
 
 /// Three groupings that share a key, put together. The sums of `bigint` are `numeric`, and a sum
-/// that leaves 64 bits is an error rather than a wrong number.
-fn report_sql(by: ReportBy, version: u32) -> String {
+/// that leaves 64 bits is an error rather than a wrong number. What has left is told only
+/// `with_shipments`.
+fn report_sql(by: ReportBy, version: u32, with_shipments: bool) -> String {
     let orders = SALES_ORDERS.physical_name(version);
     let lines = SALES_LINES.physical_name(version);
     let shares = SALES_REFUND_SHARES.physical_name(version);
@@ -132,14 +138,20 @@ fn report_sql(by: ReportBy, version: u32) -> String {
         ReportBy::Country => ("coalesce(x.country, '')", "coalesce(x.country, '')"),
         ReportBy::Product => ("l.sku", "x.sku"),
     };
+    let shipped = match by {
+        _ if !with_shipments => "NULL::bigint",
+        ReportBy::Product => "count(DISTINCT x.order_id) FILTER (WHERE x.shipped_at IS NOT NULL)",
+        ReportBy::Day | ReportBy::Country => "count(x.shipped_at)",
+    };
+    let none_shipped = if with_shipments { "0" } else { "NULL" };
     let sold = match by {
         ReportBy::Product => format!(
-            "SELECT {sold_key} AS key, count(DISTINCT x.order_id) AS orders, \
+            "SELECT {sold_key} AS key, count(DISTINCT x.order_id) AS orders, {shipped} AS shipped, \
                     sum(l.quantity) AS units, sum(l.charge_minor) AS gross \
              FROM {orders} x JOIN {lines} l USING (order_id)"
         ),
         ReportBy::Day | ReportBy::Country => format!(
-            "SELECT {sold_key} AS key, count(*) AS orders, \
+            "SELECT {sold_key} AS key, count(*) AS orders, {shipped} AS shipped, \
                     sum(x.units) AS units, sum(x.total_minor) AS gross FROM {orders} x"
         ),
     };
@@ -157,7 +169,8 @@ fn report_sql(by: ReportBy, version: u32) -> String {
          SELECT key, coalesce(orders, 0)::bigint, coalesce(units, 0)::bigint, \
                 coalesce(returned_units, 0)::bigint, coalesce(gross, 0)::bigint, \
                 coalesce(refunded, 0)::bigint, \
-                (coalesce(gross, 0) - coalesce(refunded, 0))::bigint
+                (coalesce(gross, 0) - coalesce(refunded, 0))::bigint, \
+                coalesce(shipped, {none_shipped})::bigint
          FROM sold FULL JOIN refunded USING (key) FULL JOIN returned USING (key)
          WHERE $4::text IS NULL OR key COLLATE \"C\" > $4
          ORDER BY key COLLATE \"C\" LIMIT $5"

@@ -1,14 +1,16 @@
-//! What happened to a cart and the order it became.
+//! What happened to a cart and the order it became, and about the order elsewhere.
 
+use cartwright_events::Timestamp;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Type;
 
 use super::from_sql;
+use super::sql_value::Micros;
 use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::row::TypedRow;
-use crate::rows::TimelineRow;
-use crate::tables::TIMELINE;
+use crate::rows::{CausalRow, TimelineRow};
+use crate::tables::{CAUSAL_EVENTS, TIMELINE};
 
 /// The events of a cart and its order in `version` of the timeline, oldest first, after the one with this stream and seq
 /// (keyset paging); at most `limit`.
@@ -43,6 +45,50 @@ pub async fn timeline(
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         events.extend(TimelineRow::from_row(&from_sql(&TIMELINE, row)?));
+    }
+    Ok(events)
+}
+
+/// Where an event stands among those about its order: the log's time, stream, partition, seq.
+pub type CausalKey = (Timestamp, String, u32, u64);
+
+/// The events about an order in `version` of the causal timeline, in the order in which the log took
+/// them (to the millisecond), after the one at `after` (keyset paging); at most `limit`.
+///
+/// # Errors
+/// What the store said.
+pub async fn causal_timeline(
+    client: &impl GenericClient,
+    version: u32,
+    order_id: &str,
+    after: Option<&CausalKey>,
+    limit: u32,
+) -> Result<Vec<CausalRow>, ReadModelError> {
+    let first = (Timestamp::EPOCH, String::new(), 0, 0);
+    let (time, stream, partition, seq) = after.unwrap_or(&first);
+    let sql = format!(
+        "SELECT {} FROM {} WHERE order_id = $1 \
+         AND (recorded_at, stream, log_partition, seq) > ($2, $3, $4, $5) \
+         ORDER BY recorded_at, stream, log_partition, seq LIMIT $6",
+        names(CAUSAL_EVENTS.columns()),
+        CAUSAL_EVENTS.physical_name(version),
+    );
+    let rows = client
+        .query_typed(
+            &sql,
+            &[
+                (&order_id, Type::TEXT),
+                (&Micros(*time), Type::TIMESTAMPTZ),
+                (stream, Type::TEXT),
+                (&i64::from(*partition), Type::INT8),
+                (&i64::try_from(*seq).unwrap_or(i64::MAX), Type::INT8),
+                (&i64::from(limit), Type::INT8),
+            ],
+        )
+        .await?;
+    let mut events = Vec::with_capacity(rows.len());
+    for row in &rows {
+        events.extend(CausalRow::from_row(&from_sql(&CAUSAL_EVENTS, row)?));
     }
     Ok(events)
 }

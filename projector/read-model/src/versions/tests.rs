@@ -5,17 +5,17 @@ use cartwright_events::{Stream, Timestamp};
 use super::*;
 use crate::position::{Position, PositionKey};
 use crate::schema::Projection;
-use crate::tables::projections::SALES;
+use crate::tables::projections::CATALOG;
 
 static SECOND: Projection = Projection {
     version: 2,
     fold_version: 2,
-    ..copy(&SALES)
+    ..copy(&CATALOG)
 };
 
 static CHANGED: Projection = Projection {
     fold_version: 7,
-    ..copy(&SALES)
+    ..copy(&CATALOG)
 };
 
 const fn copy(of: &Projection) -> Projection {
@@ -36,9 +36,9 @@ fn at(second: i64) -> Timestamp {
 
 fn position(version: u32, partition: u32, seq: u64) -> (PositionKey, Position) {
     let key = PositionKey {
-        projection: "sales",
+        projection: "catalog",
         version,
-        stream: Stream::Order,
+        stream: Stream::Product,
         partition,
     };
     let position = Position {
@@ -52,7 +52,7 @@ fn position(version: u32, partition: u32, seq: u64) -> (PositionKey, Position) {
 
 /// Version 1 current, version 2 live beside it.
 fn two() -> Versions {
-    let one = Versions::begin(&SALES, 1, at(0));
+    let one = Versions::begin(&CATALOG, 1, at(0));
     let added = one.add(&SECOND, 2, Build::default(), at(10)).unwrap();
     added.built(2).unwrap()
 }
@@ -87,32 +87,32 @@ impl Positions {
 
 #[test]
 fn every_version_that_is_live_is_fed_by_its_own_declaration() {
-    let runs = two().runs("sales", &[&SALES, &SECOND]).unwrap();
-    assert_eq!(runs, [(1, Run::Feed(&SALES)), (2, Run::Feed(&SECOND))]);
-    let building = Versions::begin(&SALES, 1, at(0))
-        .add(&SALES, 2, Build::default(), at(1))
+    let runs = two().runs("catalog", &[&CATALOG, &SECOND]).unwrap();
+    assert_eq!(runs, [(1, Run::Feed(&CATALOG)), (2, Run::Feed(&SECOND))]);
+    let building = Versions::begin(&CATALOG, 1, at(0))
+        .add(&CATALOG, 2, Build::default(), at(1))
         .unwrap();
-    let runs = building.runs("sales", &[&SALES]).unwrap();
-    assert_eq!(runs, [(1, Run::Feed(&SALES)), (2, Run::Rest)]);
+    let runs = building.runs("catalog", &[&CATALOG]).unwrap();
+    assert_eq!(runs, [(1, Run::Feed(&CATALOG)), (2, Run::Rest)]);
 }
 
 #[test]
 fn a_changed_fold_under_an_unchanged_number_is_refused_and_named() {
-    let refused = two().runs("sales", &[&CHANGED, &SECOND]).unwrap_err();
+    let refused = two().runs("catalog", &[&CHANGED, &SECOND]).unwrap_err();
     assert!(matches!(refused, Refused::IdentityChanged { .. }));
     let text = refused.to_string();
     assert!(
-        text.contains("sales@1") && text.contains("fold version 7"),
+        text.contains("catalog@1") && text.contains("fold version 7"),
         "{text}"
     );
 }
 
 #[test]
 fn a_fold_that_was_removed_while_its_version_is_live_is_refused_and_a_newer_one_left_alone() {
-    let refused = two().runs("sales", &[&SECOND]).unwrap_err();
+    let refused = two().runs("catalog", &[&SECOND]).unwrap_err();
     assert!(matches!(refused, Refused::NotDeclared { declared: 1, .. }));
-    let runs = two().runs("sales", &[&SALES]).unwrap();
-    assert_eq!(runs, [(1, Run::Feed(&SALES)), (2, Run::Newer)]);
+    let runs = two().runs("catalog", &[&CATALOG]).unwrap();
+    assert_eq!(runs, [(1, Run::Feed(&CATALOG)), (2, Run::Newer)]);
 }
 
 #[test]
@@ -173,8 +173,8 @@ fn a_forced_flip_records_the_rule_that_it_broke() {
 
 #[test]
 fn a_version_that_is_not_fed_or_partial_is_never_flipped_to_not_even_by_force() {
-    let one = Versions::begin(&SALES, 1, at(0));
-    let building = one.add(&SALES, 2, Build::default(), at(1)).unwrap();
+    let one = Versions::begin(&CATALOG, 1, at(0));
+    let building = one.add(&CATALOG, 2, Build::default(), at(1)).unwrap();
     let even = Positions::even();
     let refused = building.flip(2, &even.check(at(1)), true).unwrap_err();
     assert!(matches!(refused, Refused::WrongState { .. }));
@@ -183,7 +183,7 @@ fn a_version_that_is_not_fed_or_partial_is_never_flipped_to_not_even_by_force() 
         ..Build::default()
     };
     let partial = one
-        .add(&SALES, 2, partial, at(1))
+        .add(&CATALOG, 2, partial, at(1))
         .unwrap()
         .built(2)
         .unwrap();
@@ -220,7 +220,7 @@ fn a_version_is_retired_when_its_cursors_have_died_and_never_while_it_is_current
     let retiring = flipped.retire(1, grace, at(81)).unwrap();
     assert!(!retiring.is_readable(1));
     assert_eq!(
-        retiring.runs("sales", &[&SECOND]).unwrap()[0],
+        retiring.runs("catalog", &[&SECOND]).unwrap()[0],
         (1, Run::Rest)
     );
     let retired = retiring.retired(1).unwrap();
@@ -232,7 +232,7 @@ fn a_version_is_retired_when_its_cursors_have_died_and_never_while_it_is_current
 
 #[test]
 fn a_number_is_never_used_twice_not_even_after_a_cancel() {
-    let one = Versions::begin(&SALES, 1, at(0));
+    let one = Versions::begin(&CATALOG, 1, at(0));
     assert_eq!(one.next_number(&SECOND), 2);
     let cancelled = one
         .add(&SECOND, 2, Build::default(), at(1))
@@ -259,12 +259,12 @@ fn a_point_in_time_is_found_by_its_name_once_it_is_built() {
         until: Some(until),
         ..Build::default()
     };
-    let one = Versions::begin(&SALES, 1, at(0));
-    let building = one.add(&SALES, 2, build.clone(), at(1)).unwrap();
+    let one = Versions::begin(&CATALOG, 1, at(0));
+    let building = one.add(&CATALOG, 2, build.clone(), at(1)).unwrap();
     assert_eq!(building.named("year-end"), None);
     let built = building.built(2).unwrap();
     assert_eq!(built.named("year-end").unwrap().number, 2);
-    let again = built.add(&SALES, 3, build, at(2));
+    let again = built.add(&CATALOG, 3, build, at(2));
     assert_eq!(again, Err(Refused::NameTaken("year-end".to_owned())));
     let json = serde_json::to_string(&built).unwrap();
     assert_eq!(serde_json::from_str::<Versions>(&json).unwrap(), built);

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, bail};
 use cartwright_events::{PositionToken, Timestamp};
-use cartwright_read_model::declaration;
 use cartwright_read_model::versions::{Build, State, Until, Versions};
+use cartwright_read_model::{Projection, declaration};
 
 use super::drive::{drive, ends};
 use crate::context::Context;
@@ -18,6 +18,10 @@ pub struct Arguments {
     /// The number of the new version. Default: that of the newest declaration, or the next free one.
     #[arg(long, value_name = "N")]
     to_version: Option<u32>,
+    /// Build what this version of the declaration says, under the next free number. Default: what
+    /// `--to-version` says where that is declared, or else the newest.
+    #[arg(long, value_name = "N")]
+    as_declared: Option<u32>,
     /// Only records with these keys, for a trial that is never switched to.
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     only_keys: Vec<String>,
@@ -46,12 +50,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let versions = home.versions()?;
     let number = arguments
         .to_version
-        .or_else(|| unfinished(&versions, &build))
+        .or_else(|| unfinished(&versions, &build, arguments.as_declared))
         .unwrap_or_else(|| versions.next_number(home.projection));
     match versions.get(number).map(|version| version.state) {
         None => {
-            // A declaration of that number, or else the newest one built again.
-            let declared = declaration(home.projection.name, number).unwrap_or(home.projection);
+            let declared = declared(&home, number, arguments.as_declared)?;
             let now = Timestamp::now();
             home.change(|versions| versions.add(declared, number, build.clone(), now))?;
         }
@@ -68,12 +71,28 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
 }
 
 /// A build of the same kind that was begun and not finished: what a second start goes on with.
-fn unfinished(versions: &Versions, build: &Build) -> Option<u32> {
+fn unfinished(versions: &Versions, build: &Build, as_declared: Option<u32>) -> Option<u32> {
     let same = |other: &Build| other.until == build.until && other.only_keys == build.only_keys;
     let mut building = versions.versions.iter().filter(|version| {
-        version.state == State::Building && version.build.as_ref().is_some_and(same)
+        version.state == State::Building
+            && version.build.as_ref().is_some_and(same)
+            && as_declared.is_none_or(|declared| declared == version.declared)
     });
     building.next().map(|version| version.number)
+}
+
+/// What a new version is built by: what was asked for, the declaration of its number, or the newest.
+fn declared(
+    home: &Home<'_>,
+    number: u32,
+    asked: Option<u32>,
+) -> anyhow::Result<&'static Projection> {
+    let name = home.projection.name;
+    match asked {
+        Some(version) => declaration(name, version)
+            .with_context(|| format!("this code does not declare version {version} of {name}")),
+        None => Ok(declaration(name, number).unwrap_or(home.projection)),
+    }
 }
 
 fn asked_for(arguments: &Arguments) -> anyhow::Result<Build> {

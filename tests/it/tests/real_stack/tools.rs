@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use cartwright_harness::{PATIENCE, TestStack, eventually};
+use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::Part;
 use serde_json::Value;
 use tokio::process::Command;
@@ -80,6 +80,8 @@ pub(crate) async fn an_order_is_explained_and_the_log_audited(
         ensure!(fact["transaction"]["number"].as_u64() > Some(0), "{fact}");
     }
 
+    the_timeline_tells_causes(&api).await?;
+
     let (code, unknown) = replay(&stack, &["explain", "order", "nobody"]).await?;
     ensure!(code == Some(3), "{unknown}");
 
@@ -106,6 +108,49 @@ pub(crate) async fn an_order_is_explained_and_the_log_audited(
     Ok(())
 }
 
+/// query-api tells the same events, with their places and times; page by page as well as at once.
+async fn the_timeline_tells_causes(api: &Api) -> anyhow::Result<()> {
+    let path = "/v1/orders/why-1/timeline?detail=causal";
+    let whole = api.get(path, None).await?.expect(200)?.body;
+    let items = whole["items"].as_array().context("items")?;
+    let told: Vec<&str> = items
+        .iter()
+        .filter_map(|each| each["type"].as_str())
+        .collect();
+    let mut at = 0;
+    for step in [
+        "CartCreated",
+        "OrderCreated",
+        "StockReserved",
+        "OrderConfirmed",
+        "OrderPaid",
+    ] {
+        let found = told[at..].iter().position(|name| *name == step);
+        at += found.with_context(|| format!("{step} in its place among {told:?}"))?;
+    }
+    for item in items {
+        let causal = &item["causal"];
+        ensure!(
+            causal["topic"].is_string() && causal["offset"].is_u64(),
+            "{item}"
+        );
+        ensure!(causal["writer_epoch"].as_u64() > Some(0), "{item}");
+        ensure!(causal["since_previous_ms"].is_i64(), "{item}");
+    }
+    let (mut paged, mut next) = (Vec::new(), Some(format!("{path}&limit=3")));
+    while let Some(url) = next {
+        let page = api.get(&url, None).await?.expect(200)?.body;
+        paged.extend(page["items"].as_array().context("items")?.iter().cloned());
+        let cursor = page["next_cursor"].as_str();
+        next = cursor.map(|cursor| format!("{path}&limit=3&cursor={cursor}"));
+    }
+    ensure!(paged == *items, "{paged:?} page by page, {items:?} at once");
+    api.get("/v1/orders/why-1/timeline?detail=all", None)
+        .await?
+        .expect(422)?;
+    Ok(())
+}
+
 /// The projector says so itself, over HTTP.
 async fn every_projection_follows(stack: &TestStack) -> anyhow::Result<()> {
     let port = stack.stack.ports().projector();
@@ -119,7 +164,7 @@ async fn every_projection_follows(stack: &TestStack) -> anyhow::Result<()> {
                 && each["partitions"][0]["lag_seconds"].is_number()
                 && each["partitions"][0]["stuck"].is_null()
         };
-        (projections.len() >= 7 && projections.iter().all(follows)).then_some(())
+        (projections.len() >= 8 && projections.iter().all(follows)).then_some(())
     })
     .await
 }

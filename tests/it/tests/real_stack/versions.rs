@@ -1,8 +1,9 @@
 //! Versions of projections on the real stack, with the replay tool as an operator runs it.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
@@ -46,13 +47,31 @@ async fn done(stack: &TestStack, arguments: &[&str]) -> anyhow::Result<Value> {
 struct Seen {
     stop: AtomicBool,
     reads: AtomicU64,
-    of_first: AtomicU64,
-    of_second: AtomicU64,
+    /// How many answers each version gave.
+    by: Mutex<BTreeMap<String, u64>>,
 }
 
-/// Reads a report without end; every answer must be a success and of one version.
-async fn read_reports(url: String, expected: String, seen: Arc<Seen>) -> anyhow::Result<()> {
+impl Seen {
+    fn of(&self, version: &str) -> u64 {
+        let by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
+        by.get(version).copied().unwrap_or_default()
+    }
+}
+
+/// The report as version 1 of the sales tells it, which knew nothing of shipments.
+fn without_shipments(report: &Value) -> Value {
+    let mut report = report.clone();
+    for row in report["rows"].as_array_mut().into_iter().flatten() {
+        row.as_object_mut().map(|row| row.remove("orders_shipped"));
+    }
+    report
+}
+
+/// Reads a report without end; every answer must be a success, and be what the version that gave it
+/// makes of the log.
+async fn read_reports(url: String, newest: Value, seen: Arc<Seen>) -> anyhow::Result<()> {
     let client = reqwest::Client::new();
+    let older = without_shipments(&newest);
     while !seen.stop.load(Ordering::Relaxed) {
         let answer = client.get(&url).send().await?;
         let status = answer.status();
@@ -61,20 +80,23 @@ async fn read_reports(url: String, expected: String, seen: Arc<Seen>) -> anyhow:
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
         let version = version.to_owned();
-        let body = answer.text().await?;
-        ensure!(status.is_success(), "{status}: {body}");
-        ensure!(body == expected, "another answer by {version}: {body}");
-        seen.reads.fetch_add(1, Ordering::Relaxed);
-        match version.as_str() {
-            "sales@1" => seen.of_first.fetch_add(1, Ordering::Relaxed),
-            "sales@2" => seen.of_second.fetch_add(1, Ordering::Relaxed),
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "{status}: {text}");
+        let body: Value = serde_json::from_str(&text)?;
+        let expected = match version.as_str() {
+            "sales@2" | "sales@4" => &newest,
+            "sales@3" => &older,
             other => anyhow::bail!("answered by {other:?}"),
         };
+        ensure!(body == *expected, "another answer by {version}: {text}");
+        seen.reads.fetch_add(1, Ordering::Relaxed);
+        let mut by = seen.by.lock().unwrap_or_else(PoisonError::into_inner);
+        *by.entry(version).or_default() += 1;
     }
     Ok(())
 }
 
-async fn sell(api: &Api, sku: &str, orders: u32) -> anyhow::Result<String> {
+pub(crate) async fn sell(api: &Api, sku: &str, orders: u32) -> anyhow::Result<String> {
     let product = stock_product(api, sku, 100, 1_000).await?;
     let mut last = String::new();
     for number in 0..orders {
@@ -94,80 +116,109 @@ fn current(list: &Value) -> Option<u64> {
     current["version"].as_u64()
 }
 
-/// A version is built, verified, switched to, back, and to again, while reports are read all the
-/// time; no read fails and none changes. Then the first one goes.
+/// The fold of the sales changes, and a column with it: from version 2 of the declaration, which a
+/// fresh stack begins with, to version 1 and from there to version 2 as it is done in earnest, forth,
+/// back and forth again, while reports are read all the time. No read fails and none mixes versions.
+/// Then the ones before go.
 pub(crate) async fn a_version_is_built_verified_flipped_to_and_the_old_one_retired_under_reads(
     stack: Arc<TestStack>,
 ) -> anyhow::Result<()> {
     let api = stack.api();
     sell(&api, "REPLAY-A", 1).await?;
-    let position = sell(&api, "REPLAY-B", 20).await?;
+    sell(&api, "REPLAY-B", 20).await?;
+    let shipped = api
+        .post(
+            "/v1/orders/REPLAY-B-7/shipments",
+            json!({"shipment_id": "all"}),
+        )
+        .await?
+        .accepted()?;
     let path = "/v1/reports/sales?by=product&currency=GBP";
-    let expected = api.get(path, Some(&position)).await?.expect(200)?.text;
+    let report = api.get(path, shipped.position.as_deref()).await?;
+    let report = report.expect(200)?.body;
+    let rows = report["rows"].as_array().context("rows")?;
+    let shipped = rows.iter().find(|row| row["key"] == "REPLAY-B");
+    let shipped = shipped.context("a row")?["orders_shipped"].as_u64();
+    ensure!(shipped == Some(1), "{report}");
     let first_page = format!("{path}&limit=1");
     let page = api.get(&first_page, None).await?.expect(200)?;
-    let cursor = page.body["next_cursor"].as_str().map(str::to_owned);
+    let cursor = page.body["next_cursor"].as_str().context("a cursor")?;
+    let next_page = format!("{first_page}&cursor={cursor}");
 
     let seen = Arc::new(Seen::default());
     let url = format!("{}{path}", stack.stack.query_url());
-    let reading = tokio::spawn(read_reports(url, expected, Arc::clone(&seen)));
-    let switched = switch_to_and_fro(&stack, &api, &first_page, cursor.as_deref(), &seen).await;
+    let reading = tokio::spawn(read_reports(url, report, Arc::clone(&seen)));
+    let switched = switch_to_and_fro(&stack, &api, &next_page, &seen).await;
     seen.stop.store(true, Ordering::Relaxed);
     reading.await??;
     switched?;
-    let (first, second) = (&seen.of_first, &seen.of_second);
-    ensure!(first.load(Ordering::Relaxed) > 0 && second.load(Ordering::Relaxed) > 0);
+    for version in ["sales@2", "sales@3", "sales@4"] {
+        ensure!(seen.of(version) > 0, "nobody has read {version}");
+    }
     Ok(())
 }
 
 async fn switch_to_and_fro(
     stack: &TestStack,
     api: &Api,
-    first_page: &str,
-    cursor: Option<&str>,
+    next_page: &str,
     seen: &Seen,
 ) -> anyhow::Result<()> {
-    let (code, _) = replay(stack, &["flip", "sales", "--to-version", "2"]).await?;
-    ensure!(code == 3 || code == 1, "there is no version 2 yet");
-    let built = done(stack, &["start", "sales"]).await?;
-    ensure!(built["version"] == 2 && built["state"] == "live", "{built}");
+    let (code, _) = replay(stack, &["flip", "sales", "--to-version", "3"]).await?;
+    ensure!(code == 3 || code == 1, "there is no version 3 yet");
+    let built = done(stack, &["start", "sales", "--as-declared", "1"]).await?;
+    ensure!(built["version"] == 3 && built["state"] == "live", "{built}");
     let (code, _) = replay(stack, &["flip", "sales"]).await?;
     ensure!(code == 3, "a flip without a verification ended with {code}");
-    let verified = done(stack, &["verify", "sales", "--from-log"]).await?;
+    let verified = done(stack, &["verify", "sales"]).await?;
     ensure!(verified["outcome"] == "passed", "{verified}");
-    for (command, version) in [("flip", 2), ("rollback", 1), ("flip", 2)] {
-        let mut arguments = vec![command, "sales"];
-        // After the way back the verification is of version 2 against version 1 still.
-        if command == "flip" {
-            arguments.extend(["--to-version", "2"]);
-        }
-        let flipped = done(stack, &arguments).await?;
-        ensure!(flipped["to"] == version && flipped["following"] == flipped["readers"]);
-        let before = seen.reads.load(Ordering::Relaxed);
-        eventually("reads after the switch", PATIENCE, || async {
-            (seen.reads.load(Ordering::Relaxed) > before + 20).then_some(())
-        })
-        .await?;
-    }
+    flip(stack, &["flip", "sales"], 3, seen).await?;
+
+    done(stack, &["dry-run", "sales"]).await?;
+    let built = done(stack, &["start", "sales"]).await?;
+    ensure!(built["version"] == 4 && built["state"] == "live", "{built}");
+    let verified = done(stack, &["verify", "sales", "--version", "4"]).await?;
+    ensure!(verified["outcome"] == "passed", "{verified}");
+    let comparisons = verified["comparisons"].as_array();
+    let judged = comparisons.is_some_and(|each| each.len() > 1);
+    ensure!(judged, "the new column is judged by the log: {verified}");
+    let to_newest = ["flip", "sales", "--to-version", "4"];
+    flip(stack, &to_newest, 4, seen).await?;
+    flip(stack, &["rollback", "sales"], 3, seen).await?;
+    // After the way back the verification is of version 4 against version 3 still.
+    flip(stack, &to_newest, 4, seen).await?;
+
     // A cursor of the first version goes on there until that is retired, and is then refused.
-    if let Some(cursor) = cursor {
-        let next = format!("{first_page}&cursor={cursor}");
-        api.get(&next, None).await?.expect(200)?;
-    }
+    api.get(next_page, None).await?.expect(200)?;
     let list = done(stack, &["list", "sales"]).await?;
-    ensure!(current(&list) == Some(2), "{list}");
-    let (code, _) = replay(stack, &["retire", "sales", "--version", "2"]).await?;
+    ensure!(current(&list) == Some(4), "{list}");
+    let (code, _) = replay(stack, &["retire", "sales", "--version", "4"]).await?;
     ensure!(code == 3, "the current version was retired");
-    let limits = ["--cursors-s", "1", "--reads-s", "1"];
-    let mut arguments = vec!["retire", "sales", "--version", "1"];
-    arguments.extend(limits);
-    done(stack, &arguments).await?;
-    if let Some(cursor) = cursor {
-        let next = format!("{first_page}&cursor={cursor}");
-        let answer = api.get(&next, None).await?.expect(410)?;
-        ensure!(answer.code() == "cursor_outdated", "{}", answer.text);
+    for version in ["2", "3"] {
+        let limits = ["--cursors-s", "1", "--reads-s", "1"];
+        let mut arguments = vec!["retire", "sales", "--version", version];
+        arguments.extend(limits);
+        done(stack, &arguments).await?;
     }
+    let answer = api.get(next_page, None).await?.expect(410)?;
+    ensure!(answer.code() == "cursor_outdated", "{}", answer.text);
     Ok(())
+}
+
+/// Switches to a version, and waits until it has been read.
+async fn flip(
+    stack: &TestStack,
+    arguments: &[&str],
+    version: u32,
+    seen: &Seen,
+) -> anyhow::Result<()> {
+    let flipped = done(stack, arguments).await?;
+    ensure!(flipped["to"] == version && flipped["following"] == flipped["readers"]);
+    let before = seen.reads.load(Ordering::Relaxed);
+    eventually("reads after the switch", PATIENCE, || async {
+        (seen.reads.load(Ordering::Relaxed) > before + 20).then_some(())
+    })
+    .await
 }
 
 /// The tool is killed in the middle and begun again; what it builds agrees with the log.
