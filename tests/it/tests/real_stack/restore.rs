@@ -1,13 +1,16 @@
 //! Both stores are lost, while everything runs.
 
+use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
-use cartwright_local::READ_MODEL_NAME;
+use cartwright_local::{Part, READ_MODEL_NAME};
 use cartwright_read_model::cassandra::{self, CassandraOptions};
 use cartwright_read_model::postgres::{PostgresOptions, pool};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 
 use crate::tools::replay;
 use crate::versions::sell;
@@ -36,9 +39,10 @@ pub(crate) async fn both_stores_are_lost_and_one_command_brings_everything_back(
         ensure!(lost.status == 503, "{path}: {} {}", lost.status, lost.text);
     }
 
+    begin_and_die(&stack).await?;
     let (code, report) = replay(&stack, &["restore"]).await?;
     ensure!(code == Some(0), "{code:?}: {report}");
-    ensure!(report["complete"] == true && report["database_made"] == true);
+    ensure!(report["complete"] == true, "{report}");
     let projections = report["projections"].as_array().context("projections")?;
     ensure!(projections.len() == 8, "{report}");
     ensure!(projections.iter().all(is_built), "{report}");
@@ -61,6 +65,26 @@ pub(crate) async fn both_stores_are_lost_and_one_command_brings_everything_back(
     ensure!(code == Some(0) && again["complete"] == true, "{again}");
     let projections = again["projections"].as_array().context("projections")?;
     ensure!(!projections.iter().any(is_built), "{again}");
+    Ok(())
+}
+
+/// The command is killed when it has begun some projection and not yet others.
+async fn begin_and_die(stack: &TestStack) -> anyhow::Result<()> {
+    let config = stack.stack.config();
+    let mut command = Command::new(config.program("cartwright-replay"))
+        .arg("--config")
+        .arg(config.service_config_file(Part::Projector))
+        .arg("restore")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let said = command.stderr.take().context("its words")?;
+    let mut lines = BufReader::new(said).lines();
+    let first = lines.next_line().await?.context("it begins")?;
+    ensure!(first.ends_with("is built from the log"), "{first}");
+    command.kill().await?;
     Ok(())
 }
 
