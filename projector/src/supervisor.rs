@@ -260,24 +260,17 @@ fn look_from(versions: &Versions, name: &str, declared: &[&'static Projection]) 
     Look::Feed(fed.collect())
 }
 
-/// The first revision of a projection's versions: a version that has rows already, from before
-/// versions were kept, or the newest one.
+/// The first revision of a projection's versions: the newest declaration, under a number that has no
+/// position.
 async fn first(
     control: &Control,
     declared: &[&'static Projection],
 ) -> Result<Option<Versions>, ReadModelError> {
-    let mut newest_first = declared.to_vec();
-    newest_first.sort_by_key(|each| std::cmp::Reverse(each.version));
-    let mut chosen = newest_first.first().copied();
-    for each in newest_first {
-        if !control.positions(each, each.version).await?.is_empty() {
-            chosen = Some(each);
-            break;
-        }
-    }
-    let begin =
-        |declared: &Projection| Versions::begin(declared, declared.version, Timestamp::now());
-    Ok(chosen.map(begin))
+    let Some(newest) = declared.iter().max_by_key(|each| each.version) else {
+        return Ok(None);
+    };
+    let number = Versions::first_number(newest, control.positioned(newest).await?);
+    Ok(Some(Versions::begin(newest, number, Timestamp::now())))
 }
 
 #[cfg(test)]

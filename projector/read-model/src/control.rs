@@ -14,7 +14,9 @@ use crate::error::ReadModelError;
 use crate::position::{Position, PositionKey};
 use crate::row::{FromCell, Row};
 use crate::schema::{Projection, Table};
-use crate::tables::{BUILDS, PARK_REQUESTS, PARKED, POSITIONS, READERS, SKIPPED, VERSIONS};
+use crate::tables::{
+    BUILDS, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, READERS, SKIPPED, VERSIONS,
+};
 use crate::value::Value;
 use crate::versions::Versions;
 use crate::{cassandra, postgres};
@@ -197,6 +199,22 @@ impl Control {
                 cassandra::delete_rows(session, keyspace, table, key).await
             }
         }
+    }
+
+    /// The numbers of a projection's versions that have a position, known or not.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn positioned(&self, projection: &Projection) -> Result<Vec<u32>, ReadModelError> {
+        let mut versions = Vec::new();
+        self.scan(&POSITIONS, CONTROL_VERSION, &mut |row| {
+            let name = String::from_cell(row.value("projection"));
+            if name.as_deref() == Some(projection.name) {
+                versions.extend(u32::from_cell(row.value("projection_version")));
+            }
+        })
+        .await?;
+        Ok(versions)
     }
 
     /// The tables of a version that are not there, by their names in the store.

@@ -181,6 +181,16 @@ impl Versions {
         }
     }
 
+    /// The number of the first version: the declaration's own, or one after every number in `used`,
+    /// under which something is stored or runs although no version is known: the store was lost, and
+    /// workers of before have written positions from memory.
+    #[must_use]
+    pub fn first_number(declared: &Projection, used: impl IntoIterator<Item = u32>) -> u32 {
+        let highest = used.into_iter().max();
+        let after = highest.map_or(0, |highest| highest.saturating_add(1));
+        declared.version.max(after)
+    }
+
     /// The first revision after a store was lost: `number` is current, and read and fed only when it
     /// has been built from the log.
     #[must_use]

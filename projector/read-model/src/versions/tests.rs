@@ -269,3 +269,10 @@ fn a_point_in_time_is_found_by_its_name_once_it_is_built() {
     let json = serde_json::to_string(&built).unwrap();
     assert_eq!(serde_json::from_str::<Versions>(&json).unwrap(), built);
 }
+
+#[test]
+fn a_first_version_takes_no_number_under_which_something_is_stored() {
+    assert_eq!(Versions::first_number(&SECOND, []), 2);
+    assert_eq!(Versions::first_number(&SECOND, [1]), 2);
+    assert_eq!(Versions::first_number(&SECOND, [4, 2]), 5);
+}
