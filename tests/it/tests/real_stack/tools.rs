@@ -56,6 +56,14 @@ pub(crate) async fn an_order_is_explained_and_the_log_audited(
         .accepted()?;
 
     every_projection_follows(&stack).await?;
+    let (code, status) = replay(&stack, &["status", "orders"]).await?;
+    ensure!(code == Some(0), "{code:?}: {status}");
+    let versions = status.as_array().context("versions")?;
+    let current = versions.iter().find(|each| each["current"] == true);
+    let current = current.context("the current version")?;
+    ensure!(current["phase"] == "following", "{status}");
+    ensure!(current["partitions"][0]["lag_s"].is_number(), "{status}");
+
     let (code, explanation) = replay(&stack, &["explain", "order", "why-1"]).await?;
     ensure!(code == Some(0), "{code:?}: {explanation}");
     let told = types(&explanation);
