@@ -14,7 +14,8 @@ use cartwright_event_log::{EventLog, LogError};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Context, NODES_TOPIC, OWNERS_TOPIC};
 use cartwright_service::health::{Check, Readiness};
-use cartwright_shard::nodes::ShardId;
+use cartwright_shard::SystemClock;
+use cartwright_shard::nodes::{ClockCheck, ShardId};
 
 use crate::config::{Command, Config};
 use crate::host::{ContextHost, Host};
@@ -245,6 +246,7 @@ impl<L: EventLog> Starter<'_, L> {
             self.log.clone(),
             host,
             readiness.check("nodes"),
+            ClockCheck::new(Arc::new(SystemClock), self.config.shard.max_clock_skew_ms),
         )?;
         Ok((RunningShards::Node(thread), Some(peers)))
     }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cartwright_event_log::EventLog;
 use cartwright_events::Context;
 use cartwright_service::health::Check;
-use cartwright_shard::nodes::{AgentStatus, NodeAddress, NodeAgent, NodeId, OwnerMap, ShardId};
+use cartwright_shard::nodes::{
+    AgentStatus, ClockCheck, NodeAddress, NodeAgent, NodeId, NodeStart, OwnerMap, ShardId,
+};
 use tokio::sync::{oneshot, watch};
 
 use crate::config::Nodes as Settings;
@@ -51,6 +53,7 @@ impl NodeThread {
         log: L,
         host: Host,
         check: Check,
+        clock: ClockCheck,
     ) -> std::io::Result<(Self, Peers)> {
         let me = NodeAddress {
             node: NodeId(settings.id.clone()),
@@ -69,8 +72,13 @@ impl NodeThread {
         let incarnation = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(1, |since| since.as_micros() as u64);
+        let start = NodeStart {
+            me,
+            incarnation,
+            contexts,
+        };
         let times = settings.times.clone();
-        let agent = NodeAgent::new(log, host, me, incarnation, contexts, shards, times);
+        let agent = NodeAgent::new(log, host, start, shards, times, clock);
         let (orders, told) = std::sync::mpsc::channel();
         let thread = thread::Builder::new()
             .name("node".to_owned())
@@ -157,7 +165,13 @@ async fn report(
                 shards.len()
             ));
         } else {
-            let part = if now.leads { ", allocator" } else { "" };
+            let part = if now.clock_is_off {
+                ", its clock is off: it takes no shards"
+            } else if now.leads {
+                ", allocator"
+            } else {
+                ""
+            };
             check.ok(format!(
                 "owner of {} of {} shards, {} other nodes{part}",
                 now.owned,

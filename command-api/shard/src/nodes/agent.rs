@@ -10,6 +10,7 @@ use cartwright_event_log::{
 };
 use cartwright_events::Context;
 
+use super::clock_check::{ClockCheck, SENT_AT};
 use super::{
     ALLOCATOR_GROUP, ALLOCATOR_TRANSACTIONAL_ID, Action, Allocator, Assignment, Beat, Member,
     NODES_TOPIC, NodeAddress, NodeId, NodeOptions, NodeState, OWNERS_TOPIC, Observed, OwnerMap,
@@ -38,6 +39,17 @@ pub trait ShardHost {
     fn report(&mut self, map: &OwnerMap, status: &AgentStatus);
 }
 
+/// One start of a node.
+#[derive(Debug, Clone)]
+pub struct NodeStart {
+    /// The node, and where the others reach it.
+    pub me: NodeAddress,
+    /// Larger for every later start under the same name.
+    pub incarnation: u64,
+    /// Contexts whose shards it can run.
+    pub contexts: Vec<Context>,
+}
+
 /// How this node stands among the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentStatus {
@@ -47,6 +59,8 @@ pub struct AgentStatus {
     pub leads: bool,
     /// Another process runs under this node's name, and was started later. This one is done.
     pub superseded: bool,
+    /// Its clock is off from the log's by more than is allowed: it takes no shards.
+    pub clock_is_off: bool,
     /// Shards whose owner it is.
     pub owned: usize,
     /// Other nodes that live and take shards.
@@ -63,6 +77,7 @@ pub struct NodeAgent<L: EventLog, H> {
     incarnation: u64,
     contexts: Vec<Context>,
     options: NodeOptions,
+    clock: ClockCheck,
     state: NodeState,
     member: Member,
     allocator: Allocator,
@@ -85,17 +100,20 @@ pub struct NodeAgent<L: EventLog, H> {
 }
 
 impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
-    /// The agent of node `me`, which can run shards of `contexts`; `shards` are all there are.
-    /// `incarnation` must be larger for every later start under the same name.
+    /// The agent of a node; `shards` are all there are.
     pub fn new(
         log: L,
         host: H,
-        me: NodeAddress,
-        incarnation: u64,
-        contexts: Vec<Context>,
+        start: NodeStart,
         shards: BTreeSet<ShardId>,
         options: NodeOptions,
+        clock: ClockCheck,
     ) -> Self {
+        let NodeStart {
+            me,
+            incarnation,
+            contexts,
+        } = start;
         Self {
             member: Member::new(me.node.clone()),
             allocator: Allocator::new(me.node.clone(), shards, options.clone()),
@@ -105,6 +123,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             incarnation,
             contexts,
             options,
+            clock,
             state: NodeState::Up,
             map: OwnerMap::default(),
             awaited: BTreeMap::new(),
@@ -241,6 +260,10 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
                 Ok(beat) => {
                     self.status.superseded |=
                         beat.node == self.me.node && beat.incarnation > self.incarnation;
+                    if beat.node == self.me.node && beat.incarnation == self.incarnation {
+                        self.clock.hear(record);
+                        self.status.clock_is_off = self.clock.is_off();
+                    }
                     self.allocator.hear(beat, now_ms);
                 }
                 Err(error) => unreadable(record, &error),
@@ -303,7 +326,11 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
 
     fn follow(&mut self) {
         let host = &self.host;
-        let actions = self.member.follow(&self.map, |shard| observe(host, shard));
+        // Times that a wrong clock writes into the log are times that everybody else has to wait for.
+        let may_start = self.clock.is_right();
+        let actions = self
+            .member
+            .follow(&self.map, may_start, |shard| observe(host, shard));
         let mut serve = Vec::new();
         for action in actions {
             tracing::info!(node = %self.me.node, ?action, "following the map");
@@ -414,7 +441,11 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             address: self.me.address.clone(),
             incarnation: self.incarnation,
             state: self.state,
-            contexts: self.contexts.clone(),
+            contexts: if self.clock.is_off() {
+                Vec::new()
+            } else {
+                self.contexts.clone()
+            },
             running: self.host.running(),
             ready: self.member.ready(observe),
             lost: self.member.lost(),
@@ -438,8 +469,16 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
                 writer
             }
         };
-        let records = record(NODES_TOPIC, &self.me.node.0, &beat);
-        let receipt = writer.commit(records.into_iter().collect())?;
+        let mut records: Vec<NewRecord> = record(NODES_TOPIC, &self.me.node.0, &beat)
+            .into_iter()
+            .collect();
+        let sent_at_us = self.clock.now().as_micros().to_string();
+        for record in &mut records {
+            record
+                .headers
+                .push((SENT_AT, sent_at_us.clone().into_bytes()));
+        }
+        let receipt = writer.commit(records)?;
         self.beats = (!receipt.doubtful).then_some(writer);
         self.last_beat = Some((beat, now_ms));
         Ok(())

@@ -80,10 +80,11 @@ impl Member {
     /// does; it is asked of no other. Called again with nothing new, it does nothing.
     ///
     /// A shard that was fenced is started again only by an assignment that is newer than the one
-    /// under which it was fenced.
+    /// under which it was fenced. Without `may_start` what runs goes on or stops, and nothing begins.
     pub fn follow(
         &mut self,
         map: &OwnerMap,
+        may_start: bool,
         observe: impl Fn(ShardId) -> Option<Observed>,
     ) -> Vec<Action> {
         self.notice(&observe);
@@ -96,7 +97,10 @@ impl Member {
             } else {
                 None
             };
-            self.follow_one(shard, wanted, assignment.version, &mut actions);
+            let runs = self.runs(shard);
+            if runs || may_start || wanted.is_none() {
+                self.follow_one(shard, wanted, assignment.version, &mut actions);
+            }
         }
         actions
     }
@@ -165,7 +169,11 @@ impl Member {
     /// Whether any shard runs here.
     #[must_use]
     pub fn runs_any(&self) -> bool {
-        let runs = |local: &Local| matches!(local.role, Role::StandsBy | Role::Serves);
-        self.shards.values().any(runs)
+        self.shards.keys().any(|shard| self.runs(*shard))
+    }
+
+    fn runs(&self, shard: ShardId) -> bool {
+        let local = self.shards.get(&shard);
+        local.is_some_and(|local| matches!(local.role, Role::StandsBy | Role::Serves))
     }
 }

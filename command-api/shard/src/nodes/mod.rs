@@ -19,6 +19,7 @@
 mod agent;
 mod allocator;
 mod assign;
+mod clock_check;
 mod member;
 mod options;
 
@@ -29,10 +30,11 @@ use std::str::FromStr;
 use cartwright_events::Context;
 use serde::{Deserialize, Serialize};
 
-pub use agent::{AgentStatus, NodeAgent, ShardHost};
+pub use agent::{AgentStatus, NodeAgent, NodeStart, ShardHost};
 pub use allocator::Allocator;
 pub use assign::assign;
 pub use cartwright_events::{NODES_TOPIC, OWNERS_TOPIC};
+pub use clock_check::ClockCheck;
 pub use member::{Action, Member, Observed};
 pub use options::NodeOptions;
 
@@ -173,7 +175,7 @@ pub struct Beat {
     pub incarnation: u64,
     /// What it is about.
     pub state: NodeState,
-    /// Contexts whose shards it can run.
+    /// Contexts whose shards it can run; none while its clock is off.
     pub contexts: Vec<Context>,
     /// Shards that run here in any way, those that are still ending included: an owner that hands
     /// over has let go when its shard is no longer among them.

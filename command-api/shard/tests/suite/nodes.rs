@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cartwright_event_log::memory::MemoryLog;
 use cartwright_event_log::{EventLog, LogWriter};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Context, Timestamp};
 use cartwright_shard::nodes::{
-    ALLOCATOR_GROUP, AgentStatus, NODES_TOPIC, NodeAddress, NodeAgent, NodeId, NodeOptions,
-    OWNERS_TOPIC, OwnerMap, ShardHost, ShardId,
+    ALLOCATOR_GROUP, AgentStatus, ClockCheck, NODES_TOPIC, NodeAddress, NodeAgent, NodeId,
+    NodeOptions, NodeStart, OWNERS_TOPIC, OwnerMap, ShardHost, ShardId,
 };
 use cartwright_shard::{
     Begin, Inputs, ManualClock, Ownership, Shard, ShardOptions, Step, Submission,
@@ -88,6 +89,8 @@ type Agent = NodeAgent<MemoryLog, Host>;
 struct Cluster {
     log: MemoryLog,
     clock: Arc<ManualClock>,
+    /// Of nodes that have another.
+    clocks: BTreeMap<usize, Arc<ManualClock>>,
     now_ms: u64,
     agents: BTreeMap<usize, Agent>,
     frozen: BTreeSet<usize>,
@@ -106,6 +109,7 @@ impl Cluster {
         let mut cluster = Self {
             log,
             clock,
+            clocks: BTreeMap::new(),
             now_ms: 0,
             agents: BTreeMap::new(),
             frozen: BTreeSet::new(),
@@ -119,24 +123,29 @@ impl Cluster {
 
     fn start(&mut self, node: usize) {
         self.starts += 1;
+        let clock = Arc::clone(self.clocks.get(&node).unwrap_or(&self.clock));
         let host = Host {
             log: self.log.clone(),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&clock),
             shards: BTreeMap::new(),
         };
         let me = NodeAddress {
             node: id(node),
             address: format!("http://node-{node}"),
         };
+        let start = NodeStart {
+            me,
+            incarnation: self.starts,
+            contexts: vec![Context::Inventory],
+        };
         let shards = (0..PARTITIONS).map(shard).collect();
         let agent = NodeAgent::new(
             self.log.clone(),
             host,
-            me,
-            self.starts,
-            vec![Context::Inventory],
+            start,
             shards,
             NodeOptions::default(),
+            ClockCheck::new(clock, ShardOptions::default().max_clock_skew_ms),
         );
         self.agents.insert(node, agent);
     }
@@ -153,7 +162,10 @@ impl Cluster {
 
     fn step(&mut self) {
         self.now_ms += STEP_MS;
-        self.clock.advance_millis(STEP_MS.cast_signed());
+        self.log.advance(Duration::from_millis(STEP_MS));
+        for clock in self.clocks.values().chain([&self.clock]) {
+            clock.advance_millis(STEP_MS.cast_signed());
+        }
         for (node, agent) in &mut self.agents {
             if !self.frozen.contains(node) {
                 agent.step(self.now_ms);
@@ -434,6 +446,24 @@ fn an_outage_of_the_log_kills_nobody() {
         cluster.step();
     }
     assert_eq!(cluster.map(), before);
+}
+
+#[test]
+fn a_node_whose_clock_is_off_has_no_shards_until_it_is_right_again() {
+    for off_ms in [-20_000, 20_000] {
+        let mut cluster = Cluster::of([1, 2, 3]);
+        cluster.settle();
+        cluster.kill(2);
+        let now = Timestamp::from_micros(cluster.log.now_us()).plus_millis(off_ms);
+        cluster.clocks.insert(2, Arc::new(ManualClock::at(now)));
+        cluster.start(2);
+        cluster.settle();
+        assert!(cluster.agents[&2].status().clock_is_off);
+        assert_eq!(cluster.loads(), BTreeMap::from([(1, 3), (2, 0), (3, 3)]));
+        cluster.clocks[&2].advance_millis(-off_ms);
+        cluster.settle();
+        cluster.assert_even();
+    }
 }
 
 #[derive(Debug, Clone)]
