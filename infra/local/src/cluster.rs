@@ -1,8 +1,9 @@
 //! A cluster of several brokers on this machine, for runs that take brokers away.
 //!
-//! Every broker is a controller too. Besides the listener that brokers use among themselves there is
-//! one per client, which advertises another address than it listens on: a proxy stands between, so
-//! that the way of one client to one broker can be cut or slowed down by itself.
+//! Every broker is a controller too. Every listener advertises another address than it listens on, and
+//! there is one for each client, one for the brokers among themselves and one for the controllers: a
+//! proxy stands between, so that the way of one client to one broker, or of all others to a broker, can
+//! be cut or slowed down by itself.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +21,8 @@ use crate::render::{KAFKA_LOGGING, fill};
 
 const BROKER: &str = include_str!("../templates/kafka-broker.properties");
 
-const FLAGS: &str = "-Xms256m -Xmx384m -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError \
+/// A broker that is killed every few seconds is never old enough for the second compiler to pay.
+const FLAGS: &str = "-Xms192m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError \
     -Djava.awt.headless=true";
 
 /// Where a cluster listens: brokers from 0, clients from 0, all on 127.0.0.1.
@@ -46,14 +48,40 @@ pub struct BrokerLaunch {
 }
 
 impl ClusterLayout {
-    /// Where brokers reach a broker, and tools that no proxy stands before.
+    /// Where a broker listens for the other brokers and for tools.
     #[must_use]
-    pub fn direct(&self, broker: u16) -> u16 {
+    pub fn broker_listener(&self, broker: u16) -> u16 {
+        self.base_port + 76 + broker
+    }
+
+    /// What it tells them instead.
+    #[must_use]
+    pub fn broker_advertised(&self, broker: u16) -> u16 {
         self.base_port + 12 + broker
     }
 
-    fn controller(&self, broker: u16) -> u16 {
+    /// Where a broker's controller listens for the other controllers.
+    #[must_use]
+    pub fn controller_listener(&self, broker: u16) -> u16 {
+        self.base_port + 96 + broker
+    }
+
+    /// What it tells them instead.
+    #[must_use]
+    pub fn controller_advertised(&self, broker: u16) -> u16 {
         self.base_port + 16 + broker
+    }
+
+    /// Where a client that is a server too listens: HTTP of a node.
+    #[must_use]
+    pub fn node_listener(&self, client: u16) -> u16 {
+        self.base_port + 4 + client
+    }
+
+    /// Where the other nodes are told to reach it.
+    #[must_use]
+    pub fn node_advertised(&self, client: u16) -> u16 {
+        self.base_port + 52 + client
     }
 
     /// Where a broker listens for one client.
@@ -68,11 +96,11 @@ impl ClusterLayout {
         self.base_port + 80 + broker * 4 + client
     }
 
-    /// The brokers for whoever needs no proxy.
+    /// The brokers as they see each other, for tools.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        let brokers = (0..self.brokers).map(|broker| format!("127.0.0.1:{}", self.direct(broker)));
-        brokers.collect::<Vec<_>>().join(",")
+        let seen = |broker| format!("127.0.0.1:{}", self.broker_advertised(broker));
+        (0..self.brokers).map(seen).collect::<Vec<_>>().join(",")
     }
 
     /// The brokers as one client sees them.
@@ -85,7 +113,7 @@ impl ClusterLayout {
     fn properties(&self, broker: u16, data_dir: &str) -> String {
         let each = |text: &dyn Fn(u16) -> String| (0..self.clients).map(text).collect::<String>();
         let voters: Vec<String> = (0..self.brokers)
-            .map(|one| format!("{}@127.0.0.1:{}", one + 1, self.controller(one)))
+            .map(|one| format!("{}@127.0.0.1:{}", one + 1, self.controller_advertised(one)))
             .collect();
         let listen = |client| {
             format!(
@@ -104,8 +132,16 @@ impl ClusterLayout {
             &[
                 ("id", &(broker + 1).to_string()),
                 ("voters", &voters.join(",")),
-                ("port", &self.direct(broker).to_string()),
-                ("controller_port", &self.controller(broker).to_string()),
+                ("port", &self.broker_listener(broker).to_string()),
+                ("address", &self.broker_advertised(broker).to_string()),
+                (
+                    "controller_port",
+                    &self.controller_listener(broker).to_string(),
+                ),
+                (
+                    "controller_address",
+                    &self.controller_advertised(broker).to_string(),
+                ),
                 ("client_listeners", &each(&listen)),
                 ("client_addresses", &each(&tell)),
                 (
@@ -183,12 +219,23 @@ mod tests {
 
     #[test]
     fn no_two_listeners_share_a_port() {
-        let mut ports: Vec<u16> = (0..3).map(|broker| LAYOUT.direct(broker)).collect();
-        ports.extend((0..3).map(|broker| LAYOUT.controller(broker)));
-        for broker in 0..3 {
-            ports.extend((0..3).map(|client| LAYOUT.listener(broker, client)));
-            ports.extend((0..3).map(|client| LAYOUT.advertised(broker, client)));
+        let mut ports = Vec::new();
+        for broker in 0..4 {
+            ports.push(LAYOUT.broker_listener(broker));
+            ports.push(LAYOUT.broker_advertised(broker));
+            ports.push(LAYOUT.controller_listener(broker));
+            ports.push(LAYOUT.controller_advertised(broker));
+            ports.push(LAYOUT.node_listener(broker));
+            ports.push(LAYOUT.node_advertised(broker));
+            ports.extend((0..4).map(|client| LAYOUT.listener(broker, client)));
+            ports.extend((0..4).map(|client| LAYOUT.advertised(broker, client)));
         }
+        let stack = crate::ports::Ports::new(LAYOUT.base_port).unwrap();
+        ports.extend([
+            stack.postgres(),
+            stack.registry(),
+            stack.registry_management(),
+        ]);
         let distinct: BTreeSet<_> = ports.iter().collect();
         assert_eq!(distinct.len(), ports.len());
         assert!(ports.iter().all(|port| (7600..7700).contains(port)));

@@ -14,9 +14,6 @@ import struct
 import sys
 import urllib.request
 
-import fastavro
-from kafka import KafkaConsumer, TopicPartition
-
 EVENTS = [
     "catalog.product.events.v1",
     "inventory.stock.events.v1",
@@ -26,6 +23,9 @@ EVENTS = [
 JOURNALS = ["catalog.journal.v1", "inventory.journal.v1", "checkout.journal.v1"]
 INBOXES = ["catalog.inbox.v1", "inventory.inbox.v1", "checkout.inbox.v1"]
 MOST_PRINTED = 40
+TOPIC_OF = dict(zip(("product", "stock", "cart", "order"), EVENTS))
+
+Event = collections.namedtuple("Event", "partition offset seq epoch value command")
 
 
 class Verdict:
@@ -42,15 +42,20 @@ class Verdict:
 
 
 class Log:
-    """Committed records of topics, decoded."""
+    """Records of topics, decoded."""
 
     def __init__(self, bootstrap, registry):
+        # Here, so that the rules below can be tried without a client.
+        import fastavro
+        import kafka
+
+        self.avro, self.kafka = fastavro, kafka
         self.bootstrap = bootstrap.split(",")
         self.registry = registry
         self.schemas = {}
 
     def consumer(self, isolation):
-        return KafkaConsumer(
+        return self.kafka.KafkaConsumer(
             bootstrap_servers=self.bootstrap,
             isolation_level=isolation,
             enable_auto_commit=False,
@@ -64,12 +69,14 @@ class Log:
         """Every record, partition by partition, up to the high watermark of now."""
         # The end that a read_uncommitted client is told is the high watermark.
         probe = self.consumer("read_uncommitted")
-        parts = [TopicPartition(topic, p) for p in sorted(probe.partitions_for_topic(topic))]
-        ends = probe.end_offsets(parts)
+        parts = [self.kafka.TopicPartition(topic, p) for p in sorted(probe.partitions_for_topic(topic))]
+        begins, ends = probe.beginning_offsets(parts), probe.end_offsets(parts)
         probe.close()
         consumer = self.consumer(isolation)
         consumer.assign(parts)
-        consumer.seek_to_beginning(*parts)
+        for at in parts:
+            # Not seek_to_beginning: until that is done this client's position() waits, and does nothing else.
+            consumer.seek(at, begins[at])
         found = collections.defaultdict(list)
         idle = 0
         while any(consumer.position(at) < ends[at] for at in parts):
@@ -88,8 +95,8 @@ class Log:
         (number,) = struct.unpack(">I", value[1:5])
         if number not in self.schemas:
             with urllib.request.urlopen(f"{self.registry}/schemas/ids/{number}", timeout=10) as answer:
-                self.schemas[number] = fastavro.parse_schema(json.loads(json.load(answer)["schema"]))
-        return fastavro.schemaless_reader(io.BytesIO(value[5:]), self.schemas[number])
+                self.schemas[number] = self.avro.parse_schema(json.loads(json.load(answer)["schema"]))
+        return self.avro.schemaless_reader(io.BytesIO(value[5:]), self.schemas[number])
 
 
 def header(record, name):
@@ -130,7 +137,8 @@ def read_events(log, verdict):
                     f"{at}: version {event['version']} of {name}, {versions[name]} was due",
                 )
                 verdict.check(record.key.decode() == name, f"{at}: key {record.key} of {name}")
-                events[topic].append((partition, number, event, header(record, "command_id")))
+                command = header(record, "command_id")
+                events[topic].append(Event(partition, record.offset, number, writer, event, command))
         verdict.looked_at["events"] += len(events[topic])
     return events
 
@@ -139,8 +147,8 @@ def read_journals(log, events, verdict):
     """Every event in a journaled range, every key decided once. Returns what was decided, by key."""
     last = collections.defaultdict(int)
     for topic, all_events in events.items():
-        for partition, seq, _, _ in all_events:
-            last[topic, partition] = max(last[topic, partition], seq)
+        for event in all_events:
+            last[topic, event.partition] = max(last[topic, event.partition], event.seq)
     journaled = collections.defaultdict(int)
     decided, commands = {}, {}
     for topic in JOURNALS:
@@ -165,9 +173,10 @@ def read_journals(log, events, verdict):
                     journaled[key] = part["last"]
                 for command in entry["decided"]:
                     outcome = json.loads(command["outcome"])
-                    commands[command["command_id"]] = command["idempotency_key"]
                     key = command["idempotency_key"]
+                    # A command that was queued is remembered by its id too.
                     if key is not None:
+                        commands[command["command_id"]] = key
                         verdict.check(key not in decided, f"{key} was decided twice")
                         decided[key] = outcome
     for key in set(last) | set(journaled):
@@ -180,15 +189,26 @@ def read_journals(log, events, verdict):
 
 
 def nothing_aborted(log, events, verdict):
-    """Nothing that only a read_uncommitted reader sees is among what we took for committed."""
+    """What a read_uncommitted reader sees besides was aborted: a seq of it that is used again is used
+    in a later epoch, since whoever aborts has to take over before it writes on."""
     for topic in EVENTS:
-        committed = {(p, s) for p, s, _, _ in events[topic]}
-        seen = collections.Counter()
+        committed = {(event.partition, event.offset) for event in events[topic]}
+        epochs = {(event.partition, event.seq): event.epoch for event in events[topic]}
+        seen = set()
         for partition, records in log.records(topic, "read_uncommitted").items():
             for record in records:
-                seen[partition, int(header(record, "seq"))] += 1
-        verdict.looked_at["aborted"] += sum(seen.values()) - len(committed)
-        missing = committed - set(seen)
+                seen.add((partition, record.offset))
+                if (partition, record.offset) in committed:
+                    continue
+                verdict.looked_at["aborted"] += 1
+                seq, epoch = int(header(record, "seq")), int(header(record, "writer_epoch"))
+                later = epochs.get((partition, seq))
+                verdict.check(
+                    later is None or later > epoch,
+                    f"{topic}[{partition}] offset {record.offset}: seq {seq} was aborted in epoch "
+                    f"{epoch} and written again in epoch {later}",
+                )
+        missing = committed - seen
         verdict.check(not missing, f"{topic}: committed and not in the log: {sorted(missing)[:5]}")
 
 
@@ -207,45 +227,49 @@ def read_history(path):
     return operations
 
 
+def kind_of(operation):
+    """The kind of aggregate whose version an operation is told: a checkout is told its order's."""
+    return "order" if operation["op"] == "cart.checkout" else operation["op"].split(".")[0]
+
+
 def acknowledged_is_in_the_log(operations, decided, events, commands, verdict):
-    """What was told is what was decided; what was refused had no effect; each key had one at most."""
+    """What was told is what was decided, and stands in the log; what was refused had no effect; each
+    key had one at most."""
     effects = collections.defaultdict(set)
+    made_by = {}
     for topic in EVENTS:
-        for _, _, _, command in events[topic]:
-            if commands.get(command) is not None:
-                effects[commands[command]].add(command)
-    versions = collections.defaultdict(int)
-    for topic in EVENTS:
-        for _, _, event, _ in events[topic]:
-            name = event["aggregate_id"]
-            versions[topic, name] = max(versions[topic, name], event["version"])
+        for event in events[topic]:
+            key = commands.get(event.command)
+            made_by[topic, event.value["aggregate_id"], event.value["version"]] = key
+            if key is not None:
+                effects[key].add(event.command)
     for key, operation in operations.items():
-        outcome, event = decided.get(key), operation["event"]
+        outcome, event, what = decided.get(key), operation["event"], operation["op"]
         verdict.looked_at[f"operations: {event}"] += 1
         verdict.check(len(effects[key]) <= 1, f"{key} took effect {len(effects[key])} times")
         if event == "ok":
             if not verdict.check(
                 outcome is not None and "accepted" in outcome,
-                f"{key} ({operation['op']}) was acknowledged, the journal has {outcome}",
+                f"{key} ({what}) was acknowledged, the journal has {outcome}",
             ):
                 continue
-            body = operation["told"]["body"]
-            if operation["told"]["status"] != 200 or operation["op"] != "cart.checkout":
+            version, told = outcome["accepted"]["version"], operation["told"]
+            # A checkout that has waited is told the version that its order has by then.
+            if told["status"] != 200 or what != "cart.checkout":
                 verdict.check(
-                    body["version"] == outcome["accepted"]["version"],
-                    f"{key} was told version {body['version']}, decided {outcome['accepted']['version']}",
+                    told["body"]["version"] == version,
+                    f"{key} was told version {told['body']['version']}, decided {version}",
                 )
-            topic = {"p": EVENTS[0], "s": EVENTS[1], "c": EVENTS[2], "o": EVENTS[3]}[operation["op"][0]]
-            last = versions[topic, operation["aggregate"]]
+            maker = made_by.get((TOPIC_OF[kind_of(operation)], operation["aggregate"], version), "nobody")
             verdict.check(
-                operation["op"] == "cart.checkout" or last >= outcome["accepted"]["version"],
-                f"{key}: version {outcome['accepted']['version']} of {operation['aggregate']}, "
-                f"the log ends at {last}",
+                maker == key,
+                f"{key}: version {version} of {operation['aggregate']} was acknowledged to it, "
+                f"in the log it is made by {maker}",
             )
         elif event == "fail":
             verdict.check(
                 outcome is None or "rejected" in outcome,
-                f"{key} ({operation['op']}) was refused, the journal has {outcome}",
+                f"{key} ({what}) was refused, the journal has {outcome}",
             )
             verdict.check(not effects[key], f"{key} was refused and took effect")
 
@@ -253,17 +277,19 @@ def acknowledged_is_in_the_log(operations, decided, events, commands, verdict):
 def linearizable(operations, decided, verdict):
     """Of two acknowledged operations on one aggregate that do not overlap in time, the later one has
     the larger version: there is one order, and it is that of real time. (Every version is made by one
-    command, so that order is total.)"""
+    command, so that order is total.) And nobody is told that something does not exist which somebody
+    had been told to exist before."""
     by_aggregate = collections.defaultdict(list)
+    exists = {}
     for key, operation in operations.items():
         outcome = decided.get(key)
-        if operation["event"] == "ok" and outcome and "accepted" in outcome:
-            kind = operation["op"].split(".")[0]
-            if operation["op"] == "cart.checkout":
-                continue
-            version = outcome["accepted"]["version"]
-            by_aggregate[kind, operation["aggregate"]].append(
-                (operation["invoked"], operation["ended"], version, key)
+        name, ended = (kind_of(operation), operation["aggregate"]), operation["ended"]
+        if operation["event"] != "ok":
+            continue
+        exists[name] = min(exists.get(name, ended), ended)
+        if outcome and "accepted" in outcome:
+            by_aggregate[name].append(
+                (operation["invoked"], ended, outcome["accepted"]["version"], key)
             )
     for name, done in by_aggregate.items():
         verdict.looked_at["aggregates"] += 1
@@ -280,6 +306,13 @@ def linearizable(operations, decided, verdict):
                 version > largest,
                 f"{name}: {key} got version {version} after {largest} had been told",
             )
+    for key, operation in operations.items():
+        if operation["event"] == "fail" and operation["told"]["status"] == 404:
+            name = operation["op"].split(".")[0], operation["aggregate"]
+            verdict.check(
+                exists.get(name, operation["invoked"]) >= operation["invoked"],
+                f"{key} ({operation['op']}) was told that {name} does not exist, which had been acknowledged",
+            )
 
 
 def stock_is_conserved(events, verdict):
@@ -287,7 +320,7 @@ def stock_is_conserved(events, verdict):
     shelves = collections.defaultdict(lambda: [0, 0])
     held = collections.defaultdict(int)
     shipped = {}
-    for _, _, event, _ in events["inventory.stock.events.v1"]:
+    for event in (event.value for event in events["inventory.stock.events.v1"]):
         sku = event["aggregate_id"]
         kind, body = branch(event)
         shelf = shelves[sku]
@@ -320,15 +353,18 @@ def stock_is_conserved(events, verdict):
     return {key: units for key, units in held.items() if units}, shipped
 
 
-def orders_add_up(events, held, shipped, verdict):
-    """Money adds up, every order has at most one end, and its goods are those of the inventory."""
-    orders = collections.defaultdict(
-        lambda: {"total": 0, "captured": 0, "lines": {}, "ends": [], "paid": 0, "shipments": {}}
-    )
-    for _, _, event, _ in events["checkout.order.events.v1"]:
+def read_orders(events, verdict):
+    """What became of each order; its money adds up."""
+    orders = {}
+    for event in (event.value for event in events["checkout.order.events.v1"]):
         name = event["aggregate_id"]
-        order = orders[name]
         kind, body = branch(event)
+        if kind == "order_created":
+            orders[name] = {
+                "total": 0, "captured": 0, "lines": collections.Counter(), "confirmed": 0, "ends": [],
+                "paid": 0, "shipments": collections.Counter(),
+            }
+        order = orders[name]
         if kind == "order_created":
             for line in body["lines"]:
                 verdict.check(
@@ -336,8 +372,10 @@ def orders_add_up(events, held, shipped, verdict):
                     f"{name}: line {line['line']} does not add up",
                 )
                 order["total"] += line["line_total_minor"]
-                order["lines"][line["line"]] = line["sku"], line["quantity"]
+                order["lines"][line["sku"]] += line["quantity"]
             verdict.check(order["total"] == body["total_minor"], f"{name}: the total does not add up")
+        elif kind == "order_confirmed":
+            order["confirmed"] += 1
         elif kind == "order_payment_captured":
             order["captured"] += body["amount_minor"]
             verdict.check(order["captured"] == body["captured_minor"], f"{name}: captured twice?")
@@ -348,19 +386,42 @@ def orders_add_up(events, held, shipped, verdict):
             order["ends"].append(kind)
         elif kind == "order_shipped":
             for line in body["lines"]:
-                key = name, body["shipment_id"], line["sku"]
-                order["shipments"][key] = order["shipments"].get(key, 0) + line["quantity"]
-    sent = {}
+                order["shipments"][name, body["shipment_id"], line["sku"]] += line["quantity"]
+    return orders
+
+
+def orders_and_inventory_agree(orders, held, shipped, verdict):
+    """Every order is settled and has one end, and its goods are those of the inventory."""
+    sent = collections.Counter()
     for name, order in orders.items():
         verdict.looked_at["orders"] += 1
-        verdict.check(
-            len(order["ends"]) + order["paid"] <= 1, f"{name}: {order['ends']}, paid {order['paid']}"
-        )
+        ends = order["ends"]
+        verdict.check(len(ends) + order["paid"] == 1, f"{name}: {ends or 'no end'}, paid {order['paid']}")
+        settled = order["confirmed"] + ends.count("order_rejected")
+        # One that nobody could settle in time is cancelled, or expires.
+        given_up = settled == 0 and ends in (["order_cancelled"], ["order_expired"])
+        verdict.check(settled == 1 or given_up, f"{name} was settled {settled} times")
         sent.update(order["shipments"])
-        if order["ends"]:
-            left = {key: units for key, units in held.items() if key[0] == name}
-            verdict.check(not left, f"{name} has ended and holds {left}")
-    verdict.check(sent == shipped, f"orders shipped {len(sent)} lots, inventory {len(shipped)}")
+        wanted = collections.Counter() if ends or not order["confirmed"] else +order["lines"]
+        for (_, _, sku), units in order["shipments"].items():
+            wanted[sku] -= units
+        holds = {sku: units for (of, sku), units in held.items() if of == name}
+        wanted = {sku: units for sku, units in wanted.items() if units}
+        verdict.check(holds == wanted, f"{name} holds {holds}, should hold {wanted}")
+    strangers = {of for of, _ in held} - set(orders)
+    verdict.check(not strangers, f"stock is held for orders that are not there: {sorted(strangers)[:5]}")
+    verdict.check(dict(sent) == shipped, f"orders shipped {len(sent)} lots, inventory {len(shipped)}")
+
+
+def checkouts_are_whole(events, orders, verdict):
+    """A cart's checkout and its order are of one transaction: both or neither."""
+    checked_out = set()
+    for event in (event.value for event in events["checkout.cart.events.v1"]):
+        kind, body = branch(event)
+        if kind == "cart_checked_out":
+            checked_out.add(body["order_id"])
+    lonely = checked_out ^ set(orders)
+    verdict.check(not lonely, f"checkouts without an order, or orders without one: {sorted(lonely)[:5]}")
 
 
 def judge(arguments):
@@ -373,7 +434,9 @@ def judge(arguments):
     acknowledged_is_in_the_log(operations, decided, events, commands, verdict)
     linearizable(operations, decided, verdict)
     held, shipped = stock_is_conserved(events, verdict)
-    orders_add_up(events, held, shipped, verdict)
+    orders = read_orders(events, verdict)
+    orders_and_inventory_agree(orders, held, shipped, verdict)
+    checkouts_are_whole(events, orders, verdict)
     print("\nthe checker looked at:")
     for name, count in sorted(verdict.looked_at.items()):
         print(f"{count:>8}  {name}")

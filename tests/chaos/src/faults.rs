@@ -1,74 +1,109 @@
 //! What goes wrong, one thing after the other, each seen to have happened.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use cartwright_local::Part;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+use crate::brokers::{active_controller, coordinators};
 use crate::ground::Ground;
 use crate::load::Load;
-use crate::proxy::Way;
+use crate::proxy::{Proxy, Way};
+use crate::skew::{environment, told_offset};
 
-/// How long the shop gets to recover before the next fault; what is measured reaches as far.
-const CALM: Duration = Duration::from_secs(4);
-/// How long two controllers may take to elect one of them: on a busy machine, many times the second
-/// that they are set to.
+/// How long the shop is left alone before the next fault; what is measured reaches as far.
+const CALM: Duration = Duration::from_secs(2);
+/// How long everybody may be without a success after everything was healed.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(90);
+/// How long brokers may take to hand over what they do, on a busy machine.
 const ELECTION_LIMIT: Duration = Duration::from_secs(40);
+/// How long a process may take that was asked to stop, or that has to find out that it can't go on.
+const STOP_LIMIT: Duration = Duration::from_secs(45);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     KillNode,
     FreezeNode,
+    RestartNode,
+    SkewClock,
     KillBroker,
     FreezeBroker,
+    FillDisk,
     KillController,
+    MoveCoordinator,
+    IsolateBroker,
+    IsolateNode,
     CutOneWay,
     SlowOneWay,
-    IsolateNode,
+    CutForwarding,
     RegistryDown,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 9] = [
+    const ALL: [Fault; 15] = [
         Fault::KillNode,
         Fault::FreezeNode,
+        Fault::RestartNode,
+        Fault::SkewClock,
         Fault::KillBroker,
         Fault::FreezeBroker,
+        Fault::FillDisk,
         Fault::KillController,
+        Fault::MoveCoordinator,
+        Fault::IsolateBroker,
+        Fault::IsolateNode,
         Fault::CutOneWay,
         Fault::SlowOneWay,
-        Fault::IsolateNode,
+        Fault::CutForwarding,
         Fault::RegistryDown,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Fault::KillNode => "node killed (SIGKILL) and started",
-            Fault::FreezeNode => "node frozen (SIGSTOP) beyond its session and thawed",
-            Fault::KillBroker => {
-                "broker killed (SIGKILL) and started; its leaders and coordinators move"
-            }
-            Fault::FreezeBroker => "broker frozen (SIGSTOP) and thawed",
-            Fault::KillController => "active controller killed (SIGKILL) and started",
-            Fault::CutOneWay => "way between a node and a broker cut",
-            Fault::SlowOneWay => "way between a node and a broker slowed down",
+            Fault::KillNode => "node killed (SIGKILL)",
+            Fault::FreezeNode => "node frozen (SIGSTOP) beyond its session, then thawed",
+            Fault::RestartNode => "node stopped (SIGTERM) and started",
+            Fault::SkewClock => "node with a clock that is off",
+            Fault::KillBroker => "broker killed (SIGKILL)",
+            Fault::FreezeBroker => "broker frozen (SIGSTOP), then thawed",
+            Fault::FillDisk => "broker that can write nothing more, until it ends",
+            Fault::KillController => "active controller killed (SIGKILL)",
+            Fault::MoveCoordinator => "transaction coordinator moved: its broker stopped (SIGTERM)",
+            Fault::IsolateBroker => "broker and controller that the others do not reach",
             Fault::IsolateNode => "node cut off from every broker",
-            Fault::RegistryDown => "registry stopped, a node restarted meanwhile",
+            Fault::CutOneWay => "way between a node and a broker cut",
+            Fault::SlowOneWay => "way between a node and a broker slow",
+            Fault::CutForwarding => "node that the other nodes do not reach",
+            Fault::RegistryDown => "registry stopped, a node killed meanwhile",
         }
     }
+}
+
+/// The kinds that this machine can do.
+fn possible(ground: &Ground) -> Vec<Fault> {
+    let all = Fault::ALL.into_iter();
+    all.filter(|fault| *fault != Fault::SkewClock || ground.skew.is_some())
+        .collect()
+}
+
+/// The kinds that this machine can't do.
+pub(crate) fn left_out(ground: &Ground) -> Vec<&'static str> {
+    let possible = possible(ground);
+    let all = Fault::ALL.into_iter();
+    all.filter(|fault| !possible.contains(fault))
+        .map(Fault::name)
+        .collect()
 }
 
 /// A fault that struck.
 pub(crate) struct Struck {
     pub(crate) fault: Fault,
-    from: Instant,
-    to: Instant,
+    pub(crate) from: Instant,
+    pub(crate) to: Instant,
 }
 
 pub(crate) struct Nemesis {
@@ -99,16 +134,25 @@ impl Nemesis {
     ) -> anyhow::Result<()> {
         let began = Instant::now();
         while began.elapsed() < limit {
-            let fault = self.next();
+            let fault = self.next(ground);
             println!("{:>6.1} s  {}", began.elapsed().as_secs_f64(), fault.name());
             let from = Instant::now();
-            self.strike(ground, fault).await?;
-            ground.heal().await?;
+            self.strike(ground, fault).await.context(fault.name())?;
+            let struck = from.elapsed();
+            ground.heal().await.context(fault.name())?;
+            let healed = from.elapsed() - struck;
+            load.everybody_is_served(RECOVERY_LIMIT)
+                .await
+                .context(fault.name())?;
             tokio::time::sleep(CALM).await;
             let to = Instant::now();
             println!(
-                "          {:.1} s without a success",
-                load.longest_gap(from, to).as_secs_f64()
+                "          {:.1} s, healed in {:.1} s; {} successes, {:.1} s without any, {:.1} s for one command",
+                struck.as_secs_f64(),
+                healed.as_secs_f64(),
+                load.successes(from, to),
+                load.longest_gap(from, to).as_secs_f64(),
+                load.longest_wait(from, to).as_secs_f64(),
             );
             self.struck.push(Struck { fault, from, to });
         }
@@ -116,9 +160,9 @@ impl Nemesis {
     }
 
     /// Every kind once, in any order, then again.
-    fn next(&mut self) -> Fault {
+    fn next(&mut self, ground: &Ground) -> Fault {
         if self.bag.is_empty() {
-            self.bag = Fault::ALL.to_vec();
+            self.bag = possible(ground);
         }
         let index = self.rng.random_range(0..self.bag.len());
         self.bag.swap_remove(index)
@@ -135,46 +179,51 @@ impl Nemesis {
         match fault {
             Fault::KillNode => {
                 ground.nodes[node].kill().await?;
-                self.wait(0..3_000).await;
+                self.wait(0..5_000).await;
             }
             Fault::FreezeNode => {
                 ground.nodes[node].freeze().await?;
                 self.wait(7_000..10_000).await;
             }
+            Fault::RestartNode => ground.nodes[node].stop(STOP_LIMIT).await?,
+            Fault::SkewClock => self.skew(ground, node).await?,
             Fault::KillBroker => {
                 ground.brokers[broker].kill().await?;
-                self.wait(1_000..5_000).await;
+                self.wait(0..8_000).await;
             }
             Fault::FreezeBroker => {
                 ground.brokers[broker].freeze().await?;
-                self.wait(2_000..8_000).await;
+                self.wait(2_000..9_000).await;
             }
-            Fault::KillController => {
-                let controller = active_controller(ground)?;
-                ground.brokers[controller].kill().await?;
-                let killed = Instant::now();
-                while active_controller(ground)? == controller {
-                    ensure!(
-                        killed.elapsed() < ELECTION_LIMIT,
-                        "no other controller was elected within {ELECTION_LIMIT:?}"
-                    );
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
+            Fault::FillDisk => {
+                ground.brokers[broker].fill_its_disk()?;
+                ground.brokers[broker].gone_within(STOP_LIMIT).await?;
+                self.wait(0..3_000).await;
+            }
+            Fault::KillController => kill_controller(ground).await?,
+            Fault::MoveCoordinator => self.move_coordinator(ground).await?,
+            Fault::IsolateBroker => {
+                let ways = ground.ways.between_brokers[broker].to_vec();
+                self.cut(&ways).await?;
+            }
+            Fault::IsolateNode => {
+                let ways = ground.ways.to_broker[node].clone();
+                self.cut(&ways).await?;
             }
             Fault::CutOneWay => {
-                let broker = busiest(ground, node).await;
-                self.cut(ground, node, &[broker]).await?;
+                let way = busiest(&ground.ways.to_broker[node]).await?;
+                self.cut(&[way]).await?;
             }
-            Fault::IsolateNode => self.cut(ground, node, &[0, 1, 2]).await?,
             Fault::SlowOneWay => {
-                let broker = busiest(ground, node).await;
-                let proxy = ground.proxies[node][broker].clone();
-                let before = proxy.slowed.load(Ordering::Relaxed);
+                let way = busiest(&ground.ways.to_broker[node]).await?;
                 let by = *[200, 600, 1_200].choose(&mut self.rng).unwrap_or(&200);
-                proxy.set(Way::Slow(Duration::from_millis(by)));
-                self.wait(4_000..8_000).await;
-                let slowed = proxy.slowed.load(Ordering::Relaxed) - before;
-                ensure!(slowed > 0, "nothing was slowed down");
+                let slow = Way::Slow(Duration::from_millis(by));
+                self.disturb(&[way], slow).await?;
+            }
+            Fault::CutForwarding => {
+                // One that owns what clients ask for.
+                let way = busiest(&ground.ways.between_nodes).await?;
+                self.cut(&[way]).await?;
             }
             Fault::RegistryDown => {
                 ground.stack.stop(Part::Registry).await?;
@@ -183,73 +232,97 @@ impl Nemesis {
                     "the registry answers all the same"
                 );
                 ground.nodes[node].kill().await?;
-                ground.nodes[node].start()?;
-                self.wait(2_000..4_000).await;
+                ground.nodes[node].start(&[])?;
+                self.wait(1_000..4_000).await;
             }
         }
         Ok(())
     }
 
-    async fn cut(
-        &mut self,
-        ground: &mut Ground,
-        node: usize,
-        brokers: &[usize],
-    ) -> anyhow::Result<()> {
-        let proxies: Vec<_> = brokers
-            .iter()
-            .map(|broker| ground.proxies[node][*broker].clone())
-            .collect();
-        let count = || -> u64 {
-            let cut = proxies
-                .iter()
-                .map(|proxy| proxy.cut.load(Ordering::Relaxed));
-            cut.sum()
-        };
+    /// Breaks connections, or lets nothing arrive on them.
+    async fn cut(&mut self, ways: &[Proxy]) -> anyhow::Result<()> {
+        let how = *[Way::Cut, Way::Silent]
+            .choose(&mut self.rng)
+            .unwrap_or(&Way::Cut);
+        self.disturb(ways, how).await
+    }
+
+    async fn disturb(&mut self, ways: &[Proxy], how: Way) -> anyhow::Result<()> {
+        let count = || -> u64 { ways.iter().map(Proxy::disturbed).sum() };
         let before = count();
-        proxies.iter().for_each(|proxy| proxy.set(Way::Cut));
+        ways.iter().for_each(|way| way.set(how));
         self.wait(3_000..9_000).await;
-        ensure!(count() > before, "no connection was broken");
+        ensure!(count() > before, "nothing was disturbed");
         Ok(())
+    }
+
+    /// Starts a node with another time: close enough to serve, or not.
+    async fn skew(&mut self, ground: &mut Ground, node: usize) -> anyhow::Result<()> {
+        let library = ground.skew.clone().context("no library for that")?;
+        let by = *[-20, -3, 3, 20].choose(&mut self.rng).unwrap_or(&3);
+        ground.nodes[node].kill().await?;
+        ground.nodes[node].start(&environment(&library, by))?;
+        let began = Instant::now();
+        let told = loop {
+            if let Some(date) = ground.date_of(node).await {
+                break told_offset(&date).with_context(|| format!("no date: {date}"))?;
+            }
+            ensure!(began.elapsed() < STOP_LIMIT, "the node does not answer");
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
+        ensure!(
+            (told - by).abs() <= 2,
+            "the node's clock is off by {told} s"
+        );
+        self.wait(5_000..10_000).await;
+        ground.nodes[node].kill().await
+    }
+
+    /// Stops the broker that coordinates one of the transactions' partitions; it hands over first.
+    async fn move_coordinator(&mut self, ground: &mut Ground) -> anyhow::Result<()> {
+        let before = coordinators(ground)?;
+        let all: Vec<usize> = before.values().copied().collect();
+        let broker = *all
+            .choose(&mut self.rng)
+            .context("no broker coordinates transactions")?;
+        let moving = |(partition, of): (&u32, &usize)| (*of == broker).then_some(*partition);
+        let moving: Vec<u32> = before.iter().filter_map(moving).collect();
+        ground.brokers[broker].stop(STOP_LIMIT).await?;
+        let stopped = Instant::now();
+        loop {
+            let now = coordinators(ground)?;
+            if moving.iter().all(|partition| now[partition] != broker) {
+                return Ok(());
+            }
+            ensure!(
+                stopped.elapsed() < ELECTION_LIMIT,
+                "partitions {moving:?} got no other coordinator within {ELECTION_LIMIT:?}"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 
-/// The broker to which a node has the busiest way: one that has just come back leads nothing.
-async fn busiest(ground: &Ground, node: usize) -> usize {
-    let carried = || {
-        ground.proxies[node]
-            .iter()
-            .map(|proxy| proxy.carried.load(Ordering::Relaxed))
-    };
+async fn kill_controller(ground: &mut Ground) -> anyhow::Result<()> {
+    let controller = active_controller(ground)?;
+    ground.brokers[controller].kill().await?;
+    let killed = Instant::now();
+    while active_controller(ground)? == controller {
+        ensure!(
+            killed.elapsed() < ELECTION_LIMIT,
+            "no other controller was elected within {ELECTION_LIMIT:?}"
+        );
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// The busiest of some ways: one to a broker that has just come back, say, carries next to nothing.
+async fn busiest(ways: &[Proxy]) -> anyhow::Result<Proxy> {
+    let carried = || ways.iter().map(Proxy::carried);
     let before: Vec<u64> = carried().collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let more = carried().zip(before).map(|(now, before)| now - before);
-    more.enumerate()
-        .max_by_key(|(_, more)| *more)
-        .map_or(0, |(broker, _)| broker)
-}
-
-impl Struck {
-    pub(crate) fn unavailable(&self, load: &Load) -> Duration {
-        load.longest_gap(self.from, self.to)
-    }
-}
-
-/// The broker whose log was the last to say that it became the active controller.
-fn active_controller(ground: &Ground) -> anyhow::Result<usize> {
-    let mut latest: BTreeMap<String, usize> = BTreeMap::new();
-    for broker in 0..ground.brokers.len() {
-        let name = format!("broker-{}.log", broker + 1);
-        let log = fs::read(ground.config.state_dir.join("logs").join(name))?;
-        let log = String::from_utf8_lossy(&log);
-        let became = log
-            .lines()
-            .rfind(|line| line.contains("Becoming the active controller"));
-        if let Some(time) = became.and_then(|line| line.get(..23)) {
-            latest.insert(time.to_owned(), broker);
-        }
-    }
-    let last = latest.last_key_value();
-    last.map(|(_, broker)| *broker)
-        .ok_or_else(|| anyhow::anyhow!("no broker says that it is the controller"))
+    let busiest = ways.iter().zip(more).max_by_key(|(_, more)| *more);
+    Ok(busiest.context("no ways")?.0.clone())
 }

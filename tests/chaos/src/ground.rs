@@ -1,4 +1,5 @@
-//! What a run stands on: three brokers, the registry with its database, proxies, and the nodes.
+//! What a run stands on: three brokers, the registry with its database, the nodes, and proxies before
+//! every listener.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,9 +13,15 @@ use tokio::process::Command;
 use crate::Arguments;
 use crate::process::Process;
 use crate::proxy::{Proxy, Way};
+use crate::skew;
 
-const BROKERS: u16 = 3;
+pub(crate) const BROKERS: u16 = 3;
+/// How long the parts may take to answer, on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(120);
+/// How far above the local stack's base port the cluster's is.
+const BESIDE: u16 = 200;
+/// An order that is not paid by then expires: soon, so that runs see it happen.
+pub(crate) const PAYMENT_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Ground {
     pub(crate) layout: ClusterLayout,
@@ -22,88 +29,142 @@ pub(crate) struct Ground {
     pub(crate) stack: Stack,
     pub(crate) brokers: Vec<Process>,
     pub(crate) nodes: Vec<Process>,
-    /// By node, then broker.
-    pub(crate) proxies: Vec<Vec<Proxy>>,
+    pub(crate) ways: Ways,
+    /// Shifts a process's clock; `None` where it can't be made.
+    pub(crate) skew: Option<PathBuf>,
     http: reqwest::Client,
 }
 
+/// The proxies.
+#[derive(Default)]
+pub(crate) struct Ways {
+    /// By node, then broker.
+    pub(crate) to_broker: Vec<Vec<Proxy>>,
+    /// By broker, to it from all other brokers: the broker, and its controller.
+    pub(crate) between_brokers: Vec<[Proxy; 2]>,
+    /// By node, to it from all other nodes.
+    pub(crate) between_nodes: Vec<Proxy>,
+}
+
+impl Ways {
+    async fn build(layout: ClusterLayout) -> anyhow::Result<Self> {
+        let mut ways = Self::default();
+        for broker in 0..layout.brokers {
+            let (from, to) = (
+                layout.broker_advertised(broker),
+                layout.broker_listener(broker),
+            );
+            let data = Proxy::start(from, to).await?;
+            let (from, to) = (
+                layout.controller_advertised(broker),
+                layout.controller_listener(broker),
+            );
+            let control = Proxy::start(from, to).await?;
+            ways.between_brokers.push([data, control]);
+        }
+        for node in 0..layout.clients {
+            let mut to_broker = Vec::new();
+            for broker in 0..layout.brokers {
+                let from = layout.advertised(broker, node);
+                to_broker.push(Proxy::start(from, layout.listener(broker, node)).await?);
+            }
+            ways.to_broker.push(to_broker);
+            let (from, to) = (layout.node_advertised(node), layout.node_listener(node));
+            ways.between_nodes.push(Proxy::start(from, to).await?);
+        }
+        Ok(ways)
+    }
+
+    fn open(&self) {
+        let all = self.to_broker.iter().flatten();
+        let all = all.chain(self.between_brokers.iter().flatten());
+        for proxy in all.chain(&self.between_nodes) {
+            proxy.set(Way::Open);
+        }
+    }
+}
+
 impl Ground {
-    pub(crate) fn new(arguments: &Arguments) -> anyhow::Result<Self> {
+    /// Makes the folders, and stops what an earlier run that was killed left behind.
+    pub(crate) async fn new(arguments: &Arguments) -> anyhow::Result<Self> {
         ensure!((1..=4).contains(&arguments.nodes), "--nodes: 1 to 4");
+        let beside = StackConfig::from_env()?;
+        let base_port = arguments
+            .base_port
+            .unwrap_or(beside.base_port.saturating_add(BESIDE));
         let layout = ClusterLayout {
-            base_port: arguments.base_port,
+            base_port,
             brokers: BROKERS,
             clients: arguments.nodes,
         };
-        let own = StackConfig::from_env()?
-            .root
-            .join(".cartwright")
-            .join("chaos");
+        let own = beside.state_dir.join("chaos");
         let state_dir = arguments.state_dir.clone().unwrap_or(own);
+        let mut config = StackConfig::new(base_port, &state_dir)?;
+        config.make_folders()?;
+        let stack = Stack::new(config.clone())?;
+        stack.down().await?;
         for old in ["data", "logs", "config", "history.jsonl"] {
-            let old = state_dir.join(old);
+            let old = config.state_dir.join(old);
             let _ = fs::remove_dir_all(&old).or_else(|_| fs::remove_file(&old));
         }
-        let mut config = StackConfig::new(arguments.base_port, &state_dir)?;
         config.make_folders()?;
+        let skew = skew::library(&config.config_dir()).await;
         Ok(Self {
             layout,
-            stack: Stack::new(config.clone())?,
+            stack,
+            skew,
             config,
             brokers: Vec::new(),
             nodes: Vec::new(),
-            proxies: Vec::new(),
+            ways: Ways::default(),
             http: reqwest::Client::builder()
                 .timeout(Duration::from_secs(3))
                 .build()?,
         })
     }
 
-    pub(crate) fn node_port(&self, node: usize) -> u16 {
-        self.layout.base_port + 4 + u16::try_from(node).unwrap_or_default()
+    /// Where clients reach a node.
+    pub(crate) fn node_url(&self, node: usize) -> String {
+        let node = u16::try_from(node).unwrap_or_default();
+        format!("http://127.0.0.1:{}", self.layout.node_listener(node))
     }
 
-    pub(crate) fn registry_url(&self) -> anyhow::Result<String> {
+    fn registry(&self) -> anyhow::Result<String> {
         let ports = Ports::new(self.layout.base_port)?;
-        Ok(format!(
-            "http://127.0.0.1:{}/apis/ccompat/v7",
-            ports.registry()
-        ))
+        Ok(format!("http://127.0.0.1:{}", ports.registry()))
+    }
+
+    /// The registry's Confluent-compatible API.
+    pub(crate) fn registry_url(&self) -> anyhow::Result<String> {
+        Ok(format!("{}/apis/ccompat/v7", self.registry()?))
     }
 
     pub(crate) fn history(&self) -> PathBuf {
         self.config.state_dir.join("history.jsonl")
     }
 
-    fn log_of(&self, name: &str) -> PathBuf {
-        self.config
-            .state_dir
-            .join("logs")
-            .join(format!("{name}.log"))
+    pub(crate) fn log_of(&self, name: &str) -> PathBuf {
+        let logs = self.config.state_dir.join("logs");
+        logs.join(format!("{name}.log"))
     }
 
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+        self.ways = Ways::build(self.layout)
+            .await
+            .context("listening for the proxies")?;
         for (number, launch) in (1..).zip(prepare_brokers(&self.config, self.layout).await?) {
             let name = format!("broker-{number}");
             let mut broker = Process::new(&name, launch.command, launch.cwd, launch.log);
-            broker.start()?;
+            broker.start(&[])?;
             self.brokers.push(broker);
         }
         self.stack.start(Part::Postgres).await?;
         self.stack.start(Part::Registry).await?;
-        for broker in 0..BROKERS {
-            self.wait_for_port(self.layout.direct(broker)).await?;
-        }
+        self.wait_for_brokers().await?;
         self.apply_topics().await?;
         for node in 0..self.layout.clients {
-            let mut proxies = Vec::new();
-            for broker in 0..BROKERS {
-                let from = self.layout.advertised(broker, node);
-                proxies.push(Proxy::start(from, self.layout.listener(broker, node)).await?);
-            }
-            self.proxies.push(proxies);
             let mut process = self.node(node)?;
-            process.start()?;
+            process.start(&[])?;
             self.nodes.push(process);
         }
         self.wait_until_ready().await
@@ -111,14 +172,16 @@ impl Ground {
 
     fn node(&self, node: u16) -> anyhow::Result<Process> {
         let name = format!("node-{}", node + 1);
-        let port = self.node_port(usize::from(node));
         let settings = self.config.config_dir().join(format!("{name}.toml"));
-        let registry = Ports::new(self.layout.base_port)?.registry();
         let text = format!(
-            "[http]\nlisten = \"127.0.0.1:{port}\"\n\n[kafka]\nbootstrap = \"{}\"\n\n[registry]\nurl = \
-             \"http://127.0.0.1:{registry}\"\n\n[nodes]\nid = \"{name}\"\naddress = \
-             \"http://127.0.0.1:{port}\"\n",
-            self.layout.bootstrap_of(node)
+            "[http]\nlisten = \"127.0.0.1:{}\"\n\n[kafka]\nbootstrap = \"{}\"\n\n[registry]\nurl = \
+             \"{}\"\n\n[nodes]\nid = \"{name}\"\naddress = \"http://127.0.0.1:{}\"\n\n[checkout]\n\
+             payment_deadline_ms = {}\n",
+            self.layout.node_listener(node),
+            self.layout.bootstrap_of(node),
+            self.registry()?,
+            self.layout.node_advertised(node),
+            PAYMENT_DEADLINE.as_millis(),
         );
         fs::write(&settings, text)?;
         let program = self.config.program("cartwright-command-api");
@@ -135,18 +198,18 @@ impl Ground {
     async fn apply_topics(&self) -> anyhow::Result<()> {
         let program = self.config.program("cartwright-topics");
         ensure!(program.exists(), "{} is not built", program.display());
-        let registry = Ports::new(self.layout.base_port)?.registry();
         let began = Instant::now();
         loop {
             let output = Command::new(&program)
                 .args(["apply", "--profile", "cluster", "--bootstrap"])
                 .arg(self.layout.bootstrap())
                 .arg("--registry")
-                .arg(format!("http://127.0.0.1:{registry}"))
+                .arg(self.registry()?)
                 .arg("--topics")
                 .arg(self.config.root.join("topics/topics.yaml"))
                 .arg("--schemas")
                 .arg(self.config.root.join("schemas/avro"))
+                .kill_on_drop(true)
                 .output()
                 .await?;
             if output.status.success() {
@@ -159,19 +222,38 @@ impl Ground {
         }
     }
 
-    async fn wait_for_port(&self, port: u16) -> anyhow::Result<()> {
+    async fn wait_for_brokers(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            ensure!(began.elapsed() < READY_LIMIT, "nothing listens on {port}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        for (broker, process) in (0..).zip(&mut self.brokers) {
+            let port = self.layout.broker_listener(broker);
+            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                ensure!(
+                    process.runs(),
+                    "{} has ended by itself; see its log",
+                    process.name
+                );
+                ensure!(
+                    began.elapsed() < READY_LIMIT,
+                    "nothing listens on {port} after {READY_LIMIT:?}"
+                );
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
         }
         Ok(())
     }
 
-    pub(crate) async fn is_ready(&self, node: usize) -> bool {
-        let url = format!("http://127.0.0.1:{}/readyz", self.node_port(node));
+    async fn is_ready(&self, node: usize) -> bool {
+        let url = format!("{}/readyz", self.node_url(node));
         let answer = self.http.get(url).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// The time that a node tells.
+    pub(crate) async fn date_of(&self, node: usize) -> Option<String> {
+        let url = format!("{}/livez", self.node_url(node));
+        let answer = self.http.get(url).send().await.ok()?;
+        let date = answer.headers().get("date")?;
+        Some(date.to_str().ok()?.to_owned())
     }
 
     pub(crate) async fn registry_answers(&self) -> anyhow::Result<bool> {
@@ -180,7 +262,7 @@ impl Ground {
         Ok(answer.is_ok_and(|answer| answer.status().is_success()))
     }
 
-    /// Waits until every node serves.
+    /// Waits until every node takes commands.
     pub(crate) async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         for node in 0..self.nodes.len() {
@@ -204,26 +286,27 @@ impl Ground {
 
     /// Ends every fault: all ways open, everything thawed and started.
     pub(crate) async fn heal(&mut self) -> anyhow::Result<()> {
-        for proxy in self.proxies.iter().flatten() {
-            proxy.set(Way::Open);
-        }
+        self.ways.open();
         for process in self.brokers.iter_mut().chain(&mut self.nodes) {
             if process.runs() {
                 process.thaw()?;
             } else {
-                process.start().context("starting again")?;
+                process.start(&[]).context("starting again")?;
             }
         }
         if !self.registry_answers().await? {
             self.stack.start(Part::Registry).await?;
         }
+        self.wait_for_brokers().await?;
         self.wait_until_ready().await
     }
 
-    pub(crate) async fn end(&mut self) {
+    /// Stops everything: nothing of it is needed any more.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
         for process in self.nodes.iter_mut().chain(&mut self.brokers) {
             process.end().await;
         }
-        let _ = self.stack.down().await;
+        self.stack.down().await?;
+        Ok(())
     }
 }

@@ -7,20 +7,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::ground::Ground;
+use crate::visit::{Wish, opening, visit};
 
-const SKUS: [&str; 6] = ["mug", "lamp", "chair", "desk", "clock", "hot"];
-const PRICE: i64 = 1_000;
 /// How long a client goes on trying one command.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client waits for one answer; a node gives one within ten seconds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(12);
+/// A client's pause between two commands.
 const PAUSE: Duration = Duration::from_millis(25);
+/// How often a client asks what became of a command that was queued.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+const POSITION: &str = "Cartwright-Position";
 
 /// The load and what became of it.
 pub(crate) struct Load {
@@ -31,19 +35,16 @@ pub(crate) struct Load {
     seed: u64,
     stopped: AtomicBool,
     operations: AtomicU64,
+    /// Where the products stand in the log, for commands that need their prices.
+    positions: Mutex<Vec<String>>,
     /// Attempts by outcome.
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
-    /// When something was last answered with success, and every time it was.
+    /// When something was answered with success.
     answered: Mutex<Vec<Instant>>,
-}
-
-/// What a client wants.
-struct Wish {
-    what: &'static str,
-    method: Method,
-    path: String,
-    aggregate: String,
-    body: Value,
+    /// Commands, from when to when a client went on trying.
+    waits: Mutex<Vec<(Instant, Instant)>>,
+    /// When each client last had a success.
+    successes: Mutex<BTreeMap<u64, Instant>>,
 }
 
 impl Load {
@@ -51,50 +52,37 @@ impl Load {
         let history = File::create(ground.history()).context("creating the history")?;
         let nodes = 0..ground.nodes.len();
         Ok(Self {
-            http: reqwest::Client::builder()
-                .timeout(Duration::from_secs(12))
-                .build()?,
-            nodes: nodes
-                .map(|node| format!("http://127.0.0.1:{}", ground.node_port(node)))
-                .collect(),
+            http: reqwest::Client::builder().timeout(ANSWER_LIMIT).build()?,
+            nodes: nodes.map(|node| ground.node_url(node)).collect(),
             history: Mutex::new(BufWriter::new(history)),
             began: Instant::now(),
             seed,
             stopped: AtomicBool::new(false),
             operations: AtomicU64::new(0),
+            positions: Mutex::default(),
             outcomes: Mutex::default(),
             answered: Mutex::default(),
+            waits: Mutex::default(),
+            successes: Mutex::default(),
         })
     }
 
-    /// Products and stock; `hot` is scarce.
+    /// Products and stock.
     pub(crate) async fn open_the_shop(&self) -> anyhow::Result<()> {
         let mut rng = SmallRng::seed_from_u64(self.seed);
-        for sku in SKUS {
-            let product = wish(
-                "product.create",
-                Method::POST,
-                "/v1/products".to_owned(),
-                sku,
-                json!({"sku": sku, "name": sku, "price": money(PRICE)}),
-            );
-            let done = self.ask("owner", &product, &mut rng).await;
-            anyhow::ensure!(done.is_some(), "product {sku} could not be made");
-            let quantity = if sku == "hot" { 25 } else { 1_000_000 };
-            let receipt = wish(
-                "stock.receive",
-                Method::POST,
-                format!("/v1/stock/{sku}/receipts"),
-                sku,
-                json!({"quantity": quantity, "reference": "opening"}),
-            );
-            let done = self.ask("owner", &receipt, &mut rng).await;
-            anyhow::ensure!(done.is_some(), "stock of {sku} could not be received");
+        for wish in opening() {
+            let done = self.ask("owner", &wish, &mut rng).await;
+            let answer = done.with_context(|| format!("{} {}", wish.what, wish.aggregate))?;
+            if wish.what == "product.create" {
+                let position = answer["position"].as_str().unwrap_or_default();
+                lock(&self.positions).push(position.to_owned());
+            }
         }
         Ok(())
     }
 
     pub(crate) fn start(self: &Arc<Self>, clients: u64) -> Vec<JoinHandle<()>> {
+        *lock(&self.successes) = (0..clients).map(|client| (client, self.began)).collect();
         (0..clients)
             .map(|client| {
                 let load = Arc::clone(self);
@@ -107,16 +95,38 @@ impl Load {
         self.stopped.store(true, Ordering::SeqCst);
     }
 
+    /// Waits until every client has had a success after now.
+    pub(crate) async fn everybody_is_served(&self, limit: Duration) -> anyhow::Result<()> {
+        let since = Instant::now();
+        let waits = || {
+            let successes = lock(&self.successes);
+            successes.values().filter(|last| **last < since).count()
+        };
+        while waits() > 0 {
+            ensure!(
+                since.elapsed() < limit,
+                "{} clients are without a success {limit:?} after everything was healed",
+                waits()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
     async fn client(&self, client: u64) {
         let mut rng = SmallRng::seed_from_u64(self.seed ^ (client + 1).wrapping_mul(0x9e37_79b9));
         let name = format!("client-{client}");
-        let mut visit = 0_u64;
-        while !self.stopped.load(Ordering::SeqCst) {
-            visit += 1;
-            for wish in visit_of(&format!("cart-{}-{client}-{visit}", self.seed), &mut rng) {
+        let mut number = 0_u64;
+        loop {
+            number += 1;
+            for wish in visit(&format!("cart-{}-{client}-{number}", self.seed), &mut rng) {
+                if self.stopped.load(Ordering::SeqCst) {
+                    return;
+                }
                 if self.ask(&name, &wish, &mut rng).await.is_none() {
                     break;
                 }
+                lock(&self.successes).insert(client, Instant::now());
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -128,6 +138,7 @@ impl Load {
         let key = format!("key-{}-{number}", self.seed);
         self.note(client, &key, wish, "invoke", &json!({}));
         let began = Instant::now();
+        let mut answer = None;
         while began.elapsed() < PATIENCE {
             let node = &self.nodes[rng.random_range(0..self.nodes.len())];
             match self.attempt(node, &key, wish).await {
@@ -136,13 +147,15 @@ impl Load {
                     lock(&self.answered).push(Instant::now());
                     let told = json!({"status": status, "body": body});
                     self.note(client, &key, wish, "ok", &told);
-                    return Some(body);
+                    answer = Some(Some(body));
+                    break;
                 }
                 Attempt::Refused(status, body) => {
                     self.count("refused");
                     let told = json!({"status": status, "body": body});
                     self.note(client, &key, wish, "fail", &told);
-                    return None;
+                    answer = Some(None);
+                    break;
                 }
                 Attempt::Again(why) => {
                     self.count(why);
@@ -150,38 +163,70 @@ impl Load {
                 }
             }
         }
-        self.note(client, &key, wish, "unknown", &json!({}));
-        None
+        lock(&self.waits).push((began, Instant::now()));
+        if answer.is_none() {
+            self.count("given up");
+            self.note(client, &key, wish, "unknown", &json!({}));
+        }
+        answer.flatten()
     }
 
     async fn attempt(&self, node: &str, key: &str, wish: &Wish) -> Attempt {
-        let sent = self
-            .http
-            .request(wish.method.clone(), format!("{node}{}", wish.path))
+        let url = format!("{node}{}", wish.path);
+        let mut request = self.http.request(wish.method.clone(), url);
+        if wish.what.starts_with("cart.") {
+            for position in lock(&self.positions).iter() {
+                request = request.header(POSITION, position);
+            }
+        }
+        let prefer = if wish.queued {
+            "respond-async"
+        } else {
+            "wait=2"
+        };
+        let sent = request
             .header("Idempotency-Key", format!("\"{key}\""))
-            .header("Prefer", "wait=2")
+            .header("Prefer", prefer)
             .json(&wish.body)
             .send()
             .await;
-        let response = match sent {
-            Ok(response) => response,
-            Err(error) if error.is_timeout() => return Attempt::Again("unknown: timed out"),
-            Err(error) if error.is_connect() => return Attempt::Again("no connection"),
-            Err(_) => return Attempt::Again("unknown: connection broke"),
-        };
-        let status = response.status().as_u16();
-        let Ok(body) = response.json::<Value>().await else {
-            return Attempt::Again("unknown: answer broke off");
+        let (status, body) = match told(sent).await {
+            Ok(told) => told,
+            Err(why) => return Attempt::Again(why),
         };
         match status {
+            202 if wish.queued => match body["status_url"].as_str() {
+                Some(url) => self.await_decision(node, url).await,
+                None => Attempt::Refused(status, body),
+            },
             200..300 => Attempt::Ok(status, body),
             503 => Attempt::Again("503"),
+            504 => Attempt::Again("504"),
             429 => Attempt::Again("429"),
             500..600 => Attempt::Again("unknown: 5xx"),
-            // The price table of a node that has just started may be behind.
-            404 if body["code"] == "unknown_product" => Attempt::Again("product not seen yet"),
             _ => Attempt::Refused(status, body),
         }
+    }
+
+    /// Asks what became of a command that was queued, until it is decided.
+    async fn await_decision(&self, node: &str, url: &str) -> Attempt {
+        let began = Instant::now();
+        while began.elapsed() < ANSWER_LIMIT {
+            let sent = self.http.get(format!("{node}{url}")).send().await;
+            let (status, body) = match told(sent).await {
+                Ok(told) => told,
+                Err(why) => return Attempt::Again(why),
+            };
+            match (status, body["status"].as_str()) {
+                (200, Some("accepted")) => return Attempt::Ok(status, body["answer"].clone()),
+                (200, Some("rejected")) => {
+                    return Attempt::Refused(status, body["problem"].clone());
+                }
+                (200, _) => tokio::time::sleep(ASK_EVERY).await,
+                _ => return Attempt::Again("queued, its status is not known"),
+            }
+        }
+        Attempt::Again("queued, not decided yet")
     }
 
     fn note(&self, client: &str, key: &str, wish: &Wish, event: &str, told: &Value) {
@@ -205,6 +250,12 @@ impl Load {
         lock(&self.outcomes).clone()
     }
 
+    /// Successes between two times.
+    pub(crate) fn successes(&self, from: Instant, to: Instant) -> usize {
+        let answered = lock(&self.answered);
+        answered.partition_point(|at| *at < to) - answered.partition_point(|at| *at < from)
+    }
+
     /// The longest time without a success that touches what lies between `from` and `to`.
     pub(crate) fn longest_gap(&self, from: Instant, to: Instant) -> Duration {
         let answered = lock(&self.answered);
@@ -220,6 +271,16 @@ impl Load {
         }
         longest
     }
+
+    /// The longest that a client went on trying one command that was under way between the two times.
+    pub(crate) fn longest_wait(&self, from: Instant, to: Instant) -> Duration {
+        let waits = lock(&self.waits);
+        let touched = waits
+            .iter()
+            .filter(|(began, ended)| *began < to && *ended > from);
+        let waits = touched.map(|(began, ended)| ended.saturating_duration_since(*began));
+        waits.max().unwrap_or_default()
+    }
 }
 
 enum Attempt {
@@ -228,71 +289,21 @@ enum Attempt {
     Again(&'static str),
 }
 
+/// Status and body, or why there is none.
+async fn told(
+    sent: Result<reqwest::Response, reqwest::Error>,
+) -> Result<(u16, Value), &'static str> {
+    let response = match sent {
+        Ok(response) => response,
+        Err(error) if error.is_timeout() => return Err("unknown: timed out"),
+        Err(error) if error.is_connect() => return Err("no connection"),
+        Err(_) => return Err("unknown: connection broke"),
+    };
+    let status = response.status().as_u16();
+    let body = response.json::<Value>().await;
+    Ok((status, body.map_err(|_| "unknown: answer broke off")?))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn wish(what: &'static str, method: Method, path: String, aggregate: &str, body: Value) -> Wish {
-    Wish {
-        what,
-        method,
-        path,
-        aggregate: aggregate.to_owned(),
-        body,
-    }
-}
-
-fn money(amount_minor: i64) -> Value {
-    json!({"amount_minor": amount_minor, "currency": "GBP"})
-}
-
-/// What a client does in the shop.
-fn visit_of(cart: &str, rng: &mut SmallRng) -> Vec<Wish> {
-    let sku = SKUS[rng.random_range(0..SKUS.len())];
-    let other = SKUS[rng.random_range(0..SKUS.len() - 1)];
-    let quantity = rng.random_range(1..=2);
-    let post = |what, path: String, body| wish(what, Method::POST, path, cart, body);
-    let order = |end: &str| format!("/v1/orders/{cart}/{end}");
-    let pay = |kind: &str, amount| {
-        let body = json!({
-            "payment_id": "payment", "operation_id": kind, "kind": kind, "amount": money(amount),
-        });
-        post("order.pay", order("payments"), body)
-    };
-    let item = |sku: &str, quantity: i64| json!({"sku": sku, "quantity": quantity});
-    let total = (quantity + 1) * PRICE;
-    let mut wishes = vec![
-        post(
-            "cart.create",
-            "/v1/carts".to_owned(),
-            json!({"cart_id": cart, "currency": "GBP", "items": [item(sku, quantity)]}),
-        ),
-        post(
-            "cart.add",
-            format!("/v1/carts/{cart}/items"),
-            item(other, 1),
-        ),
-        post(
-            "cart.checkout",
-            format!("/v1/carts/{cart}/checkout"),
-            json!({}),
-        ),
-    ];
-    match rng.random_range(0..5) {
-        0 => wishes.push(post(
-            "order.cancel",
-            order("cancel"),
-            json!({"reference": "enough"}),
-        )),
-        1 => wishes.push(pay("failed", total)),
-        _ => {
-            wishes.push(pay("captured", total));
-            wishes.push(post(
-                "order.ship",
-                order("shipments"),
-                json!({"shipment_id": "parcel"}),
-            ));
-        }
-    }
-    wishes
 }

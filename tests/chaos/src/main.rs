@@ -2,28 +2,36 @@
 //! killed and frozen and connections are cut and slowed down. What clients were told is written to a
 //! history; a separate program, which shares no code with this project, judges it against the log.
 
+mod brokers;
 mod faults;
 mod ground;
 mod load;
 mod process;
 mod proxy;
 mod report;
+mod skew;
+mod visit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use faults::Nemesis;
-use ground::Ground;
+use ground::{Ground, PAYMENT_DEADLINE};
 use load::Load;
 
-/// Runs load and faults on a cluster of its own, then has the history judged.
+/// How long the last orders get to expire and to let go of what they hold, after their deadline.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Runs load and faults on a cluster of its own, then has the history judged. Ends with 0 when the
+/// verdict is clean, 1 when it is not, 2 when there is none.
 #[derive(Parser)]
-#[command(name = "chaos")]
+#[command(name = "cartwright-chaos")]
 struct Arguments {
     /// How long faults strike, in minutes.
     #[arg(long, default_value_t = 2.0)]
@@ -35,12 +43,12 @@ struct Arguments {
     #[arg(long, default_value_t = 3)]
     nodes: u16,
     /// Clients at a time.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 16)]
     clients: u64,
-    /// First port; the cluster takes 100 from it upwards.
-    #[arg(long, env = "CARTWRIGHT_BASE_PORT", default_value_t = 7200)]
-    base_port: u16,
-    /// The cluster's data, logs and history; emptied first. Default: `.cartwright/chaos`.
+    /// First port; the cluster takes 100 from it upwards. Default: 200 above CARTWRIGHT_BASE_PORT.
+    #[arg(long)]
+    base_port: Option<u16>,
+    /// The cluster's data, logs and history; emptied first. Default: `chaos` in the local stack's.
     #[arg(long)]
     state_dir: Option<PathBuf>,
     /// The Python that the checker's environment is made with.
@@ -60,42 +68,75 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Returns whether the verdict is clean.
+/// Returns whether the verdict is clean. Whatever happens, nothing goes on running.
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
-    let mut ground = Ground::new(&arguments).context("making the cluster's folders")?;
-    let checker = report::prepare_checker(&ground, &arguments.python)
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut ground = Ground::new(&arguments)
+        .await
+        .context("making the cluster's folders")?;
+    let verdict = tokio::select! {
+        verdict = rehearse_and_judge(&mut ground, &arguments) => verdict,
+        _ = terminate.recv() => Err(anyhow::anyhow!("told to stop")),
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
+    };
+    if verdict.is_err() {
+        let logs = ground.config.state_dir.join("logs");
+        eprintln!("chaos: the logs are in {}", logs.display());
+    }
+    let ended = ground.end().await;
+    let verdict = verdict?;
+    ended?;
+    Ok(verdict)
+}
+
+async fn rehearse_and_judge(ground: &mut Ground, arguments: &Arguments) -> anyhow::Result<bool> {
+    if !(0.0..=24.0 * 60.0).contains(&arguments.minutes) {
+        bail!("--minutes: 0 to 1440");
+    }
+    let checker = report::prepare_checker(ground, &arguments.python)
         .await
         .context("preparing the checker")?;
-    let outcome = rehearse(&mut ground, &arguments).await;
-    let verdict = match outcome {
-        Ok((load, nemesis)) => {
-            report::print(&load, &nemesis);
-            let clean = report::judge(&ground, &checker).await;
-            clean.map(|clean| clean && report::enough(&load, &nemesis))
-        }
-        Err(error) => Err(error),
-    };
-    ground.end().await;
-    verdict
+    let began = Instant::now();
+    let (load, nemesis) = rehearse(ground, arguments).await?;
+    report::print(ground, &load, &nemesis)?;
+    let clean = report::judge(ground, &checker).await?;
+    println!(
+        "seed {}, {:.0} s in all",
+        arguments.seed,
+        began.elapsed().as_secs_f64()
+    );
+    Ok(clean && report::enough(&load, &nemesis))
 }
 
 async fn rehearse(
     ground: &mut Ground,
     arguments: &Arguments,
 ) -> anyhow::Result<(Arc<Load>, Nemesis)> {
+    println!("starting three brokers and {} nodes", arguments.nodes);
+    let began = Instant::now();
     ground.start().await?;
     let load = Arc::new(Load::new(ground, arguments.seed)?);
-    load.open_the_shop().await?;
-    println!("the shop is open: faults for {} minutes", arguments.minutes);
+    load.open_the_shop().await.context("opening the shop")?;
+    println!(
+        "the shop is open after {:.0} s: faults for {} minutes, seed {}",
+        began.elapsed().as_secs_f64(),
+        arguments.minutes,
+        arguments.seed
+    );
     let running = load.start(arguments.clients);
     let mut nemesis = Nemesis::new(arguments.seed);
     let limit = Duration::from_secs_f64(arguments.minutes * 60.0);
-    nemesis.rage(ground, &load, limit).await?;
-    ground.heal().await?;
+    let raged = nemesis.rage(ground, &load, limit).await;
+    if raged.is_err() {
+        // What there was is worth knowing all the same.
+        report::print(ground, &load, &nemesis)?;
+    }
+    raged?;
     load.stop();
     for client in running {
         client.await?;
     }
-    ground.wait_until_ready().await?;
+    tokio::time::sleep(PAYMENT_DEADLINE + SETTLE).await;
     Ok((load, nemesis))
 }

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::process::{Child, Command};
+
+/// Bytes beyond which a process that may write no more cannot write into a file: a full disk.
+const NO_ROOM_BYTES: u64 = 1;
 
 /// See the module.
 pub(crate) struct Process {
@@ -29,14 +32,18 @@ impl Process {
         }
     }
 
-    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
+    /// Starts it with these additional variables in its environment. It ends with this program,
+    /// however that ends.
+    pub(crate) fn start(&mut self, env: &[(&str, String)]) -> anyhow::Result<()> {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(&self.log)?;
-        let (program, arguments) = self.command.split_first().context("a command")?;
-        let child = Command::new(program)
-            .args(arguments)
+        // It becomes the program, and keeps what it has asked the system for.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(&self.command)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.cwd)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -50,14 +57,37 @@ impl Process {
 
     /// Kills it at once, and waits until it is gone.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        ensure!(self.runs(), "{} had ended by itself", self.name);
         let mut child = self.child.take().context("it does not run")?;
-        ensure!(
-            child.try_wait()?.is_none(),
-            "{} had ended by itself",
-            self.name
-        );
         child.start_kill()?;
         child.wait().await?;
+        Ok(())
+    }
+
+    /// Asks it to end, and waits until it has, `limit` at most.
+    pub(crate) async fn stop(&mut self, limit: Duration) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)?;
+        self.gone_within(limit).await
+    }
+
+    /// Lets it write nothing more into any file. (A file system that is full would need a root who may
+    /// mount one.)
+    pub(crate) fn fill_its_disk(&self) -> anyhow::Result<()> {
+        let limit = Rlimit {
+            current: Some(NO_ROOM_BYTES),
+            maximum: Some(NO_ROOM_BYTES),
+        };
+        prlimit(Some(self.pid()?), Resource::Fsize, limit)?;
+        Ok(())
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn gone_within(&mut self, limit: Duration) -> anyhow::Result<()> {
+        let child = self.child.as_mut().context("it does not run")?;
+        if tokio::time::timeout(limit, child.wait()).await.is_err() {
+            bail!("{} has not ended within {limit:?}", self.name);
+        }
+        self.child = None;
         Ok(())
     }
 
@@ -70,7 +100,7 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        anyhow::bail!("{} does not stand still", self.name)
+        bail!("{} does not stand still", self.name)
     }
 
     /// Lets it go on; harmless when it does.
@@ -85,32 +115,28 @@ impl Process {
             .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    fn pid(&self) -> Option<i32> {
-        let id = self.child.as_ref()?.id()?;
-        i32::try_from(id).ok()
+    fn pid(&self) -> anyhow::Result<Pid> {
+        let id = self.child.as_ref().and_then(Child::id);
+        let id = id.and_then(|id| i32::try_from(id).ok());
+        id.and_then(Pid::from_raw)
+            .with_context(|| format!("{} does not run", self.name))
     }
 
-    fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
-        let pid = self.pid().and_then(Pid::from_raw);
-        let pid = pid.with_context(|| format!("{} does not run", self.name))?;
-        kill_process(pid, signal).with_context(|| format!("signalling {}", self.name))
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process(self.pid()?, signal).with_context(|| format!("signalling {}", self.name))
     }
 
     /// The state letter of its main thread.
     fn state(&self) -> Option<char> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
+        let pid = self.pid().ok()?.as_raw_nonzero();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit(')').next()?.trim_start().chars().next()
     }
 
-    /// Asks it to end, and kills it when it does not.
+    /// Ends it, whatever it is doing: nothing of it is needed any more.
     pub(crate) async fn end(&mut self) {
-        let _ = self.thaw();
-        let _ = self.signal(Signal::TERM);
-        if let Some(mut child) = self.child.take()
-            && tokio::time::timeout(Duration::from_secs(8), child.wait())
-                .await
-                .is_err()
-        {
+        if let Some(mut child) = self.child.take() {
+            // Gone already is what was wanted.
             let _ = child.kill().await;
         }
     }

@@ -1,10 +1,11 @@
-//! A proxy between one node and one broker, whose way can be cut or slowed down.
+//! A proxy on the way to one listener, which can be cut, silenced or slowed down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -16,6 +17,9 @@ pub(crate) enum Way {
     Slow(Duration),
     /// Connections break, and no new one is taken.
     Cut,
+    /// Nothing arrives and nothing breaks: lost packets. What waited is carried when the way opens, as
+    /// TCP would repeat it.
+    Silent,
 }
 
 /// A handle to a proxy; clones share it.
@@ -23,11 +27,11 @@ pub(crate) enum Way {
 pub(crate) struct Proxy {
     way: Arc<watch::Sender<Way>>,
     /// Connections that were broken or refused.
-    pub(crate) cut: Arc<AtomicU64>,
+    cut: Arc<AtomicU64>,
     /// Chunks that were carried.
-    pub(crate) carried: Arc<AtomicU64>,
+    carried: Arc<AtomicU64>,
     /// Chunks that were held back.
-    pub(crate) slowed: Arc<AtomicU64>,
+    held: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -38,7 +42,7 @@ impl Proxy {
             way: Arc::new(watch::Sender::new(Way::Open)),
             cut: Arc::default(),
             carried: Arc::default(),
-            slowed: Arc::default(),
+            held: Arc::default(),
         };
         let handle = proxy.clone();
         tokio::spawn(async move {
@@ -52,6 +56,16 @@ impl Proxy {
 
     pub(crate) fn set(&self, way: Way) {
         self.way.send_replace(way);
+    }
+
+    /// Chunks that were carried so far.
+    pub(crate) fn carried(&self) -> u64 {
+        self.carried.load(Ordering::Relaxed)
+    }
+
+    /// How often something was broken, refused or held back so far.
+    pub(crate) fn disturbed(&self) -> u64 {
+        self.cut.load(Ordering::Relaxed) + self.held.load(Ordering::Relaxed)
     }
 
     async fn carry(self, near: TcpStream, to: u16) {
@@ -75,19 +89,25 @@ impl Proxy {
         }
     }
 
-    async fn copy(
-        &self,
-        mut from: tokio::net::tcp::OwnedReadHalf,
-        mut to: tokio::net::tcp::OwnedWriteHalf,
-    ) {
+    async fn copy(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut way = self.way.subscribe();
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
-            let way = *self.way.borrow();
-            self.carried.fetch_add(1, Ordering::Relaxed);
-            if let Way::Slow(by) = way {
-                self.slowed.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(by).await;
+            let now = *way.borrow_and_update();
+            match now {
+                Way::Open | Way::Cut => {}
+                Way::Slow(by) => {
+                    self.held.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(by).await;
+                }
+                Way::Silent => {
+                    self.held.fetch_add(1, Ordering::Relaxed);
+                    if way.wait_for(|way| *way != Way::Silent).await.is_err() {
+                        return;
+                    }
+                }
             }
+            self.carried.fetch_add(1, Ordering::Relaxed);
             if to.write_all(&buffer[..length]).await.is_err() {
                 return;
             }

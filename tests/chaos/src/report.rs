@@ -1,82 +1,115 @@
 //! What a run came to, and who judges it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
-use crate::faults::{Fault, Nemesis};
+use crate::brokers::coordinator_moves;
+use crate::faults::{Fault, Nemesis, left_out};
 use crate::ground::Ground;
 use crate::load::Load;
 
-/// The checker's own Python, with what it needs.
+/// Successes without which a verdict says nothing.
+const ENOUGH: u64 = 200;
+
+/// The checker's own Python with what it needs, made once in the folder of downloads.
 pub(crate) async fn prepare_checker(ground: &Ground, python: &str) -> anyhow::Result<PathBuf> {
-    let folder = ground.config.state_dir.join("checker");
-    let program = folder.join("bin/python");
     let requirements = ground
         .config
         .root
         .join("tests/chaos/checker/requirements.txt");
-    let mut make = Command::new(python);
-    make.args(["-m", "venv"]).arg(&folder);
-    if !program.exists() {
-        run(make).await.context("making a Python environment")?;
+    let wanted = fs::read_to_string(&requirements)
+        .with_context(|| format!("reading {}", requirements.display()))?;
+    let folder = ground.config.cache_dir.join("checker");
+    let (program, installed) = (folder.join("bin/python"), folder.join("installed"));
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(program);
     }
+    println!("installing what the checker needs (once)");
+    let mut make = Command::new(python);
+    make.args(["-m", "venv", "--clear"]).arg(&folder);
+    run(make)
+        .await
+        .context("making a Python environment (Debian: apt-get install python3-venv)")?;
     let mut install = Command::new(&program);
-    install
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "-r",
-        ])
-        .arg(requirements);
+    install.args(["-m", "pip", "install", "--quiet"]);
+    install.args(["--disable-pip-version-check", "-r"]);
+    install.arg(&requirements);
     run(install)
         .await
         .context("installing what the checker needs")?;
+    fs::write(installed, wanted)?;
     Ok(program)
 }
 
 async fn run(mut command: Command) -> anyhow::Result<()> {
-    let output = command.output().await?;
+    let output = command.kill_on_drop(true).output().await?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", said.trim());
     Ok(())
 }
 
-/// Prints faults by kind with the longest unavailability, and requests by outcome.
-pub(crate) fn print(load: &Load, nemesis: &Nemesis) {
-    let mut kinds: BTreeMap<Fault, (u64, Duration)> = BTreeMap::new();
+/// Faults of one kind.
+#[derive(Default)]
+struct Kind {
+    count: u64,
+    /// Without a success of anybody.
+    gap: Duration,
+    /// For one command.
+    wait: Duration,
+}
+
+/// Prints faults by kind with the longest unavailability, and attempts by outcome.
+pub(crate) fn print(ground: &Ground, load: &Load, nemesis: &Nemesis) -> anyhow::Result<()> {
+    let mut kinds: BTreeMap<Fault, Kind> = BTreeMap::new();
     for struck in &nemesis.struck {
-        let (count, longest) = kinds.entry(struck.fault).or_default();
-        *count += 1;
-        *longest = (*longest).max(struck.unavailable(load));
+        let kind = kinds.entry(struck.fault).or_default();
+        kind.count += 1;
+        kind.gap = kind.gap.max(load.longest_gap(struck.from, struck.to));
+        kind.wait = kind.wait.max(load.longest_wait(struck.from, struck.to));
     }
-    println!("\nfaults, and the longest time without any success around them:");
-    for (fault, (count, longest)) in &kinds {
+    println!("\n{} faults:", nemesis.struck.len());
+    println!("        the longest, in seconds:");
+    println!("  times  no success  one command");
+    for (fault, kind) in &kinds {
         println!(
-            "{count:>6}  {:>5.1} s  {}",
-            longest.as_secs_f64(),
+            "{:>7}  {:>10.1}  {:>11.1}  {}",
+            kind.count,
+            kind.gap.as_secs_f64(),
+            kind.wait.as_secs_f64(),
             fault.name()
         );
     }
+    println!(
+        "transaction coordinators moved {} times in all",
+        coordinator_moves(ground)?
+    );
+    for fault in left_out(ground) {
+        println!("left out, there is no C compiler: {fault}");
+    }
     println!("attempts by outcome:");
     for (outcome, count) in load.outcomes() {
-        println!("{count:>6}  {outcome}");
+        println!("{count:>7}  {outcome}");
     }
+    if let (Some(first), Some(last)) = (nemesis.struck.first(), nemesis.struck.last()) {
+        let seconds = (last.to - first.from).as_secs_f64();
+        let rate = load.successes(first.from, last.to) as f64 / seconds;
+        println!("{rate:>7.0}  successes a second, over {seconds:.0} s");
+    }
+    Ok(())
 }
 
 /// Whether enough happened for a verdict to say anything.
 pub(crate) fn enough(load: &Load, nemesis: &Nemesis) -> bool {
     let ok = load.outcomes().get("ok").copied().unwrap_or_default();
-    let enough = ok > 100 && !nemesis.struck.is_empty();
+    let enough = ok >= ENOUGH && !nemesis.struck.is_empty();
     if !enough {
         println!(
-            "too little happened: {ok} successes, {} faults",
+            "too little happened for a verdict: {ok} successes, {} faults",
             nemesis.struck.len()
         );
     }
@@ -84,7 +117,7 @@ pub(crate) fn enough(load: &Load, nemesis: &Nemesis) -> bool {
 }
 
 /// Has the history judged. Returns whether the verdict is clean.
-pub(crate) async fn judge(ground: &Ground, python: &PathBuf) -> anyhow::Result<bool> {
+pub(crate) async fn judge(ground: &Ground, python: &Path) -> anyhow::Result<bool> {
     let status = Command::new(python)
         .arg(ground.config.root.join("tests/chaos/checker/check.py"))
         .arg("--history")
@@ -93,6 +126,7 @@ pub(crate) async fn judge(ground: &Ground, python: &PathBuf) -> anyhow::Result<b
         .arg(ground.layout.bootstrap())
         .arg("--registry")
         .arg(ground.registry_url()?)
+        .kill_on_drop(true)
         .status()
         .await
         .context("running the checker")?;
