@@ -18,6 +18,7 @@ pub mod nodes;
 pub mod openapi;
 pub mod prices;
 pub mod queue;
+mod respond_async;
 pub mod routes;
 pub mod shards;
 pub mod status_id;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use cartwright_event_log::TopicPartition;
+use cartwright_event_log::{EventLog, TopicPartition};
 use cartwright_events::Timestamp;
 
 use crate::progress::PartitionReport;
@@ -58,8 +58,23 @@ pub(crate) fn lag_seconds(report: &PartitionReport, now: Timestamp) -> Option<f6
     Some(age_us.max(0) as f64 / 1e6)
 }
 
+/// The transaction that keeps a partition's records from its readers, if that is what does.
+pub(crate) fn held_up_by<L: EventLog>(log: &L, at: &TopicPartition) -> Option<String> {
+    match log.open_transactions(at) {
+        Ok(open) => open.first().map(ToString::to_string),
+        Err(error) => {
+            tracing::warn!(%at, %error, "can't tell which transactions are open");
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use cartwright_event_log::memory::{Fault, MemoryLog};
+    use cartwright_event_log::{LogWriter, NewRecord};
     use cartwright_read_model::Position;
 
     use super::*;
@@ -94,6 +109,29 @@ mod tests {
         assert_eq!(at(50, 2, Some(0)), 0, "there is nothing to read");
         assert_eq!(at(60, 2, Some(3)), 10);
         assert_eq!(at(70, 2, None), 0, "nobody knows");
+    }
+
+    #[test]
+    fn the_transaction_that_holds_a_partition_up_is_named() {
+        let log = MemoryLog::new();
+        log.create_topic("t", 1);
+        let at = TopicPartition::new("t", 0);
+        assert_eq!(held_up_by(&log, &at), None);
+        let mut writer = log.writer("somebody").expect("a writer");
+        writer.take_over().expect("a take-over");
+        let fault = Fault::UnknownCommit { committed: false };
+        log.inject(fault);
+        let record = NewRecord {
+            topic: Arc::clone(&at.topic),
+            partition: 0,
+            key: Vec::new(),
+            value: None,
+            headers: Vec::new(),
+        };
+        assert!(writer.commit(vec![record]).is_err());
+        assert!(log.fired(&fault) > 0);
+        let reason = held_up_by(&log, &at).expect("it is open");
+        assert!(reason.contains("somebody"), "{reason}");
     }
 
     #[test]

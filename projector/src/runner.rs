@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use cartwright_event_log::GroupReader;
+use cartwright_event_log::{GroupReader, TopicPartition};
 use cartwright_events::Timestamp;
 use cartwright_service::health::Check;
 use metrics::{counter, gauge, histogram};
@@ -40,13 +40,15 @@ pub(crate) struct Pace {
 }
 
 impl Runner {
-    /// Starts the thread of `plan`. `make` makes a worker, or says what it waits for.
+    /// Starts the thread of `plan`. `make` makes a worker, or says what it waits for; `held_up_by` is
+    /// asked about a partition that stands still.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub(crate) fn start<G, M>(
+    pub(crate) fn start<G, M, H>(
         plan: Plan,
         make: M,
+        held_up_by: H,
         check: Check,
         board: Board,
         pace: Pace,
@@ -54,6 +56,7 @@ impl Runner {
     where
         G: GroupReader + 'static,
         M: FnMut() -> Result<Worker<G>, String> + Send + 'static,
+        H: Fn(&TopicPartition) -> Option<String> + Send + 'static,
     {
         let stop = Arc::new(AtomicBool::new(false));
         let label = plan.label();
@@ -67,6 +70,7 @@ impl Runner {
             pace,
             stop: Arc::clone(&stop),
             motion: Motion::default(),
+            held_up_by: Box::new(held_up_by),
             reported: None,
             series: Vec::new(),
         };
@@ -123,6 +127,7 @@ struct Following {
     pace: Pace,
     stop: Arc<AtomicBool>,
     motion: Motion,
+    held_up_by: Box<dyn Fn(&TopicPartition) -> Option<String> + Send>,
     reported: Option<Instant>,
     /// Partitions with gauges, to be zeroed when they go.
     series: Vec<(String, String)>,
@@ -289,12 +294,13 @@ impl Following {
     fn look(&mut self, report: &PartitionReport, wrong: Option<&str>) -> PartitionState {
         let still = self.motion.look(report, Instant::now());
         let stuck = (still >= self.pace.stuck_after).then(|| {
-            format!(
-                "{} has stood still for {} s: {}",
-                report.at,
-                still.as_secs(),
-                wrong.unwrap_or("records come, and none is applied")
-            )
+            let reason = match wrong {
+                Some(wrong) => wrong.to_owned(),
+                None => (self.held_up_by)(&report.at)
+                    .unwrap_or_else(|| "records come, and none is applied".to_owned()),
+            };
+            let seconds = still.as_secs();
+            format!("{} has stood still for {seconds} s: {reason}", report.at)
         });
         PartitionState {
             topic: report.at.topic.to_string(),

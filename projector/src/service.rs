@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::kafka::KafkaLog;
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose};
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, TopicPartition};
 use cartwright_read_model::ReadModelError;
 use cartwright_service::health::Readiness;
 use cartwright_service::shutdown::Shutdown;
@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::board::Board;
 use crate::connect::{LateCodec, Stores, kafka_options};
+use crate::motion::held_up_by;
 use crate::plan::{Limits, Plan, UnknownProjection};
 use crate::runner::{Pace, Runner};
 use crate::settings::{InvalidSetting, Projector, Settings};
@@ -97,8 +98,10 @@ impl Projections {
             move |plan: Plan| {
                 let check = readiness.check(format!("projection {}", plan.label()));
                 let (log, stores, codec) = (log.clone(), stores.clone(), codec.clone());
+                let asked = log.clone();
                 let make = move || make_worker(plan, limits, &log, &stores, &codec);
-                Runner::start(plan, make, check, board.clone(), pace)
+                let held_up_by = move |at: &TopicPartition| held_up_by(&asked, at);
+                Runner::start(plan, make, held_up_by, check, board.clone(), pace)
             }
         };
         let supervisor = Supervisor::new(

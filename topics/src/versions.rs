@@ -1,11 +1,12 @@
 //! Kept schema versions and their golden records: `versions/<schema>/<n>.avsc`, and
-//! `golden/<schema>/<n>/<EventType>.hex` with the event in `.json` beside it.
+//! `golden/<schema>/<n>/<Type>.hex` with the record in `.json` beside it. They are made of the
+//! examples: events in `examples`, internal records in `examples/<schema>`.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cartwright_events::Event;
+use cartwright_events::{Event, SchemaTopic};
 use thiserror::Error;
 
 use crate::compatibility;
@@ -28,7 +29,7 @@ pub enum VersionError {
         /// Why.
         source: io::Error,
     },
-    /// An example is not an event.
+    /// An example is not a record of its kind.
     #[error("{}: {source}", path.display())]
     Example {
         /// The file.
@@ -77,13 +78,13 @@ pub fn kept(schemas: &Path, name: &str) -> Result<Vec<Version>, VersionError> {
     Ok(found)
 }
 
-/// The examples, sorted by their file's name: the event type.
+/// The examples of events, sorted by their file's name: the event type.
 ///
 /// # Errors
 /// [`VersionError`] names the file that is no event.
 pub fn examples(schemas: &Path) -> Result<Vec<(String, Event)>, VersionError> {
     let mut found = Vec::new();
-    for path in entries(&schemas.join("examples"))? {
+    for path in files(&schemas.join("examples"))? {
         let event =
             serde_json::from_str(&read(&path)?).map_err(|source| VersionError::Example {
                 path: path.clone(),
@@ -119,9 +120,8 @@ pub fn keep(topology: &Topology) -> Result<Vec<(String, u32)>, VersionError> {
         }
         new.push((schema, versions.last().map_or(1, |v| v.number + 1)));
     }
-    let examples = examples(&topology.schemas)?;
     for (schema, number) in &new {
-        write_version(&topology.schemas, schema, *number, &examples)?;
+        write_version(&topology.schemas, schema, *number)?;
     }
     Ok(new
         .into_iter()
@@ -129,27 +129,41 @@ pub fn keep(topology: &Topology) -> Result<Vec<(String, u32)>, VersionError> {
         .collect())
 }
 
-fn write_version(
-    schemas: &Path,
-    schema: &TopicSchema,
-    number: u32,
-    examples: &[(String, Event)],
-) -> Result<(), VersionError> {
+fn write_version(schemas: &Path, schema: &TopicSchema, number: u32) -> Result<(), VersionError> {
     let versions = schemas.join("versions").join(&schema.name);
     write(&versions.join(format!("{number}.avsc")), &schema.text)?;
     let golden = schemas
         .join("golden")
         .join(&schema.name)
         .join(number.to_string());
-    for (name, event) in examples {
-        if event.body.stream().topic() != schema.name {
-            continue;
-        }
-        let json = read(&schemas.join("examples").join(format!("{name}.json")))?;
+    let mut topics = SchemaTopic::ALL.into_iter();
+    let Some(topic) = topics.find(|topic| topic.schema_name() == schema.name) else {
+        return Ok(());
+    };
+    for path in examples_of(schemas, topic)? {
+        let json = read(&path)?;
+        let bytes = topic.encode_json(&json);
+        let bytes = bytes.map_err(|source| VersionError::Example {
+            path: path.clone(),
+            source,
+        })?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
         write(&golden.join(format!("{name}.json")), &json)?;
-        write(&golden.join(format!("{name}.hex")), &hex(&event.encode()))?;
+        write(&golden.join(format!("{name}.hex")), &hex(&bytes))?;
     }
     Ok(())
+}
+
+fn examples_of(schemas: &Path, topic: SchemaTopic) -> Result<Vec<PathBuf>, VersionError> {
+    let folder = schemas.join("examples");
+    let SchemaTopic::Events(stream) = topic else {
+        return files(&folder.join(topic.schema_name()));
+    };
+    let examples = examples(schemas)?.into_iter();
+    let own = examples.filter(|(_, event)| event.body.stream() == stream);
+    Ok(own
+        .map(|(name, _)| folder.join(format!("{name}.json")))
+        .collect())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -167,6 +181,13 @@ fn write(path: &Path, text: &str) -> Result<(), VersionError> {
             path: path.to_owned(),
             source,
         })
+}
+
+/// What is in a folder, without the folders in it.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, VersionError> {
+    let mut entries = entries(folder)?;
+    entries.retain(|path| !path.is_dir());
+    Ok(entries)
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, VersionError> {

@@ -22,6 +22,7 @@ mod progress;
 mod render;
 mod stack;
 mod status;
+mod stop;
 mod topics;
 
 pub use cluster::{BrokerLaunch, ClusterLayout, prepare_brokers};

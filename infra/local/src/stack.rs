@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::future::join_all;
 
@@ -48,9 +48,9 @@ fn killed_line(part: Part, pid: u32) -> String {
 /// A stack on one base port with one state folder.
 #[derive(Debug)]
 pub struct Stack {
-    config: StackConfig,
+    pub(crate) config: StackConfig,
     ports: Ports,
-    progress: Progress,
+    pub(crate) progress: Progress,
 }
 
 impl Stack {
@@ -85,7 +85,7 @@ impl Stack {
         Part::ALL.into_iter().chain(further).collect()
     }
 
-    fn services(&self) -> Vec<Part> {
+    pub(crate) fn services(&self) -> Vec<Part> {
         let all = self.parts().into_iter();
         all.filter(|part| part.is_service()).collect()
     }
@@ -212,16 +212,6 @@ impl Stack {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Stops nodes of command-api that a larger stack had.
-    async fn stop_nodes_beyond(&self) -> Result<()> {
-        let wanted = self.parts();
-        let beyond: Vec<Part> = Part::command_nodes(MAX_NODES)
-            .into_iter()
-            .filter(|part| !wanted.contains(part) && self.config.pid_file(*part).exists())
-            .collect();
-        self.stop_parts(&beyond).await
     }
 
     fn base_port_file(&self) -> PathBuf {
@@ -355,101 +345,8 @@ impl Stack {
             .await
     }
 
-    /// Stops one part the way `down` does.
-    ///
-    /// # Errors
-    /// [`StackError::Io`] when its pid file cannot be removed.
-    pub async fn stop(&self, part: Part) -> Result<()> {
-        let _lock = self.lock().await?;
-        self.stop_parts(&[part]).await
-    }
-
-    /// Kills one part at once (SIGKILL), as a crash would; its pid file stays. `false` when it did not run.
-    pub async fn kill(&self, part: Part) -> bool {
-        let running = self.pid(part);
-        if let Some(identity) = &running {
-            identity.kill().await;
-        }
-        running.is_some()
-    }
-
-    /// Stops everything and leaves no process, also none that no pid file knows.
-    ///
-    /// # Errors
-    /// [`StackError::Io`] when a pid file cannot be removed.
-    pub async fn down(&self) -> Result<()> {
-        let _lock = self.lock().await?;
-        let ours = process::processes_of(&self.config.state_dir);
-        self.stop_nodes_beyond().await?;
-        self.stop_parts(&self.services()).await?;
-        self.stop_parts(&[Part::Registry]).await?;
-        self.stop_parts(&[Part::Kafka, Part::Cassandra, Part::Postgres])
-            .await?;
-        join_all(ours.iter().map(|(_, identity)| identity.reaped())).await;
-        Ok(())
-    }
-
-    async fn stop_parts(&self, parts: &[Part]) -> Result<()> {
-        join_all(parts.iter().map(|part| self.stop_one(*part)))
-            .await
-            .into_iter()
-            .collect()
-    }
-
-    async fn stop_one(&self, part: Part) -> Result<()> {
-        if let Some(identity) = self.pid(part) {
-            self.progress.step(part.name(), "stopping");
-            let killed = identity.stop(part.stop_signal(), part.stop_limit()).await;
-            Library::in_cache(&self.config.cache_dir).keep_class_archive(
-                part,
-                self.config.base_port,
-                !killed,
-            );
-            self.progress.done(
-                part.name(),
-                if killed {
-                    "did not stop by itself: killed"
-                } else {
-                    "stopped"
-                },
-            );
-        }
-        // PostgreSQL's children follow their parent a moment later; a process without a pid file is found here too.
-        for (_, stray) in process::processes_of(&self.config.state_dir)
-            .into_iter()
-            .filter(|(p, _)| *p == part)
-        {
-            stray.stop(part.stop_signal(), Duration::from_secs(5)).await;
-        }
-        self.forget(part)
-    }
-
-    /// Removes a part's pid file.
-    fn forget(&self, part: Part) -> Result<()> {
-        let pid_file = self.config.pid_file(part);
-        match fs::remove_file(&pid_file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => at(&pid_file, Err(error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Stops everything and removes data, logs and generated configuration; downloads stay.
-    ///
-    /// # Errors
-    /// As [`Stack::down`], and [`StackError::Io`] when something cannot be removed.
-    pub async fn reset(&self) -> Result<()> {
-        self.down().await?;
-        let _lock = self.lock().await?;
-        for name in ["data", "logs", "config"] {
-            let folder = self.config.state_dir.join(name);
-            at(&folder, fs::remove_dir_all(&folder))?;
-            at(&folder, fs::create_dir_all(&folder))?;
-        }
-        Ok(())
-    }
-
     /// One call changes the stack at a time; others wait.
-    async fn lock(&self) -> Result<File> {
+    pub(crate) async fn lock(&self) -> Result<File> {
         download::lock(&self.config.state_dir.join("run").join("lock")).await
     }
 }

@@ -38,6 +38,6 @@ fn cassandra_keeps_the_contract() {
         return eprintln!("skipped: CARTWRIGHT_TEST_CASSANDRA is not set");
     };
     let runtime = runtime();
-    let options = CassandraOptions::new(vec![node], "cartwright_dev_proj");
+    let options = CassandraOptions::new(vec![node], "cartwright_suites");
     check(&CassandraSubject::new(runtime.handle().clone(), options));
 }

@@ -1,7 +1,11 @@
 //! Which schema goes with which topic. The schemas are built in: a program reads and writes with
 //! the ones it was compiled against, whatever lies on the disk beside it.
 
+use crate::event::Event;
+use crate::journal::JournalRecord;
+use crate::messages::Message;
 use crate::streams::{Context, Stream};
+use crate::wire::Wire as _;
 
 /// A topic whose records have an Avro schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +79,22 @@ impl SchemaTopic {
             SchemaTopic::Inbox(_) => include_str!("../../avro/inbox.v1.avsc"),
             SchemaTopic::Journal(_) => include_str!("../../avro/journal.v1.avsc"),
         }
+    }
+
+    /// The bytes of a record that is given as JSON, without the wire format's schema id.
+    ///
+    /// # Errors
+    /// When it is not JSON of the topic's kind.
+    pub fn encode_json(self, json: &str) -> Result<Vec<u8>, serde_json::Error> {
+        let mut out = Vec::new();
+        match self {
+            SchemaTopic::Events(_) => serde_json::from_str::<Event>(json)?.encode_into(&mut out),
+            SchemaTopic::Inbox(_) => serde_json::from_str::<Message>(json)?.encode(&mut out),
+            SchemaTopic::Journal(_) => {
+                serde_json::from_str::<JournalRecord>(json)?.encode(&mut out)
+            }
+        }
+        Ok(out)
     }
 
     /// Its place in [`SchemaTopic::ALL`].

@@ -1,8 +1,9 @@
 //! Rebuilding projections: rows into the real stores, as ratios to what one run reaches without them.
 //!
-//! The log is in memory, which is the hardest measure: nothing is waited for but decoding, folding
-//! and the store. `CARTWRIGHT_TEST_POSTGRES` (a URL) and `CARTWRIGHT_TEST_CASSANDRA` (`host:port`)
-//! name the stores; without one, its part is left out.
+//! `CARTWRIGHT_TEST_POSTGRES` (a URL) and `CARTWRIGHT_TEST_CASSANDRA` (`host:port`) name the stores;
+//! without one, its part is left out. `CARTWRIGHT_TEST_KAFKA` (`host:port`) names the log: one of its
+//! own, whose topics have been made and hold nothing but what this has written. Without it the log is
+//! in memory, and reading costs next to nothing.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
 use cartwright_event_log::memory::MemoryLog;
 use cartwright_event_log::{
     EventLog, LogReader, LogWriter, NewRecord, ReaderPurpose, Start, TopicPartition,
@@ -47,20 +49,41 @@ pub fn run() -> anyhow::Result<()> {
         .build()?;
     let codec = Codec::fixed();
     println!("order events in {PARTITIONS} partitions, {ROUNDS} rounds, medians:");
+    if let Ok(brokers) = std::env::var("CARTWRIGHT_TEST_KAFKA") {
+        let log = KafkaLog::new(KafkaOptions::new(brokers))?;
+        let first = TopicPartition::new(Stream::Order.topic(), 0);
+        if log.reader(ReaderPurpose::Recovery)?.watermarks(&first)?.1 == 0 {
+            write_history(&log, &codec, ORDERS)?;
+        }
+        return ratios(&runtime, &codec, |_| Ok(log.clone()));
+    }
+    ratios(&runtime, &codec, |orders| {
+        let log = MemoryLog::new();
+        for stream in Stream::ALL {
+            log.create_topic(stream.topic(), PARTITIONS);
+        }
+        write_history(&log, &codec, orders)?;
+        Ok(log)
+    })
+}
+
+fn ratios<L: EventLog>(
+    runtime: &tokio::runtime::Runtime,
+    codec: &Codec,
+    log_of: impl Fn(u32) -> anyhow::Result<L>,
+) -> anyhow::Result<()> {
     if let Ok(url) = std::env::var("CARTWRIGHT_TEST_POSTGRES") {
-        let log = history(&codec, ORDERS)?;
-        relational(&runtime, &log, &codec, &url)?;
+        relational(runtime, &log_of(ORDERS)?, codec, &url)?;
     }
     if let Ok(node) = std::env::var("CARTWRIGHT_TEST_CASSANDRA") {
-        let log = history(&codec, ORDERS_BY_KEY)?;
-        by_key(&runtime, &log, &codec, node)?;
+        by_key(runtime, &log_of(ORDERS_BY_KEY)?, codec, node)?;
     }
     Ok(())
 }
 
-fn relational(
+fn relational<L: EventLog>(
     runtime: &tokio::runtime::Runtime,
-    log: &MemoryLog,
+    log: &L,
     codec: &Codec,
     url: &str,
 ) -> anyhow::Result<()> {
@@ -103,9 +126,9 @@ fn relational(
     Ok(())
 }
 
-fn by_key(
+fn by_key<L: EventLog>(
     runtime: &tokio::runtime::Runtime,
-    log: &MemoryLog,
+    log: &L,
     codec: &Codec,
     node: String,
 ) -> anyhow::Result<()> {
@@ -141,7 +164,7 @@ fn by_key(
 }
 
 /// Reads, decodes and throws away, the partitions side by side.
-fn decode_alone(log: &MemoryLog, codec: &Codec, plan: &Plan) -> anyhow::Result<Duration> {
+fn decode_alone<L: EventLog>(log: &L, codec: &Codec, plan: &Plan) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let partitions = build::partitions(log, plan, |_| None)?;
     std::thread::scope(|scope| {
@@ -158,7 +181,12 @@ fn decode_alone(log: &MemoryLog, codec: &Codec, plan: &Plan) -> anyhow::Result<D
     Ok(begun.elapsed())
 }
 
-fn decode(log: &MemoryLog, codec: &Codec, at: &TopicPartition, end: u64) -> anyhow::Result<()> {
+fn decode<L: EventLog>(
+    log: &L,
+    codec: &Codec,
+    at: &TopicPartition,
+    end: u64,
+) -> anyhow::Result<()> {
     let stream = Stream::of_topic(&at.topic).context("a topic of events")?;
     let mut reader = log.reader(ReaderPurpose::Recovery)?;
     reader.assign(&[(at.clone(), Start::Beginning)])?;
@@ -172,8 +200,8 @@ fn decode(log: &MemoryLog, codec: &Codec, at: &TopicPartition, end: u64) -> anyh
     Ok(())
 }
 
-fn rebuild(
-    log: &MemoryLog,
+fn rebuild<L: EventLog>(
+    log: &L,
     codec: &Codec,
     plan: Plan,
     sink: &(dyn Fn() -> Box<dyn Sink> + Sync),
@@ -196,8 +224,8 @@ fn rebuild(
 }
 
 /// One worker over all partitions, with the limits of a projector.
-fn live_way(
-    log: &MemoryLog,
+fn live_way<L: EventLog>(
+    log: &L,
     codec: &Codec,
     plan: Plan,
     mut sink: Box<dyn Sink>,
@@ -299,11 +327,7 @@ fn median(mut times: Vec<Duration>) -> f64 {
 }
 
 /// Orders of three lines that are created, confirmed, captured and paid, their events mixed.
-fn history(codec: &Codec, orders: u32) -> anyhow::Result<MemoryLog> {
-    let log = MemoryLog::new();
-    for stream in Stream::ALL {
-        log.create_topic(stream.topic(), PARTITIONS);
-    }
+fn write_history<L: EventLog>(log: &L, codec: &Codec, orders: u32) -> anyhow::Result<()> {
     let mut writer = log.writer("bench")?;
     writer.take_over()?;
     let mut seqs: BTreeMap<u32, u64> = BTreeMap::new();
@@ -313,10 +337,12 @@ fn history(codec: &Codec, orders: u32) -> anyhow::Result<MemoryLog> {
             let records: anyhow::Result<Vec<NewRecord>> = orders
                 .map(|order| record(codec, &mut seqs, order, step))
                 .collect();
-            writer.commit(records?)?;
+            if writer.commit(records?)?.doubtful {
+                writer.take_over()?;
+            }
         }
     }
-    Ok(log)
+    Ok(())
 }
 
 fn record(

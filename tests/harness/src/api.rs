@@ -1,9 +1,15 @@
 //! The HTTP contract as a client sees it.
 
-use std::time::Duration;
+use std::future::Future;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+
+use crate::PATIENCE;
+
+/// Before a request is repeated.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,13 +83,16 @@ impl Api {
         }
     }
 
-    /// A command with a fresh idempotency key.
+    /// A command with a fresh idempotency key, repeated under it while its shard recovers, as the
+    /// contract tells clients to.
     ///
     /// # Errors
     /// When there is no answer.
     pub async fn post(&self, path: &str, body: Value) -> anyhow::Result<Answer> {
-        self.post_with(path, body, &[("Idempotency-Key", &fresh_key())])
-            .await
+        let key = fresh_key();
+        let headers = [("Idempotency-Key", key.as_str())];
+        let send = || self.post_with(path, body.clone(), &headers);
+        repeated(StatusCode::SERVICE_UNAVAILABLE, send).await
     }
 
     /// A command with these headers and no others.
@@ -109,7 +118,7 @@ impl Api {
             .await
     }
 
-    /// A read, waiting for `position` if one is given.
+    /// A read, waiting for `position` if one is given: repeated while the view has not reached it.
     ///
     /// # Errors
     /// When there is no answer.
@@ -118,8 +127,8 @@ impl Api {
             .iter()
             .map(|token| ("Cartwright-Position", *token))
             .collect();
-        self.send(Method::GET, &self.query, path, None, &headers)
-            .await
+        let send = || self.send(Method::GET, &self.query, path, None, &headers);
+        repeated(StatusCode::GATEWAY_TIMEOUT, send).await
     }
 
     /// A read of command-api's own resources (`/readyz?verbose`, `/metrics`).
@@ -160,6 +169,22 @@ impl Api {
             text,
             position,
         })
+    }
+}
+
+/// Sends until another status than `passing` comes, or too long.
+async fn repeated<F, Fut>(passing: StatusCode, send: F) -> anyhow::Result<Answer>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = anyhow::Result<Answer>>,
+{
+    let begun = Instant::now();
+    loop {
+        let answer = send().await?;
+        if answer.status != passing || begun.elapsed() >= PATIENCE {
+            return Ok(answer);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -22,6 +22,9 @@ mod record;
 
 pub use error::{CommitError, LogError};
 pub use limits::Limits;
-pub use log::{EventLog, GroupEvent, GroupReader, LogReader, LogWriter, ReaderPurpose, Receipt};
+pub use log::{
+    EventLog, GroupEvent, GroupReader, LogReader, LogWriter, OpenTransaction, ReaderPurpose,
+    Receipt,
+};
 pub use read_to::read_to;
 pub use record::{NewRecord, Record, Start, TopicPartition};

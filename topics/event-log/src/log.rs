@@ -1,6 +1,7 @@
 //! The traits. Their documentation is the contract; the contract suite holds
 //! every implementation to it.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::{CommitError, LogError, NewRecord, Record, Start, TopicPartition};
@@ -29,6 +30,36 @@ pub trait EventLog: Clone + Send + Sync + 'static {
 
     /// Number of partitions of `topic`.
     fn partition_count(&self, topic: &str) -> Result<u32, LogError>;
+
+    /// The transactions that are open on a partition and so hold its read_committed readers up, by
+    /// their first offset. For telling why nothing moves: none of it is needed to be correct.
+    fn open_transactions(&self, at: &TopicPartition) -> Result<Vec<OpenTransaction>, LogError>;
+}
+
+/// A transaction that is open on a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// Its first offset in the partition; read_committed readers get no further.
+    pub first_offset: u64,
+    /// Whose it is; `None` when no coordinator knows (a hanging transaction, which only
+    /// `kafka-transactions.sh abort` ends).
+    pub transactional_id: Option<String>,
+    /// For how long it has been open, in milliseconds, where the coordinator knows it.
+    pub open_ms: Option<u64>,
+}
+
+impl fmt::Display for OpenTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.transactional_id {
+            Some(id) => write!(f, "the transaction of {id}")?,
+            None => f.write_str("a transaction that no coordinator knows")?,
+        }
+        write!(f, ", open since offset {}", self.first_offset)?;
+        match self.open_ms {
+            Some(open_ms) => write!(f, " for {open_ms} ms"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a reader is for, which decides how long the broker holds an empty fetch.

@@ -107,8 +107,16 @@ fn an_open_transaction_counts_for_the_high_watermark_until_a_take_over_ends_it()
         Err(LogError::Stalled { position: 0, .. })
     ));
 
+    // Whoever looks for what holds the readers up finds whose it is.
+    let open = log.open_transactions(&at).expect("an answer");
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].first_offset, 0);
+    assert_eq!(open[0].transactional_id.as_deref(), Some(&*at.topic));
+    assert!(open[0].open_ms.is_some_and(|ms| ms < 60_000), "{open:?}");
+
     let mut writer = log.writer(&at.topic).expect("a writer");
     writer.take_over().expect("a take-over");
+    assert_eq!(log.open_transactions(&at), Ok(Vec::new()));
     let mut shown = 0;
     read_to(&mut reader, &end, PATIENCE, |_| {
         shown += 1;

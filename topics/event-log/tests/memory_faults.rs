@@ -114,7 +114,12 @@ fn an_unknown_commit_that_did_not_happen_holds_up_readers_until_the_take_over() 
         Err(LogError::Stalled { position: 0, .. })
     ));
 
+    let open = f.log.open_transactions(&f.at).expect("an answer");
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].first_offset, 0);
+    assert_ne!(open[0].transactional_id.as_deref(), Some("other"));
     f.writer.take_over().expect("a take-over");
+    assert_eq!(f.log.open_transactions(&f.at), Ok(Vec::new()));
     assert_eq!(f.committed(), ["behind it"]);
     assert_eq!(f.log.last_stable_offset(&f.at), Ok(4));
 }

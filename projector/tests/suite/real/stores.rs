@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::setup::{TestLog, run};
 
-const KEYSPACE: &str = "cartwright_dev_proj";
+const KEYSPACE: &str = "cartwright_suites";
 
 pub struct RealStore {
     pub runtime: Runtime,

@@ -5,12 +5,12 @@
 
 mod clients;
 mod crashes;
-mod log_contract;
 mod nodes;
 mod poison;
 mod readme;
 mod restore;
 mod sale;
+mod seams;
 mod tools;
 mod topics;
 mod versions;
@@ -61,7 +61,9 @@ fn trials(rig: Rig) -> Vec<Trial> {
         };
     }
     trials![
-        log_contract::kafka_keeps_the_contract_of_the_event_log,
+        seams::kafka_keeps_the_contract_of_the_event_log,
+        seams::both_stores_keep_the_contract_of_the_sinks,
+        seams::both_stores_show_what_the_pipeline_wrote,
         topics::a_fresh_cluster_has_no_difference_to_the_plan,
         topics::a_drifted_setting_is_shown_and_put_right,
         versions::a_version_is_built_verified_flipped_to_and_the_old_one_retired_under_reads,

@@ -5,7 +5,7 @@ mod reader;
 mod writer;
 
 use cartwright_event_log::memory::MemoryLog;
-use cartwright_event_log::{EventLog, LogError, ReaderPurpose};
+use cartwright_event_log::{EventLog, LogError, OpenTransaction, ReaderPurpose, TopicPartition};
 
 pub(crate) use reader::{SimGroupReader, SimReader};
 pub(crate) use writer::{ATTEMPT, SimWriter};
@@ -40,5 +40,9 @@ impl EventLog for SimLog {
 
     fn partition_count(&self, topic: &str) -> Result<u32, LogError> {
         self.model.partition_count(topic)
+    }
+
+    fn open_transactions(&self, at: &TopicPartition) -> Result<Vec<OpenTransaction>, LogError> {
+        self.model.open_transactions(at)
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataBroker;
 
 use super::context::ConsumerCallbacks;
 use super::failure::{configuration, is_transient, unavailable};
@@ -13,6 +14,12 @@ use crate::{LogError, Start, TopicPartition};
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Where a partition is, as `host:port`.
+pub(super) struct Placement {
+    pub(super) leader: String,
+    pub(super) brokers: Vec<String>,
+}
 
 pub(super) struct Cluster {
     client: BaseConsumer<ConsumerCallbacks>,
@@ -56,6 +63,33 @@ impl Cluster {
                 reason: format!("metadata of {topic}: {code}"),
             }),
         }
+    }
+
+    /// Where a partition is led, and every broker.
+    pub(super) fn placement(&self, at: &TopicPartition) -> Result<Placement, LogError> {
+        if at.partition >= self.partition_count(&at.topic)? {
+            return Err(LogError::UnknownPartition(at.clone()));
+        }
+        let metadata = self
+            .client
+            .fetch_metadata(Some(&at.topic), self.timeout)
+            .map_err(|error| unavailable(&error))?;
+        let mut partitions = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions());
+        let partition = partitions.find(|partition| partition.id() == number(at));
+        let address = |broker: &MetadataBroker| format!("{}:{}", broker.host(), broker.port());
+        let leader = metadata
+            .brokers()
+            .iter()
+            .find(|broker| partition.is_some_and(|partition| partition.leader() == broker.id()));
+        Ok(Placement {
+            leader: leader.map(address).ok_or_else(|| LogError::Unavailable {
+                reason: format!("{at} has no leader"),
+            })?,
+            brokers: metadata.brokers().iter().map(address).collect(),
+        })
     }
 
     /// Asks again while the cluster has yet to settle who leads the partition,

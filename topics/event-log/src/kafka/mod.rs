@@ -9,11 +9,12 @@ mod fetcher;
 mod group;
 mod options;
 mod reader;
+mod transactions;
 mod writer;
 
 use std::sync::Arc;
 
-use crate::{EventLog, LogError, ReaderPurpose};
+use crate::{EventLog, LogError, OpenTransaction, ReaderPurpose, TopicPartition};
 
 use cluster::Cluster;
 pub use group::KafkaGroupReader;
@@ -77,5 +78,16 @@ impl EventLog for KafkaLog {
 
     fn partition_count(&self, topic: &str) -> Result<u32, LogError> {
         self.cluster.partition_count(topic)
+    }
+
+    /// Over plain connections only: brokers that want TLS or a login are not asked.
+    fn open_transactions(&self, at: &TopicPartition) -> Result<Vec<OpenTransaction>, LogError> {
+        if self.options.is_secured() {
+            return Err(LogError::Configuration {
+                reason: "open transactions are asked for over plain connections only".to_owned(),
+            });
+        }
+        let placement = self.cluster.placement(at)?;
+        transactions::open_transactions(at, &placement, self.options.request_timeout)
     }
 }

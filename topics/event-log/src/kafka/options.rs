@@ -72,6 +72,12 @@ impl KafkaOptions {
         }
     }
 
+    /// Whether the brokers want more than a plain connection.
+    pub(super) fn is_secured(&self) -> bool {
+        let protocol = self.extra.get("security.protocol");
+        protocol.is_some_and(|protocol| !protocol.eq_ignore_ascii_case("plaintext"))
+    }
+
     pub(super) fn producer(&self, transactional_id: &str) -> ClientConfig {
         let timeout_ms = millis(self.transaction_timeout);
         let mut config = self.client();

@@ -16,7 +16,7 @@ mod writer;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{EventLog, LogError, ReaderPurpose, Record, Start, TopicPartition};
+use crate::{EventLog, LogError, OpenTransaction, ReaderPurpose, Record, Start, TopicPartition};
 
 pub use fault::Fault;
 pub use group::MemoryGroupReader;
@@ -244,5 +244,9 @@ impl EventLog for MemoryLog {
 
     fn partition_count(&self, topic: &str) -> Result<u32, LogError> {
         self.lock().partition_count(topic)
+    }
+
+    fn open_transactions(&self, at: &TopicPartition) -> Result<Vec<OpenTransaction>, LogError> {
+        self.lock().open_transactions(at)
     }
 }

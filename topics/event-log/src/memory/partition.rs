@@ -42,6 +42,13 @@ impl Partition {
         self.open.values().copied().min().unwrap_or(self.high())
     }
 
+    /// Producers with an open transaction, and its first offset.
+    pub(super) fn open_since(&self) -> impl Iterator<Item = (ProducerId, u64)> {
+        self.open
+            .iter()
+            .map(|(&producer, &first)| (producer, first))
+    }
+
     /// Appends a record of an open transaction and returns its offset.
     pub(super) fn append(&mut self, by: ProducerId, new: &NewRecord, timestamp_us: i64) -> u64 {
         let offset = self.high();

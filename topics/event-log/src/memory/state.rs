@@ -285,6 +285,26 @@ impl State {
             .is_some_and(|holder| holder.open.is_some())
     }
 
+    pub(super) fn open_transactions(
+        &self,
+        at: &TopicPartition,
+    ) -> Result<Vec<crate::OpenTransaction>, LogError> {
+        let partition = self.partition(at)?;
+        let open = partition.open_since().map(|(producer, first_offset)| {
+            let mut holders = self.holders.iter();
+            let holder = holders.find(|(_, holder)| holder.producer == producer);
+            let since = holder.and_then(|(_, holder)| Some(holder.open.as_ref()?.since_us));
+            crate::OpenTransaction {
+                first_offset,
+                transactional_id: holder.map(|(id, _)| id.clone()),
+                open_ms: since.map(|since| ((self.now_us() - since) / 1_000).unsigned_abs()),
+            }
+        });
+        let mut open: Vec<_> = open.collect();
+        open.sort_by_key(|transaction| transaction.first_offset);
+        Ok(open)
+    }
+
     /// What the coordinator does every second: aborts transactions that are
     /// open for too long and raises the epoch of their ids.
     pub(super) fn abort_timed_out(&mut self) {
