@@ -23,7 +23,7 @@ fn topology(profile: &str) -> Topology {
 #[test]
 fn the_declaration_and_the_schemas_keep_every_rule() {
     let profiles = topology::profiles(&root().join("topics/topics.yaml")).unwrap();
-    assert_eq!(profiles, ["local", "production"]);
+    assert_eq!(profiles, ["cluster", "local", "production"]);
     for profile in profiles {
         assert_eq!(
             check::offline(&topology(&profile)).unwrap(),
