@@ -118,6 +118,9 @@ impl Runner {
     }
 }
 
+/// Says what keeps a partition's records from their reader.
+type HeldUpBy = Box<dyn Fn(&TopicPartition) -> Option<String> + Send>;
+
 struct Following {
     name: &'static str,
     plan: Plan,
@@ -127,7 +130,7 @@ struct Following {
     pace: Pace,
     stop: Arc<AtomicBool>,
     motion: Motion,
-    held_up_by: Box<dyn Fn(&TopicPartition) -> Option<String> + Send>,
+    held_up_by: HeldUpBy,
     reported: Option<Instant>,
     /// Partitions with gauges, to be zeroed when they go.
     series: Vec<(String, String)>,
