@@ -1,10 +1,11 @@
-/* Preloaded into a process, shifts its wall clock by CHAOS_CLOCK_OFFSET_S seconds. Only the calls that
- * tell the time are replaced: waits until a time of the wall clock, which the C library computes by
- * itself, stay right. */
+/* Preloaded into a process, shifts its wall clock by CHAOS_CLOCK_OFFSET_S seconds. A wait until a time of
+ * the wall clock is shifted back: it is to last as long as it would. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,4 +38,13 @@ time_t time(time_t *now)
     if (now)
         *now = found.tv_sec;
     return found.tv_sec;
+}
+
+int cnd_timedwait(cnd_t *condition, mtx_t *mutex, const struct timespec *until)
+{
+    int (*wait)(cnd_t *, mtx_t *, const struct timespec *);
+    *(void **)&wait = dlsym(RTLD_NEXT, "cnd_timedwait");
+    struct timespec real = *until;
+    real.tv_sec -= offset();
+    return wait(condition, mutex, &real);
 }

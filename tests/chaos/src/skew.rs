@@ -15,7 +15,12 @@ pub(crate) async fn library(folder: &Path) -> Option<PathBuf> {
     fs::write(&source, SOURCE).ok()?;
     let mut compile = Command::new("cc");
     compile.args(["-shared", "-fPIC", "-O1", "-o"]);
-    let made = compile.arg(&library).arg(&source).output().await;
+    let made = compile
+        .arg(&library)
+        .arg(&source)
+        .arg("-ldl")
+        .output()
+        .await;
     made.is_ok_and(|made| made.status.success())
         .then_some(library)
 }
