@@ -1,0 +1,76 @@
+//! A short run on a real cluster, judged; and that nothing is left of one that is told to stop.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const FIRST_BASE_PORT: u16 = 23_000;
+const PORTS: u16 = 100;
+
+fn chaos(state_dir: &Path, base_port: u16, minutes: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cartwright-chaos"));
+    command.args(["--minutes", minutes, "--seed", "1"]);
+    command.args(["--base-port", &base_port.to_string(), "--state-dir"]);
+    command.arg(state_dir).stdin(Stdio::null());
+    command
+}
+
+fn free_base_port() -> u16 {
+    let is_free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (0..50)
+        .map(|step| FIRST_BASE_PORT + step * PORTS)
+        .find(|base| (*base..*base + PORTS).all(is_free))
+        .expect("free ports")
+}
+
+/// Command lines of everything that runs for a folder.
+fn processes_of(state_dir: &Path) -> Vec<String> {
+    let folder = state_dir.display().to_string();
+    let all = fs::read_dir("/proc").expect("proc").flatten();
+    let lines = all.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(&folder)).collect()
+}
+
+fn wait_for(what: &str, limit: Duration, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < limit, "{what} not within {limit:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn stop_while_it_starts(state_dir: &Path, base_port: u16) {
+    let mut run: Child = chaos(state_dir, base_port, "1").spawn().expect("the run");
+    wait_for("three brokers", Duration::from_secs(60), || {
+        let brokers = processes_of(state_dir);
+        let brokers = brokers.iter().filter(|line| line.contains("kafka.Kafka"));
+        brokers.count() == 3
+    });
+    let pid = i32::try_from(run.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a pid"), Signal::TERM).expect("a signal");
+    let status = run.wait().expect("its end");
+    assert_eq!(status.code(), Some(2), "told to stop: no verdict");
+}
+
+#[test]
+#[ignore = "takes minutes, and a cluster of its own"]
+fn a_short_run_has_a_clean_verdict_and_leaves_nothing() {
+    // Not below a home folder: PostgreSQL runs as another user, who must be able to get there.
+    let base_port = free_base_port();
+    let state_dir: PathBuf = std::env::temp_dir().join(format!("cartwright-chaos-{base_port}"));
+    stop_while_it_starts(&state_dir, base_port);
+    assert_eq!(processes_of(&state_dir), [] as [&str; 0]);
+
+    let output = chaos(&state_dir, base_port, "0.5").output().expect("a run");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complained}");
+    assert!(said.contains("verdict: clean"), "{said}");
+    assert_eq!(processes_of(&state_dir), [] as [&str; 0]);
+    fs::remove_dir_all(&state_dir).expect("the folder to go");
+}
