@@ -236,6 +236,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
         let waiting = self.shard.backlog() + inputs.commands.len();
         let begun = Instant::now();
         let step = self.shard.step(inputs);
+        self.ask_archive();
         let gap = Duration::from_millis(self.options.commit_gap_ms);
         if step == Step::Committed && !gap.is_zero() {
             thread::park_timeout(gap);

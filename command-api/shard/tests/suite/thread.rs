@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::memory::{Fault, MemoryLog};
-use cartwright_event_log::{EventLog, LogWriter};
+use cartwright_event_log::{EventLog, LogReader, LogWriter, ReaderPurpose, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Context, Timestamp};
 use cartwright_shard::{
@@ -13,7 +13,7 @@ use cartwright_shard::{
 };
 use tokio::sync::oneshot;
 
-use crate::rig::TOPICS;
+use crate::rig::{SNAPSHOTS, TOPICS};
 use crate::toy::{Command, Toy};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ fn submission(sku: &str) -> (Submission<Command>, oneshot::Receiver<Reply>) {
         traceparent: None,
         expected_version: None,
         idempotency: None,
-        deadline: Timestamp::now().plus_millis(60_000),
+        deadline: Timestamp::now().plus_millis(20_000),
         reply,
     };
     (submission, receiver)
@@ -101,6 +101,33 @@ fn a_full_mailbox_gives_the_command_back_with_a_time_to_retry() {
     assert!(full.value.command_id.starts_with("command-a"));
     assert!((50..=30_000).contains(&full.retry_after_ms));
     drop(log);
+    assert!(shard.stop(PATIENCE));
+}
+
+/// The thread has to read from the archive while the shard serves, not only after a take-over.
+#[test]
+fn what_has_left_memory_is_fetched_for_a_command() {
+    let options = ShardOptions {
+        archive_after_ms: 0,
+        ..ShardOptions::default()
+    };
+    let (log, shard) = start(options);
+    for _ in 0..3 {
+        let reply = submit(&shard.mailbox, "a").blocking_recv();
+        assert!(matches!(reply, Ok(Reply::Decided(_))), "{reply:?}");
+    }
+    // At three it is finished, and leaves with a snapshot.
+    let reader = log.reader(ReaderPurpose::Recovery).expect("a reader");
+    let snapshots = TopicPartition::new(SNAPSHOTS, 0);
+    let begun = Instant::now();
+    while reader.watermarks(&snapshots).expect("watermarks").1 == 0 {
+        assert!(begun.elapsed() < PATIENCE, "it does not leave");
+        std::thread::yield_now();
+    }
+    match submit(&shard.mailbox, "a").blocking_recv() {
+        Ok(Reply::Decided(Outcome::Accepted(answer))) => assert_eq!(answer.version, 4),
+        other => panic!("{other:?}"),
+    }
     assert!(shard.stop(PATIENCE));
 }
 
