@@ -160,7 +160,7 @@ async fn the_timeline_tells_causes(api: &Api) -> anyhow::Result<()> {
 }
 
 /// The projector says so itself, over HTTP.
-async fn every_projection_follows(stack: &TestStack) -> anyhow::Result<()> {
+pub(crate) async fn every_projection_follows(stack: &TestStack) -> anyhow::Result<()> {
     let port = stack.stack.ports().projector();
     let url = format!("http://127.0.0.1:{port}/v1/projections");
     eventually("every projection follows the log", PATIENCE, || async {
