@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cartwright_domain::CheckoutSettings;
 use cartwright_event_log::kafka::KafkaOptions;
-use cartwright_events::Context;
+use cartwright_events::{Context, NODES_TOPIC, OWNERS_TOPIC, SchemaTopic};
 use cartwright_service::config::{Http, Kafka, Log, Registry};
 use cartwright_shard::ShardOptions;
 use cartwright_shard::nodes::NodeOptions;
@@ -330,6 +330,10 @@ impl Config {
             .iter()
             .map(|(name, value)| (name.clone(), value.expose().to_owned()))
             .collect();
+        let topics = SchemaTopic::ALL.into_iter().map(SchemaTopic::topic);
+        let snapshots = Context::ALL.into_iter().map(Context::snapshots_topic);
+        let topics = topics.chain(snapshots).chain([NODES_TOPIC, OWNERS_TOPIC]);
+        options.written_topics = topics.map(str::to_owned).collect();
         options
     }
 

@@ -92,6 +92,16 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         }
     }
 
+    /// Whether the writer can still be trusted with a group.
+    pub(crate) fn check_writer(&mut self) -> Step {
+        match &self.live {
+            Some(live) if live.writer.needs_take_over() => {
+                self.doubt("its connection to the log broke")
+            }
+            _ => Step::Idle,
+        }
+    }
+
     /// Crash-only: whatever raised the doubt, the state is read back from the log.
     pub(crate) fn doubt(&mut self, because: &str) -> Step {
         tracing::warn!(

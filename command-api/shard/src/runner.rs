@@ -200,6 +200,10 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             } else {
                 self.wait()
             };
+            // Before anything is taken that the take-over would make stale.
+            if self.shard.check_writer() == Step::TakeOver && !self.take_over() {
+                return;
+            }
             let stop = match woken {
                 Woken::Letter(letter) => {
                     put(&mut inputs, letter);

@@ -41,10 +41,10 @@ pub trait EventLog: Clone + Send + Sync + 'static {
 pub struct OpenTransaction {
     /// Its first offset in the partition; read_committed readers get no further.
     pub first_offset: u64,
-    /// Whose it is; `None` when no coordinator knows (a hanging transaction, which only
-    /// `kafka-transactions.sh abort` ends).
+    /// Whose it is; `None` when no coordinator knows (a hanging transaction).
     pub transactional_id: Option<String>,
-    /// For how long it has been open, in milliseconds, where the coordinator knows it.
+    /// For how long it has been open, in milliseconds. `None` when its coordinator takes it for ended:
+    /// it hangs until the holder of the id takes over.
     pub open_ms: Option<u64>,
 }
 
@@ -57,6 +57,9 @@ impl fmt::Display for OpenTransaction {
         write!(f, ", open since offset {}", self.first_offset)?;
         match self.open_ms {
             Some(open_ms) => write!(f, " for {open_ms} ms"),
+            None if self.transactional_id.is_some() => {
+                f.write_str(", which its coordinator takes for ended")
+            }
             None => Ok(()),
         }
     }
@@ -80,6 +83,11 @@ pub trait LogWriter: Send {
     /// every doubt about earlier transactions of this writer: afterwards nothing
     /// of them can become visible that was not already when this returned.
     fn take_over(&mut self) -> Result<(), LogError>;
+
+    /// Whether a take-over should come before the next commit: nothing is held yet, an earlier
+    /// transaction left a doubt, or a connection broke since. After such a break the last transaction
+    /// may be half ended, and the failure of the next one would end the rest of it with an abort.
+    fn needs_take_over(&self) -> bool;
 
     /// One transaction that holds all `records`: begin, produce, await every
     /// delivery, commit. All of them become visible to read_committed readers,

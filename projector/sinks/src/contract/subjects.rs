@@ -1,6 +1,7 @@
 //! What the suite can be run against.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use cartwright_events::Timestamp;
 use cartwright_read_model::cassandra::{self, CassandraOptions};
@@ -61,10 +62,12 @@ impl Subject for MemorySubject {
     }
 }
 
-/// A number that no earlier run has used, so that runs do not meet.
+/// A number that no other subject has, of this run or of earlier ones, so that they do not meet.
 fn fresh_version() -> u32 {
-    let seconds = Timestamp::now().as_micros() / 1_000_000;
-    u32::try_from(seconds & 0x7fff_ffff).expect("31 bits")
+    static MADE: AtomicI64 = AtomicI64::new(0);
+    let millis = Timestamp::now().as_micros() / 1_000;
+    let unique = millis + MADE.fetch_add(1, Ordering::Relaxed);
+    u32::try_from(unique & 0x7fff_ffff).expect("31 bits")
 }
 
 /// [`PostgresSink`] over a running server. Dropping it drops its tables.

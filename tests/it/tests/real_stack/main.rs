@@ -5,6 +5,7 @@
 
 mod clients;
 mod crashes;
+mod hanging;
 mod nodes;
 mod poison;
 mod readme;
@@ -86,6 +87,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         crashes::command_api_dies_and_no_acknowledged_command_is_lost,
         crashes::the_projector_dies_and_the_read_model_is_as_if_it_had_not,
         crashes::a_second_owner_fences_the_first,
+        hanging::a_transaction_that_a_killed_broker_left_hanging_is_ended,
         nodes::three_nodes_lose_and_refuse_nothing,
         poison::a_poisoned_record_is_parked_and_the_rest_goes_on,
     ]

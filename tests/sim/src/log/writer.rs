@@ -145,6 +145,11 @@ impl LogWriter for SimWriter {
         taken
     }
 
+    fn needs_take_over(&self) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.needs_take_over()
+    }
+
     fn commit(&mut self, mut records: Vec<NewRecord>) -> Result<Receipt, CommitError> {
         self.sim().may_die("killed before a commit");
         if let Some(answer) = self.lie_about(&mut records) {

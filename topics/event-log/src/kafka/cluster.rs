@@ -1,5 +1,6 @@
 //! Metadata and watermarks, through one client that all readers share.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,10 +16,32 @@ use crate::{LogError, Start, TopicPartition};
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Where a partition is, as `host:port`.
+/// Who leads the partitions of some topics; brokers as `host:port`.
 pub(super) struct Placement {
-    pub(super) leader: String,
+    partitions: Vec<(TopicPartition, Option<String>)>,
     pub(super) brokers: Vec<String>,
+}
+
+impl Placement {
+    /// Who leads `at`.
+    pub(super) fn leader(&self, at: &TopicPartition) -> Result<&str, LogError> {
+        let found = self.partitions.iter().find(|(known, _)| known == at);
+        let (_, leader) = found.ok_or_else(|| LogError::UnknownPartition(at.clone()))?;
+        leader.as_deref().ok_or_else(|| LogError::Unavailable {
+            reason: format!("{at} has no leader"),
+        })
+    }
+
+    /// The partitions that each broker leads.
+    pub(super) fn led(&self) -> BTreeMap<&str, Vec<&TopicPartition>> {
+        let mut led: BTreeMap<&str, Vec<&TopicPartition>> = BTreeMap::new();
+        for (at, leader) in &self.partitions {
+            if let Some(leader) = leader {
+                led.entry(leader).or_default().push(at);
+            }
+        }
+        led
+    }
 }
 
 pub(super) struct Cluster {
@@ -65,29 +88,33 @@ impl Cluster {
         }
     }
 
-    /// Where a partition is led, and every broker.
-    pub(super) fn placement(&self, at: &TopicPartition) -> Result<Placement, LogError> {
-        if at.partition >= self.partition_count(&at.topic)? {
-            return Err(LogError::UnknownPartition(at.clone()));
-        }
+    /// Who leads the partitions of `topics`, and every broker.
+    pub(super) fn placement<T: AsRef<str>>(&self, topics: &[T]) -> Result<Placement, LogError> {
+        self.serve_events();
+        let only = match topics {
+            [topic] => Some(topic.as_ref()),
+            _ => None,
+        };
         let metadata = self
             .client
-            .fetch_metadata(Some(&at.topic), self.timeout)
+            .fetch_metadata(only, self.timeout)
             .map_err(|error| unavailable(&error))?;
-        let mut partitions = metadata
-            .topics()
-            .iter()
-            .flat_map(|topic| topic.partitions());
-        let partition = partitions.find(|partition| partition.id() == number(at));
         let address = |broker: &MetadataBroker| format!("{}:{}", broker.host(), broker.port());
-        let leader = metadata
-            .brokers()
-            .iter()
-            .find(|broker| partition.is_some_and(|partition| partition.leader() == broker.id()));
+        let mut partitions = Vec::new();
+        for topic in metadata.topics() {
+            if !topics.iter().any(|wanted| wanted.as_ref() == topic.name()) {
+                continue;
+            }
+            for partition in topic.partitions() {
+                let mut brokers = metadata.brokers().iter();
+                let leader = brokers.find(|broker| broker.id() == partition.leader());
+                let index = u32::try_from(partition.id()).unwrap_or(u32::MAX);
+                let at = TopicPartition::new(topic.name(), index);
+                partitions.push((at, leader.map(address)));
+            }
+        }
         Ok(Placement {
-            leader: leader.map(address).ok_or_else(|| LogError::Unavailable {
-                reason: format!("{at} has no leader"),
-            })?,
+            partitions,
             brokers: metadata.brokers().iter().map(address).collect(),
         })
     }

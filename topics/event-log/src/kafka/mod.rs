@@ -3,13 +3,16 @@
 mod cluster;
 mod commit;
 mod context;
+mod coordinator_log;
 mod deliveries;
 mod failure;
 mod fetcher;
 mod group;
+mod hanging;
 mod options;
 mod reader;
 mod transactions;
+mod wire;
 mod writer;
 
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use cluster::Cluster;
 pub use group::KafkaGroupReader;
 pub use options::KafkaOptions;
 pub use reader::KafkaReader;
+use wire::Wire;
 pub use writer::KafkaWriter;
 
 /// A handle to a Kafka cluster; clones share one client for metadata.
@@ -61,7 +65,8 @@ impl EventLog for KafkaLog {
     type GroupReader = KafkaGroupReader;
 
     fn writer(&self, transactional_id: &str) -> Result<KafkaWriter, LogError> {
-        KafkaWriter::new(Arc::clone(&self.options), transactional_id)
+        let (options, cluster) = (Arc::clone(&self.options), Arc::clone(&self.cluster));
+        KafkaWriter::new(options, cluster, transactional_id)
     }
 
     fn reader(&self, purpose: ReaderPurpose) -> Result<KafkaReader, LogError> {
@@ -87,7 +92,13 @@ impl EventLog for KafkaLog {
                 reason: "open transactions are asked for over plain connections only".to_owned(),
             });
         }
-        let placement = self.cluster.placement(at)?;
-        transactions::open_transactions(at, &placement, self.options.request_timeout)
+        let topics = [&*at.topic];
+        if at.partition >= self.cluster.partition_count(topics[0])? {
+            return Err(LogError::UnknownPartition(at.clone()));
+        }
+        let wire = Wire {
+            timeout: self.options.request_timeout,
+        };
+        transactions::open_transactions(at, &self.cluster.placement(&topics)?, &wire)
     }
 }

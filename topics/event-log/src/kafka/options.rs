@@ -49,6 +49,11 @@ pub struct KafkaOptions {
     pub fetch_ahead_bytes: usize,
     /// What one transaction may hold.
     pub limits: Limits,
+    /// Topics that writers write to. A take-over ends what a coordinator has left open there of its
+    /// id; it asks the brokers over plain connections, so not those that want TLS or a login, and
+    /// needs their leave to read `__transaction_state` and to write markers (`ClusterAction`). Default
+    /// none: nothing is looked for.
+    pub written_topics: Vec<String>,
 }
 
 impl KafkaOptions {
@@ -69,6 +74,7 @@ impl KafkaOptions {
             max_poll_interval: Duration::from_secs(300),
             fetch_ahead_bytes: 16 * 1_024 * 1_024,
             limits: Limits::default(),
+            written_topics: Vec::new(),
         }
     }
 

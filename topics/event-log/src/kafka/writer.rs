@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
+use super::cluster::Cluster;
 use super::commit::commit_transaction;
 use super::context::ProducerContext;
 use super::deliveries::{Outcome, tag};
 use super::failure::{Failure, configuration, unavailable};
+use super::hanging::end_hanging;
 use super::options::KafkaOptions;
 use crate::{CommitError, LogError, LogWriter, NewRecord, Receipt};
 
@@ -23,6 +25,7 @@ type Client = ThreadedProducer<ProducerContext>;
 /// See [`LogWriter`].
 pub struct KafkaWriter {
     options: Arc<KafkaOptions>,
+    cluster: Arc<Cluster>,
     transactional_id: String,
     state: State,
     last_end: Option<Instant>,
@@ -42,11 +45,13 @@ enum State {
 impl KafkaWriter {
     pub(super) fn new(
         options: Arc<KafkaOptions>,
+        cluster: Arc<Cluster>,
         transactional_id: &str,
     ) -> Result<Self, LogError> {
         let client = connect(&options, transactional_id)?;
         Ok(Self {
             options,
+            cluster,
             transactional_id: transactional_id.to_owned(),
             state: State::Warm(client),
             last_end: None,
@@ -154,9 +159,20 @@ impl LogWriter for KafkaWriter {
             discard(client);
             return Err(self.take_over_error(&failure));
         }
+        if let Err(error) = end_hanging(&self.transactional_id, &self.options, &self.cluster) {
+            discard(client);
+            return Err(error);
+        }
         client.context().taken_over();
         self.state = State::Ready(client);
         Ok(())
+    }
+
+    fn needs_take_over(&self) -> bool {
+        match &self.state {
+            State::Ready(client) => client.context().has_disconnected(),
+            State::Warm(_) | State::Spent(_) | State::None => true,
+        }
     }
 
     fn commit(&mut self, records: Vec<NewRecord>) -> Result<Receipt, CommitError> {

@@ -38,6 +38,10 @@ impl LogWriter for MemoryWriter {
         Ok(())
     }
 
+    fn needs_take_over(&self) -> bool {
+        !self.ready
+    }
+
     fn commit(&mut self, records: Vec<NewRecord>) -> Result<Receipt, CommitError> {
         Limits::default().check(&records)?;
         let mut state = self.log.lock();

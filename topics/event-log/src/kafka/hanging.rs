@@ -1,0 +1,126 @@
+//! Ends transactions that nobody else ends any more.
+//!
+//! A coordinator that wants to write the end of a transaction to a partition without a leader takes
+//! the partition for deleted and leaves it out (Kafka 4.3: `KRaftMetadataCache` knows no endpoint for
+//! it). So does a broker that is alone, or a cluster that was down as a whole, when it is killed under
+//! load: it comes back as the leader that it was, loads what its coordinator had to finish, and only
+//! then loses its leadership for the moment of its new registration. What was left out stays open for
+//! ever: no take-over and no timeout ends it, and every read_committed reader waits before it.
+//!
+//! The coordinator's own log tells how the transaction was to end, commit or abort, and that is
+//! written here. It is safe because only the holder of the transactional id does it, after its
+//! take-over and before its first transaction: until then nothing of that id can be open, and a marker
+//! that is late, of an epoch before the take-over, is refused once the partition has seen the new one.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::write_txn_markers_request::{
+    WritableTxnMarker, WritableTxnMarkerTopic,
+};
+use kafka_protocol::messages::{
+    ApiKey, ProducerId, TopicName, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::cluster::{Cluster, Placement, number};
+use super::coordinator_log::{End, ends};
+use super::options::KafkaOptions;
+use super::transactions::{Open, has_ended};
+use super::wire::{Wire, ok};
+use crate::LogError;
+
+/// The only version that there is since Kafka 4.0.
+const MARKERS_VERSION: i16 = 1;
+
+/// Ends what hangs of `transactional_id` on [`KafkaOptions::written_topics`]. To be called by the
+/// holder of the id after its take-over and before its first transaction.
+pub(super) fn end_hanging(
+    transactional_id: &str,
+    options: &Arc<KafkaOptions>,
+    cluster: &Arc<Cluster>,
+) -> Result<(), LogError> {
+    if options.written_topics.is_empty() || options.is_secured() {
+        return Ok(());
+    }
+    let wire = Wire {
+        timeout: options.request_timeout,
+    };
+    let placement = cluster.placement(&options.written_topics)?;
+    let mut open = Vec::new();
+    for (leader, partitions) in placement.led() {
+        match wire.open_on(leader, &partitions) {
+            Ok(found) => open.extend(found),
+            // Its partitions get another leader, or this id has to be taken over again.
+            Err(error) => tracing::debug!(%error, "not asked for hanging transactions"),
+        }
+    }
+    if open.is_empty() {
+        return Ok(());
+    }
+    let Some((producer, epoch)) = settled(transactional_id, &placement, &wire)? else {
+        let reason = format!("the earlier transaction of {transactional_id} is still ending");
+        return Err(LogError::Unavailable { reason });
+    };
+    open.retain(|open| open.producer == producer && open.epoch < epoch);
+    if open.is_empty() {
+        return Ok(());
+    }
+    let ends = ends(options, cluster, transactional_id, producer)?;
+    for open in &open {
+        let end = ends.get(&open.at).ok_or_else(|| LogError::Unavailable {
+            reason: format!(
+                "a transaction of {transactional_id} hangs on {} since offset {}, and its \
+                 coordinator's log does not say any more how it was to end: see \
+                 kafka-transactions.sh",
+                open.at, open.first_offset
+            ),
+        })?;
+        write_end(open, *end, placement.leader(&open.at)?, &wire)?;
+        tracing::warn!(
+            transactional_id,
+            at = %open.at,
+            first_offset = open.first_offset,
+            end = ?end,
+            "ended a transaction that the coordinator had left open",
+        );
+    }
+    Ok(())
+}
+
+/// The producer id and epoch of a transactional id that has no transaction under way.
+fn settled(
+    transactional_id: &str,
+    placement: &Placement,
+    wire: &Wire,
+) -> Result<Option<(i64, i16)>, LogError> {
+    for broker in &placement.brokers {
+        let Ok(Some(state)) = wire.transaction(transactional_id, broker) else {
+            continue;
+        };
+        return Ok(has_ended(&state).then_some((state.producer_id.0, state.producer_epoch)));
+    }
+    Err(LogError::Unavailable {
+        reason: format!("no broker coordinates {transactional_id}"),
+    })
+}
+
+/// Writes the marker that the coordinator left out.
+fn write_end(open: &Open, end: End, leader: &str, wire: &Wire) -> Result<(), LogError> {
+    let topic = WritableTxnMarkerTopic::default()
+        .with_name(TopicName(StrBytes::from_string(open.at.topic.to_string())))
+        .with_partition_indexes(vec![number(&open.at)]);
+    let marker = WritableTxnMarker::default()
+        .with_producer_id(ProducerId(open.producer))
+        .with_producer_epoch(open.epoch)
+        .with_transaction_result(end == End::Commit)
+        .with_coordinator_epoch(open.coordinator_epoch.max(0))
+        .with_topics(vec![topic]);
+    let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
+    let answer: WriteTxnMarkersResponse =
+        wire.send(leader, ApiKey::WriteTxnMarkers, MARKERS_VERSION, &request)?;
+    let topics = answer.markers.iter().flat_map(|marker| &marker.topics);
+    for partition in topics.flat_map(|topic| &topic.partitions) {
+        ok(partition.error_code, "ending a transaction", leader)?;
+    }
+    Ok(())
+}
