@@ -68,10 +68,13 @@ impl Plan {
     /// The consumer group: `cartwright-projector-<name>-v<version>`.
     #[must_use]
     pub fn group(&self) -> String {
-        format!(
-            "cartwright-projector-{}-v{}",
-            self.projection.name, self.version
-        )
+        format!("{}{}", group_prefix(self.projection), self.version)
+    }
+
+    /// The version of `projection` that the members of a consumer group feed, if they feed one.
+    #[must_use]
+    pub fn version_of_group(projection: &Projection, group: &str) -> Option<u32> {
+        group.strip_prefix(&group_prefix(projection))?.parse().ok()
     }
 
     /// The topics it consumes.
@@ -80,6 +83,10 @@ impl Plan {
         let streams = self.projection.streams.iter();
         streams.map(|stream| stream.topic()).collect()
     }
+}
+
+fn group_prefix(projection: &Projection) -> String {
+    format!("cartwright-projector-{}-v", projection.name)
 }
 
 /// How much a worker takes at a time, and how long it waits.

@@ -26,11 +26,20 @@ pub use timeline::{CausalKey, causal_timeline, timeline};
 use tokio_postgres::Row as SqlRow;
 
 use crate::error::ReadModelError;
-use crate::row::Row;
+use crate::row::{Row, TypedRow};
 use crate::schema::{ColumnType, Table};
 use crate::value::Value;
 
 /// Reads a row that was selected with the table's columns in their order, first.
+/// Typed rows; those that lack a cell that they need are left out.
+pub(crate) fn typed_rows<T: TypedRow>(rows: &[SqlRow]) -> Result<Vec<T>, ReadModelError> {
+    let mut typed = Vec::with_capacity(rows.len());
+    for row in rows {
+        typed.extend(T::from_row(&from_sql(T::TABLE, row)?));
+    }
+    Ok(typed)
+}
+
 pub(crate) fn from_sql(table: &'static Table, row: &SqlRow) -> Result<Row, ReadModelError> {
     let values = table
         .columns()

@@ -19,6 +19,8 @@ use cartwright_events::codec::Codec;
 use cartwright_projector::{FixedPartitions, Limits, Plan, Step, Worker};
 use cartwright_sinks::Sink;
 
+use crate::reading::ends;
+
 /// How long to wait before something that has failed is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often a partition that moves asks the log for its end, to tell how far it is.
@@ -53,18 +55,12 @@ pub fn partitions<L: EventLog>(
     plan: &Plan,
     cut: impl Fn(&TopicPartition) -> Option<Cut>,
 ) -> anyhow::Result<Vec<(TopicPartition, End)>> {
-    let reader = log.reader(ReaderPurpose::Recovery)?;
-    let mut partitions = Vec::new();
-    for topic in plan.topics() {
-        let topic: Arc<str> = topic.into();
-        for number in 0..log.partition_count(&topic)? {
-            let at = TopicPartition::new(Arc::clone(&topic), number);
-            let (_, offset) = reader.watermarks(&at)?;
-            let cut = cut(&at);
-            partitions.push((at, End { offset, cut }));
-        }
-    }
-    Ok(partitions)
+    let ends = ends(log, plan.projection)?.into_iter();
+    let ends = ends.map(|(at, offset)| {
+        let cut = cut(&at);
+        (at, End { offset, cut })
+    });
+    Ok(ends.collect())
 }
 
 /// Builds until every partition has been read to its end, or the board says stop. Answers whether

@@ -227,16 +227,7 @@ impl Ground {
         for (broker, process) in (0..).zip(&mut self.brokers) {
             let port = self.layout.broker_listener(broker);
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                ensure!(
-                    process.runs(),
-                    "{} has ended by itself; see its log",
-                    process.name
-                );
-                ensure!(
-                    began.elapsed() < READY_LIMIT,
-                    "nothing listens on {port} after {READY_LIMIT:?}"
-                );
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                pause(process, began).await?;
             }
         }
         Ok(())
@@ -267,18 +258,7 @@ impl Ground {
         let began = Instant::now();
         for node in 0..self.nodes.len() {
             while !self.is_ready(node).await {
-                let process = &mut self.nodes[node];
-                ensure!(
-                    process.runs(),
-                    "{} has ended by itself; see its log",
-                    process.name
-                );
-                ensure!(
-                    began.elapsed() < READY_LIMIT,
-                    "{} is not ready after {READY_LIMIT:?}",
-                    process.name
-                );
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                pause(&mut self.nodes[node], began).await?;
             }
         }
         Ok(())
@@ -309,4 +289,20 @@ impl Ground {
         self.stack.down().await?;
         Ok(())
     }
+}
+
+/// A little time for a process that is not ready yet, if it still can get so.
+async fn pause(process: &mut Process, began: Instant) -> anyhow::Result<()> {
+    ensure!(
+        process.runs(),
+        "{} has ended by itself; see its log",
+        process.name
+    );
+    ensure!(
+        began.elapsed() < READY_LIMIT,
+        "{} is not ready after {READY_LIMIT:?}",
+        process.name
+    );
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    Ok(())
 }

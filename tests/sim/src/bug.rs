@@ -52,6 +52,8 @@ pub enum Bug {
     UnguardedPosition,
     /// A store's failure is taken for a success.
     SwallowStoreFailure,
+    /// What was parked is applied in the reverse of its order when it is tried again.
+    UnparkOutOfOrder,
     /// A projector reads what was aborted.
     ReadUncommitted,
 }
@@ -72,7 +74,7 @@ const fn planted(bug: Bug, name: &'static str, seeds: u64) -> Planted {
 }
 
 /// Every bug.
-pub const BUGS: [Planted; 23] = [
+pub const BUGS: [Planted; 24] = [
     planted(Bug::ReplyBeforeCommit, "reply-before-commit", 20),
     planted(Bug::RecoverToLso, "recover-to-lso", 20),
     planted(Bug::TrustOkAfterDisconnect, "trust-ok-after-disconnect", 20),
@@ -99,5 +101,6 @@ pub const BUGS: [Planted; 23] = [
     planted(Bug::PositionBeforeRows, "position-before-rows", 40),
     planted(Bug::UnguardedPosition, "unguarded-position", 40),
     planted(Bug::SwallowStoreFailure, "swallow-store-failure", 40),
+    planted(Bug::UnparkOutOfOrder, "unpark-out-of-order", 40),
     planted(Bug::ReadUncommitted, "read-uncommitted", 40),
 ];

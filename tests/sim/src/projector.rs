@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cartwright_event_log::EventLog;
+use cartwright_event_log::{EventLog, ReaderPurpose};
 use cartwright_events::codec::Codec;
 use cartwright_projector::{Limits, Plan, Step, Worker};
+use cartwright_read_model::{ParkAction, ParkRequest};
 
 use crate::log::{SimGroupReader, SimLog};
 use crate::sim::{Sim, SimClock};
 use crate::store::{SimSink, SimStore};
+use crate::world::PARTITIONS;
 
 pub(crate) struct Projector {
     pub(crate) plan: Plan,
@@ -46,6 +48,45 @@ impl Projector {
 
     pub(crate) fn thaw(&mut self) {
         self.frozen = 0;
+    }
+
+    /// Whether it reads some records wrongly, and so parks them.
+    pub(crate) fn misreads(&self) -> bool {
+        self.log.misreads
+    }
+
+    /// Another process in its place, of code that reads every record.
+    pub(crate) fn mend(&mut self) {
+        if self.log.misreads {
+            self.log.misreads = false;
+            self.kill();
+        }
+    }
+
+    /// Asks for every parked record of its projection to be tried again; `number` grows.
+    pub(crate) fn ask_for_what_is_parked(&self, number: u64) {
+        for stream in self.plan.projection.streams {
+            for partition in 0..PARTITIONS {
+                let request = ParkRequest {
+                    id: format!("{number:08}"),
+                    stream: *stream,
+                    partition,
+                    action: ParkAction::Retry,
+                    key: None,
+                    offset: None,
+                    reason_part: None,
+                    note: None,
+                    asked_by: "operator".to_owned(),
+                    asked_at: self.log.sim.now(),
+                };
+                let Plan {
+                    projection,
+                    version,
+                    ..
+                } = self.plan;
+                self.store.memory.ask(projection.name, version, &request);
+            }
+        }
     }
 
     /// kill -9, and another process in its place.
@@ -109,6 +150,7 @@ impl Projector {
             retry_min: Duration::ZERO,
             retry_max: Duration::ZERO,
             heartbeat: None,
+            requests_every: Duration::ZERO,
             ..Limits::default()
         };
         let reader = self
@@ -116,12 +158,8 @@ impl Projector {
             .group_reader(&self.plan.group(), &self.plan.topics())
             .map_err(|error| error.to_string())?;
         let sink = SimSink::new(&self.store, self.plan.version, sim, &self.clock);
-        Ok(Worker::new(
-            self.plan,
-            limits,
-            reader,
-            Codec::fixed(),
-            Box::new(sink),
-        ))
+        let log = self.log.clone();
+        let worker = Worker::new(self.plan, limits, reader, Codec::fixed(), Box::new(sink));
+        Ok(worker.with_lookup(move || Ok(Box::new(log.reader(ReaderPurpose::Recovery)?) as _)))
     }
 }

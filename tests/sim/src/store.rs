@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cartwright_read_model::{PositionKey, Store};
+use cartwright_read_model::{ParkRequest, PositionKey, RequestOutcome, Store};
 use cartwright_shard::Clock;
 use cartwright_sinks::{
     Batch, Loaded, MemoryFault, MemorySink, MemoryStore, Semantics, SeqOp, Sink, SinkError,
@@ -104,6 +104,9 @@ impl SimSink {
 
     /// The batch as it will be written: as it is, unless a bug is planted.
     fn written(&self, batch: &Arc<Batch>) -> Arc<Batch> {
+        if self.sim.has(Bug::UnparkOutOfOrder) && !batch.unparked.settled.is_empty() {
+            return Arc::new(backwards(batch));
+        }
         let seq: Box<dyn Fn(u64) -> u64> = match self.sim.lock().bug {
             Some(Bug::TimestampFromTheClock) => {
                 let millis = self.clock.now().as_micros() / 1000;
@@ -147,6 +150,15 @@ impl Sink for SimSink {
     fn load(&mut self, key: &PositionKey, generation: u32) -> Result<Loaded, SinkError> {
         self.sim.may_die("projector killed before a load");
         self.inner.load(key, generation)
+    }
+
+    fn requests(
+        &mut self,
+        projection: &str,
+        version: u32,
+        after: &str,
+    ) -> Result<Vec<(ParkRequest, RequestOutcome)>, SinkError> {
+        self.inner.requests(projection, version, after)
     }
 
     fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {
@@ -207,6 +219,17 @@ fn forced(sim: &Sim, sink: &mut MemorySink, batch: &Arc<Batch>) -> Result<(), Si
             }))
         }
         other => other,
+    }
+}
+
+/// The batch with its operations as if the last event had come first.
+fn backwards(batch: &Batch) -> Batch {
+    let seqs = batch.ops.iter().map(|each| each.seq);
+    let ops = batch.ops.iter().rev().map(|each| each.op.clone());
+    let ops = seqs.zip(ops).map(|(seq, op)| SeqOp { seq, op });
+    Batch {
+        ops: ops.collect(),
+        ..Batch::clone(batch)
     }
 }
 

@@ -1,5 +1,8 @@
 //! The simulated world: one thread, one seed.
 
+mod rest;
+mod weather;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +11,7 @@ use cartwright_domain::{
     BoundedContext, Catalog, CatalogSettings, Checkout, CheckoutSettings, Inventory,
     InventorySettings,
 };
-use cartwright_event_log::memory::{Fault, MemoryLog};
+use cartwright_event_log::memory::MemoryLog;
 use cartwright_event_log::{Record, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_events::partition::partition_of;
@@ -29,6 +32,7 @@ use crate::shopper::{Command, Shopper, Wish};
 use crate::sim::Sim;
 use crate::stock::SimInventory;
 use crate::store::SimStore;
+use weather::FAULTS;
 
 /// Partitions of every context.
 pub(crate) const PARTITIONS: u32 = 2;
@@ -36,30 +40,6 @@ pub(crate) const PARTITIONS: u32 = 2;
 const MEMBERS: usize = 2;
 /// Steps after which a run that has not come to rest is stuck.
 const MOST_STEPS: u64 = 30_000;
-
-/// Faults of the log that a correct shard survives. (An unnoticed stale end of a transaction is not
-/// among them: a shard can only find it and refuse, which its own tests and the model show.)
-const FAULTS: [(Fault, &str); 10] = [
-    (Fault::FailNextCommit, "commit aborted"),
-    (
-        Fault::UnknownCommit { committed: true },
-        "commit's answer lost, committed",
-    ),
-    (
-        Fault::UnknownCommit { committed: false },
-        "commit's answer lost, left open",
-    ),
-    (Fault::FenceNext, "fenced inside a transaction"),
-    (
-        Fault::StaleEndTxn { noticed: true },
-        "second copy of an EndTxn delayed",
-    ),
-    (Fault::DeliveryFailure, "record not delivered"),
-    (Fault::LateProduce, "produce delayed beyond its transaction"),
-    (Fault::SlowCommit, "slow commit"),
-    (Fault::TakeOverError, "take-over failed"),
-    (Fault::ReaderError, "read failed"),
-];
 
 pub(crate) struct World {
     pub(crate) log: MemoryLog,
@@ -76,6 +56,8 @@ pub(crate) struct World {
     inventory: Vec<Node<SimInventory>>,
     checkout: Vec<Node<Checkout>>,
     projectors: Vec<Projector>,
+    /// Requests of the operator so far.
+    asked: u64,
 }
 
 impl World {
@@ -95,6 +77,7 @@ impl World {
         let seen = SimLog {
             model: log.clone(),
             sim: sim.clone(),
+            misreads: false,
         };
         let prices = Arc::new(PriceTable::default());
         let stores: BTreeMap<Store, SimStore> = Store::ALL
@@ -117,7 +100,7 @@ impl World {
             ),
             inventory: nodes(&inventory(weather.bug), &seen),
             checkout: nodes(&Checkout::new(settings, Arc::clone(&prices) as _), &seen),
-            projectors: projectors(&seen, &stores)?,
+            projectors: projectors(&seen, &stores, &weather)?,
             log,
             codec: Codec::fixed(),
             shoppers,
@@ -126,6 +109,7 @@ impl World {
             weather,
             prices,
             network: Network::default(),
+            asked: 0,
             sim,
         })
     }
@@ -160,6 +144,7 @@ impl World {
             45..75 => drop(self.act()?),
             75..78 => self.act_late()?,
             78..80 => drop(self.land_a_late_write()),
+            80 => self.operate(),
             _ => {
                 let index = self.sim.below(self.projectors.len());
                 self.projectors[index].act()?;
@@ -168,102 +153,23 @@ impl World {
         Ok(())
     }
 
+    /// An operator mends a projector that parks what it misreads, now and then, and asks for what it
+    /// has parked, mended or not.
+    fn operate(&mut self) {
+        let index = self.sim.below(self.projectors.len());
+        let projector = &mut self.projectors[index];
+        if projector.misreads() && self.sim.below(4) == 0 {
+            self.sim.count("projector mended that had parked records");
+            projector.mend();
+        }
+        self.asked += 1;
+        projector.ask_for_what_is_parked(self.asked);
+    }
+
     fn pass(&mut self, millis: i64) {
         self.sim.advance_millis(millis);
         let millis = u64::try_from(millis).unwrap_or_default();
         self.log.advance(Duration::from_millis(millis));
-    }
-
-    /// Something that goes wrong by itself. (Kills, lost requests and failing stores are where they
-    /// happen.)
-    fn go_wrong(&mut self) {
-        match self.sim.below(20) {
-            0..9 => {
-                let (fault, name) = FAULTS[self.sim.below(FAULTS.len())];
-                self.sim.trace(&format!("soon: {name}"));
-                self.log.inject(fault);
-            }
-            9 | 10 => self.freeze_an_owner(),
-            11 => self.jump_a_clock(),
-            12 | 13 => self.let_a_leader_lag(),
-            14 | 15 => self.rebalance(),
-            16 => {
-                let index = self.sim.below(self.projectors.len());
-                self.sim.count("projector frozen and taken for dead");
-                self.projectors[index].freeze(6);
-                let group = self.projectors[index].plan.group();
-                self.log.expire_oldest_member(&group);
-            }
-            17 => {
-                let store = Store::ALL[self.sim.below(Store::ALL.len())];
-                self.sim.count("store down");
-                self.stores[&store].memory.set_down(true);
-            }
-            _ => self
-                .stores
-                .values()
-                .for_each(|store| store.memory.set_down(false)),
-        }
-    }
-
-    fn freeze_an_owner(&mut self) {
-        self.sim.count("owner frozen and replaced");
-        let partition = self.sim.below(PARTITIONS as usize);
-        match self.sim.below(4) {
-            0 => self.catalog[partition].freeze(),
-            1 => self.inventory[partition].freeze(),
-            _ => self.checkout[partition].freeze(),
-        }
-    }
-
-    fn jump_a_clock(&mut self) {
-        self.sim.count("clock jumped");
-        let millis = match self.sim.below(4) {
-            0 => self.sim.between(-30_000..30_000),
-            _ => self.sim.between(-4_000..4_000),
-        };
-        let partition = self.sim.below(PARTITIONS as usize);
-        match self.sim.below(4) {
-            0 => self.inventory[partition].clock().set_offset_millis(millis),
-            1 => self.checkout[partition].clock().set_offset_millis(millis),
-            _ => {
-                let index = self.sim.below(self.projectors.len());
-                self.projectors[index].clock().set_offset_millis(millis);
-            }
-        }
-    }
-
-    /// The last stable offset of a shard's partitions steps back behind its last transaction, as at
-    /// a leader that was elected just now. Its owner dies at the same time.
-    fn let_a_leader_lag(&mut self) {
-        self.sim
-            .count("leader elected whose last stable offset is behind");
-        let partition = self.sim.below(PARTITIONS as usize);
-        let index = self.sim.below(Context::ALL.len());
-        let context = Context::ALL[index];
-        let polls = 1 + u32::try_from(self.sim.below(4)).unwrap_or_default();
-        let own = context.streams().iter().map(|stream| stream.topic());
-        for topic in own.chain([context.journal_topic()]) {
-            let at = TopicPartition::new(topic, u32::try_from(partition).unwrap_or_default());
-            self.sim.lock().lagging.insert(at, polls);
-        }
-        match context {
-            Context::Catalog => self.catalog[partition].crash(),
-            Context::Inventory => self.inventory[partition].crash(),
-            Context::Checkout => self.checkout[partition].crash(),
-        }
-    }
-
-    fn rebalance(&mut self) {
-        let index = self.sim.below(self.projectors.len());
-        let group = self.projectors[index].plan.group();
-        if self.sim.below(2) == 0 {
-            self.sim.count("group rebalanced");
-            self.log.force_rebalance(&group);
-        } else {
-            self.sim.count("group member taken for dead");
-            self.log.expire_oldest_member(&group);
-        }
     }
 
     fn act(&mut self) -> Result<bool, String> {
@@ -361,73 +267,6 @@ impl World {
         }
     }
 
-    /// No more faults: everything that is under way ends, every deadline passes, and the read model
-    /// follows to the end.
-    fn come_to_rest(&mut self) -> Result<(), String> {
-        self.log.clear_faults();
-        self.sim.calm_down();
-        self.stores
-            .values()
-            .for_each(|store| store.memory.set_down(false));
-        for partition in 0..PARTITIONS as usize {
-            self.catalog[partition].bury();
-            self.inventory[partition].bury();
-            self.checkout[partition].bury();
-            self.inventory[partition].clock().set_offset_millis(0);
-            self.checkout[partition].clock().set_offset_millis(0);
-        }
-        // What a fast clock has written is the past by then.
-        self.pass(60_000);
-        self.write_side_rests()?;
-        for shopper in &mut self.shoppers {
-            shopper.listen()?;
-        }
-        self.read_side_rests()
-    }
-
-    fn write_side_rests(&mut self) -> Result<(), String> {
-        for _ in 0..MOST_STEPS {
-            let mut busy = false;
-            for partition in 0..PARTITIONS as usize {
-                busy |= self.catalog[partition].act(usize::MAX)?;
-                busy |= self.inventory[partition].act(usize::MAX)?;
-                busy |= self.checkout[partition].act(usize::MAX)?;
-            }
-            if busy {
-                continue;
-            }
-            let due = self.checkout.iter().filter_map(Node::next_due);
-            let due = due.chain(self.inventory.iter().filter_map(Node::next_due));
-            let now = self.sim.now();
-            match due.min() {
-                // A keep-alive is due a day after the last transaction: nothing else is left.
-                Some(due) if due.as_micros() - now.as_micros() < 23 * 3_600_000_000 => {
-                    self.pass((due.as_micros() - now.as_micros()) / 1000 + 1);
-                }
-                _ => return Ok(()),
-            }
-        }
-        Err("the shards do not come to rest".to_owned())
-    }
-
-    fn read_side_rests(&mut self) -> Result<(), String> {
-        let mut quiet = 0;
-        for _ in 0..MOST_STEPS {
-            let mut busy = false;
-            for projector in &mut self.projectors {
-                projector.thaw();
-                busy |= projector.act()?;
-            }
-            quiet = if busy { 0 } else { quiet + 1 };
-            if quiet == 3 {
-                // Whatever lands now was given up by everybody.
-                while self.land_a_late_write() {}
-                return self.sim.check();
-            }
-        }
-        Err("the projectors do not come to rest".to_owned())
-    }
-
     /// Every committed event of a stream, partition by partition.
     pub(crate) fn events(&self, stream: Stream) -> Result<Vec<(Record, Event)>, String> {
         let mut events = Vec::new();
@@ -493,8 +332,18 @@ fn inventory(bug: Option<Bug>) -> SimInventory {
     }
 }
 
-fn projectors(log: &SimLog, stores: &BTreeMap<Store, SimStore>) -> Result<Vec<Projector>, String> {
+fn projectors(
+    log: &SimLog,
+    stores: &BTreeMap<Store, SimStore>,
+    weather: &Weather,
+) -> Result<Vec<Projector>, String> {
     let mut projectors = Vec::new();
+    // A fault of the code, which a run in fair weather does not have.
+    let misreads = weather.faults_per_mille > 0 && log.sim.below(2) == 0;
+    let log = &SimLog {
+        misreads,
+        ..log.clone()
+    };
     for projection in PROJECTIONS {
         let plan = Plan::named(projection.name, 1).map_err(|error| error.to_string())?;
         let store = &stores[&projection.store];

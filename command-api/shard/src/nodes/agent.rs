@@ -1,43 +1,26 @@
 //! The driver of a node among nodes: reads and writes the two topics, and has the shards follow.
 
+mod writing;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use cartwright_event_log::{
-    CommitError, EventLog, GroupEvent, GroupReader, LogError, LogReader, LogWriter, NewRecord,
-    ReaderPurpose, Record, Start, TopicPartition,
+    CommitError, EventLog, GroupEvent, GroupReader, LogError, LogReader, ReaderPurpose, Record,
+    Start, TopicPartition,
 };
 use cartwright_events::Context;
 
-use super::clock_check::{ClockCheck, SENT_AT};
+use super::clock_check::ClockCheck;
 use super::{
-    ALLOCATOR_GROUP, ALLOCATOR_TRANSACTIONAL_ID, Action, Allocator, Assignment, Beat, Member,
-    NODES_TOPIC, NodeAddress, NodeId, NodeOptions, NodeState, OWNERS_TOPIC, Observed, OwnerMap,
+    ALLOCATOR_GROUP, Action, AgentStatus, Allocator, Assignment, Beat, Member, NODES_TOPIC,
+    NodeAddress, NodeId, NodeOptions, NodeState, OWNERS_TOPIC, Observed, OwnerMap, ShardHost,
     ShardId,
 };
-use crate::ownership::Ownership;
 use crate::runner::Begin;
 
 /// Records taken from the reader at a time.
 const BATCH: usize = 1_024;
-
-/// Runs the shards of this process, as the agent says.
-pub trait ShardHost {
-    /// Starts a shard. When one of the same id is still ending, it goes on ending beside it.
-    fn start(&mut self, shard: ShardId, begin: Begin);
-    /// Tells a shard that stands by to take over.
-    fn serve(&mut self, shard: ShardId);
-    /// Lets a shard that another node owns now commit what it has accepted and end, without waiting
-    /// for it. It must not take over again.
-    fn stop(&mut self, shard: ShardId);
-    /// The shards of which a thread lives here, those that are still ending included.
-    fn running(&self) -> Vec<ShardId>;
-    /// How the shard that was started last under this id stands; `None` when none was.
-    fn ownership(&self, shard: ShardId) -> Option<Ownership>;
-    /// The map, or what is known of the nodes, has changed.
-    fn report(&mut self, map: &OwnerMap, status: &AgentStatus);
-}
 
 /// One start of a node.
 #[derive(Debug, Clone)]
@@ -48,23 +31,6 @@ pub struct NodeStart {
     pub incarnation: u64,
     /// Contexts whose shards it can run.
     pub contexts: Vec<Context>,
-}
-
-/// How this node stands among the others.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AgentStatus {
-    /// The map has been read to its end.
-    pub knows_the_map: bool,
-    /// It is the allocator.
-    pub leads: bool,
-    /// Another process runs under this node's name, and was started later. This one is done.
-    pub superseded: bool,
-    /// Its clock is off from the log's by more than is allowed: it takes no shards.
-    pub clock_is_off: bool,
-    /// Shards whose owner it is.
-    pub owned: usize,
-    /// Other nodes that live and take shards.
-    pub others: usize,
 }
 
 /// A node among nodes. Driven by [`NodeAgent::step`]; it does not wait for anything beyond
@@ -382,108 +348,6 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
         self.host.report(&map, &self.status);
     }
 
-    fn allocate(&mut self, now_ms: u64) -> Result<(), CommitError> {
-        if !self.status.leads || !self.status.knows_the_map {
-            return Ok(());
-        }
-        let owners = TopicPartition::new(OWNERS_TOPIC, 0);
-        let Some(reader) = &self.reader else {
-            return Ok(());
-        };
-        let failed = |error: LogError| match error {
-            LogError::Fenced { .. } => CommitError::Fenced,
-            error => CommitError::NotCommitted {
-                reason: error.to_string(),
-            },
-        };
-        if self.owners.is_none() {
-            let mut writer = self
-                .log
-                .writer(ALLOCATOR_TRANSACTIONAL_ID)
-                .map_err(failed)?;
-            writer.take_over().map_err(failed)?;
-            self.plan_at = reader.watermarks(&owners).map_err(failed)?.1;
-            self.owners = Some(writer);
-        }
-        if reader.position(&owners).map_err(failed)? < self.plan_at {
-            return Ok(());
-        }
-        let plan = self.allocator.plan(&self.map, now_ms);
-        let Some(writer) = self.owners.as_mut().filter(|_| !plan.is_empty()) else {
-            return Ok(());
-        };
-        let records: Vec<NewRecord> = plan
-            .iter()
-            .filter_map(|(shard, assignment)| {
-                tracing::info!(
-                    %shard,
-                    version = assignment.version,
-                    owner = %assignment.owner.node,
-                    successor = assignment.successor.as_ref().map(|next| next.node.0.as_str()),
-                    "assigned"
-                );
-                record(OWNERS_TOPIC, &shard.to_string(), assignment)
-            })
-            .collect();
-        let receipt = writer.commit(records)?;
-        self.plan_at = receipt.offsets.iter().max().map_or(0, |last| last + 1);
-        if receipt.doubtful {
-            self.owners = None;
-        }
-        Ok(())
-    }
-
-    /// Beats when it is time, or when there is something to say.
-    fn beat(&mut self, now_ms: u64) -> Result<(), CommitError> {
-        let observe = |shard| observe(&self.host, shard);
-        let beat = Beat {
-            node: self.me.node.clone(),
-            address: self.me.address.clone(),
-            incarnation: self.incarnation,
-            state: self.state,
-            contexts: if self.clock.is_off() {
-                Vec::new()
-            } else {
-                self.contexts.clone()
-            },
-            running: self.host.running(),
-            ready: self.member.ready(observe),
-            lost: self.member.lost(),
-        };
-        let due = self.last_beat.as_ref().is_none_or(|(last, at_ms)| {
-            *last != beat || now_ms.saturating_sub(*at_ms) >= self.options.beat_ms
-        });
-        // Not before it hears itself: it would not know when its own name has been taken.
-        if !due || self.reader.is_none() {
-            return Ok(());
-        }
-        let failed = |error: LogError| CommitError::NotCommitted {
-            reason: error.to_string(),
-        };
-        let mut writer = match self.beats.take() {
-            Some(writer) => writer,
-            None => {
-                let id = format!("cartwright-node-{}", self.me.node);
-                let mut writer = self.log.writer(&id).map_err(failed)?;
-                writer.take_over().map_err(failed)?;
-                writer
-            }
-        };
-        let mut records: Vec<NewRecord> = record(NODES_TOPIC, &self.me.node.0, &beat)
-            .into_iter()
-            .collect();
-        let sent_at_us = self.clock.now().as_micros().to_string();
-        for record in &mut records {
-            record
-                .headers
-                .push((SENT_AT, sent_at_us.clone().into_bytes()));
-        }
-        let receipt = writer.commit(records)?;
-        self.beats = (!receipt.doubtful).then_some(writer);
-        self.last_beat = Some((beat, now_ms));
-        Ok(())
-    }
-
     fn report(&mut self) {
         let owned = self
             .map
@@ -501,17 +365,6 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
 
 fn observe(host: &impl ShardHost, shard: ShardId) -> Option<Observed> {
     host.ownership(shard).as_ref().map(Observed::from)
-}
-
-fn record(topic: &'static str, key: &str, value: &impl serde::Serialize) -> Option<NewRecord> {
-    Some(NewRecord {
-        topic: Arc::from(topic),
-        partition: 0,
-        key: key.as_bytes().to_vec(),
-        // Plain structs with string keys: they can always be written.
-        value: Some(serde_json::to_vec(value).ok()?),
-        headers: Vec::new(),
-    })
 }
 
 fn unreadable(record: &Record, error: &dyn std::error::Error) {

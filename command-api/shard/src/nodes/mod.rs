@@ -20,6 +20,7 @@ mod agent;
 mod allocator;
 mod assign;
 mod clock_check;
+mod host;
 mod member;
 mod options;
 
@@ -30,11 +31,12 @@ use std::str::FromStr;
 use cartwright_events::Context;
 use serde::{Deserialize, Serialize};
 
-pub use agent::{AgentStatus, NodeAgent, NodeStart, ShardHost};
+pub use agent::{NodeAgent, NodeStart};
 pub use allocator::Allocator;
 pub use assign::assign;
 pub use cartwright_events::{NODES_TOPIC, OWNERS_TOPIC};
 pub use clock_check::ClockCheck;
+pub use host::{AgentStatus, ShardHost};
 pub use member::{Action, Member, Observed};
 pub use options::NodeOptions;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Type;
 
-use super::from_sql;
+use super::{from_sql, typed_rows};
 use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::row::TypedRow;
@@ -57,11 +57,7 @@ pub async fn list_products(
             ],
         )
         .await?;
-    let mut products = Vec::with_capacity(rows.len());
-    for row in &rows {
-        products.extend(CatalogRow::from_row(&from_sql(&CATALOG_PRODUCTS, row)?));
-    }
-    Ok(products)
+    typed_rows(&rows)
 }
 
 /// Products of `version` of the catalog that fit `text`, best first, after `after` (keyset paging);

@@ -4,11 +4,10 @@ use cartwright_events::Timestamp;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Type;
 
-use super::from_sql;
 use super::sql_value::Micros;
+use super::typed_rows;
 use crate::ddl::names;
 use crate::error::ReadModelError;
-use crate::row::TypedRow;
 use crate::rows::{CausalRow, TimelineRow};
 use crate::tables::{CAUSAL_EVENTS, TIMELINE};
 
@@ -42,11 +41,7 @@ pub async fn timeline(
             ],
         )
         .await?;
-    let mut events = Vec::with_capacity(rows.len());
-    for row in &rows {
-        events.extend(TimelineRow::from_row(&from_sql(&TIMELINE, row)?));
-    }
-    Ok(events)
+    typed_rows(&rows)
 }
 
 /// Where an event stands among those about its order: the log's time, stream, partition, seq.
@@ -86,9 +81,5 @@ pub async fn causal_timeline(
             ],
         )
         .await?;
-    let mut events = Vec::with_capacity(rows.len());
-    for row in &rows {
-        events.extend(CausalRow::from_row(&from_sql(&CAUSAL_EVENTS, row)?));
-    }
-    Ok(events)
+    typed_rows(&rows)
 }

@@ -5,10 +5,14 @@
 
 mod findings;
 mod judge;
+mod made;
+mod rows;
 mod state;
 mod watch;
 
 pub use findings::{Evidence, Finding, Severity};
 pub use judge::{Limits, judge};
+pub use made::{Expected, Fault, Made, RowId};
+pub use rows::RowCheck;
 pub use state::{load, save};
 pub use watch::Watch;

@@ -11,7 +11,7 @@ use cartwright_projector::envelope;
 use cartwright_read_model::{PROJECTIONS, Position, PositionKey};
 use serde::Serialize;
 
-use crate::audit::{Evidence, Finding, Limits, Severity, Watch, judge, load, save};
+use crate::audit::{Evidence, Finding, Limits, RowCheck, Severity, Watch, judge, load, save};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::table;
@@ -46,6 +46,8 @@ pub struct Arguments {
 #[derive(Debug, Default, Serialize)]
 struct Report {
     records_read: u64,
+    /// Rows of read models that were held against the events that were read.
+    rows_checked: u64,
     open_orders: usize,
     open_holds: usize,
     errors: usize,
@@ -63,14 +65,18 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         Some(file) => load(file, context.generation())?,
         None => Watch::new(context.generation()),
     };
-    let mut report = Report {
-        records_read: follow(&log, &codec, &mut watch)?,
-        ..Report::default()
-    };
+    let mut rows = RowCheck::new(context, &codec)?;
+    let (records_read, read_to) = follow(&log, &codec, &mut watch, &mut rows)?;
     let limits = limits(arguments);
     let now = Timestamp::now();
     let mut findings = judge(&mut watch, now, &limits);
     findings.extend(read_models(context, &watch, now, &limits)?);
+    findings.extend(rows.finish(&log, &read_to)?);
+    let mut report = Report {
+        records_read,
+        rows_checked: rows.rows_checked(),
+        ..Report::default()
+    };
     if arguments.full {
         findings.extend(whole_log(&log, &codec)?);
     }
@@ -108,8 +114,13 @@ const fn limits(arguments: &Arguments) -> Limits {
 
 /// Reads what is new. Stock before orders: a hold that is met without its order is younger than
 /// the order's absence.
-fn follow(log: &impl EventLog, codec: &Codec, watch: &mut Watch) -> anyhow::Result<u64> {
-    let mut records = 0;
+fn follow(
+    log: &impl EventLog,
+    codec: &Codec,
+    watch: &mut Watch,
+    rows: &mut RowCheck<'_>,
+) -> anyhow::Result<(u64, Vec<(TopicPartition, u64)>)> {
+    let (mut records, mut read_to) = (0, Vec::new());
     for stream in [Stream::Product, Stream::Stock, Stream::Cart, Stream::Order] {
         let starts: Vec<(TopicPartition, Start)> = whole_topic(log, stream.topic())?
             .into_iter()
@@ -117,13 +128,15 @@ fn follow(log: &impl EventLog, codec: &Codec, watch: &mut Watch) -> anyhow::Resu
             .collect();
         let ends = read_once(log, &starts, |record| {
             records += 1;
-            watch.take(codec, stream, record)
+            watch.take(codec, stream, record)?;
+            rows.take(stream, record)
         })?;
-        for (at, end) in ends {
-            watch.read_to(&at, end);
+        for (at, end) in &ends {
+            watch.read_to(at, *end);
         }
+        read_to.extend(ends);
     }
-    Ok(records)
+    Ok((records, read_to))
 }
 
 /// Every projection against the ends of the log that were read.
@@ -280,7 +293,13 @@ fn text(report: &Report) -> String {
         false => table(&["severity", "rule", "of", "evidence", "detail"], &rows) + "\n\n",
     };
     format!(
-        "{listed}{} records read, {} orders and {} holds open: {} errors, {} warnings",
-        report.records_read, report.open_orders, report.open_holds, report.errors, report.warnings
+        "{listed}{} records read, {} rows held against them, {} orders and {} holds open: {} errors, {} \
+         warnings",
+        report.records_read,
+        report.rows_checked,
+        report.open_orders,
+        report.open_holds,
+        report.errors,
+        report.warnings
     )
 }

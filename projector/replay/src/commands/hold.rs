@@ -7,7 +7,8 @@ use cartwright_read_model::declaration;
 use cartwright_read_model::versions::{State, Versions};
 use serde_json::json;
 
-use super::drive::{DEAD_AFTER, drive, living_builder, said};
+use super::builder::{DEAD_AFTER, living_builder, said};
+use super::drive::drive;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::registry::Home;

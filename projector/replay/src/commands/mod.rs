@@ -1,6 +1,7 @@
 //! One module per command: its arguments and what it does.
 
 pub mod audit;
+mod builder;
 mod drive;
 pub mod dry_run;
 pub mod explain;

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use cartwright_event_log::TopicPartition;
 use cartwright_event_log::kafka::KafkaLog;
 use cartwright_events::Timestamp;
-use cartwright_projector::connect;
+use cartwright_projector::{Plan, connect};
 use cartwright_read_model::tables::PARKED;
 use cartwright_read_model::versions::{State, Versions};
 use cartwright_read_model::{PROJECTIONS, Projection, declaration};
@@ -151,11 +151,9 @@ fn begin(context: &Context, home: &Home<'_>, groups: &[(String, usize)]) -> anyh
 
 /// The versions of a projection that somebody works for.
 fn running(projection: &Projection, groups: &[(String, usize)]) -> impl Iterator<Item = u32> {
-    let prefix = format!("cartwright-projector-{}-v", projection.name);
-    groups.iter().filter_map(move |(name, _)| {
-        let number = name.strip_prefix(&prefix)?;
-        number.parse::<u32>().ok()
-    })
+    groups
+        .iter()
+        .filter_map(|(name, _)| Plan::version_of_group(projection, name))
 }
 
 fn build(context: &Context, wanted: &mut Wanted<'_>, parallel: usize) -> anyhow::Result<()> {

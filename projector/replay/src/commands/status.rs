@@ -8,7 +8,7 @@ use cartwright_read_model::versions::{State, Version, Versions};
 use cartwright_read_model::{Position, PositionKey, Projection};
 use serde::Serialize;
 
-use super::drive::said;
+use super::builder::said;
 use crate::build::{PartitionProgress, Phase};
 use crate::context::{Context, known};
 use crate::exit::Exit;

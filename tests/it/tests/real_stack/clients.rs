@@ -76,10 +76,18 @@ fn import(stack: &TestStack, file: &Path) -> Command {
             "--query-url",
             &stack.stack.query_url(),
         ])
+        .arg("--rejects")
+        .arg(file.with_extension("rejects.csv"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
+}
+
+/// Removes what [`retail_file`] and an [`import`] of it have written.
+fn discard(file: &Path) -> anyhow::Result<()> {
+    std::fs::remove_file(file.with_extension("rejects.csv"))?;
+    Ok(std::fs::remove_file(file)?)
 }
 
 async fn json_of(mut command: Command) -> anyhow::Result<Value> {
@@ -187,7 +195,7 @@ pub(crate) async fn an_import_gives_the_totals_of_an_independent_script_and_a_se
         sales_by_product(&stack, "71").await? == rows,
         "a second import changes nothing"
     );
-    std::fs::remove_file(file)?;
+    discard(&file)?;
     Ok(())
 }
 
@@ -199,7 +207,7 @@ pub(crate) async fn with_limited_stock_orders_are_rejected_and_nothing_is_overso
     let mut command = import(&stack, &file);
     command.args(["--limit-stock", &LIMIT.to_string()]);
     let imported = json_of(command).await?;
-    std::fs::remove_file(file)?;
+    discard(&file)?;
     for outcome in ["orders", "rejected_orders"] {
         ensure!(imported[outcome].as_i64() > Some(0), "{imported}");
     }
@@ -256,7 +264,7 @@ pub(crate) async fn an_import_survives_the_death_of_every_process(
             sum(&rows, field)
         );
     }
-    std::fs::remove_file(file)?;
+    discard(&file)?;
     Ok(())
 }
 

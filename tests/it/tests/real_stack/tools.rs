@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::Part;
+use cartwright_read_model::postgres::{PostgresOptions, pool};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -113,6 +114,35 @@ pub(crate) async fn an_order_is_explained_and_the_log_audited(
     );
     let (_, whole) = replay(&stack, &["audit", "--full"]).await?;
     ensure!(whole["errors"] == 0, "{whole}");
+    ensure!(whole["rows_checked"].as_u64() >= Some(20), "{whole}");
+    a_row_that_no_event_made_is_found(&stack).await
+}
+
+/// Somebody changes a row by hand.
+async fn a_row_that_no_event_made_is_found(stack: &TestStack) -> anyhow::Result<()> {
+    let pool = pool(&PostgresOptions::new(stack.stack.postgres_url()))?;
+    let client = pool.get().await?;
+    let set = |name: &str| {
+        format!("UPDATE catalog_products_v1 SET name = '{name}' WHERE sku = 'WHY' RETURNING sku")
+    };
+    let before = "SELECT name FROM catalog_products_v1 WHERE sku = 'WHY'";
+    let before: String = client.query_one(before, &[]).await?.try_get(0)?;
+    client.query_one(&set("Spoiled"), &[]).await?;
+    let (code, spoiled) = replay(stack, &["audit"]).await?;
+    client.query_one(&set(&before), &[]).await?;
+    ensure!(
+        code == Some(3) && spoiled["errors"] == 1,
+        "{code:?}: {spoiled}"
+    );
+    let finding = &spoiled["findings"][0];
+    ensure!(finding["rule"] == "read_model_differs", "{finding}");
+    let detail = finding["detail"].as_str().unwrap_or_default();
+    ensure!(
+        detail.contains("name is \"Spoiled\"") && detail.contains("ProductCreated"),
+        "{finding}"
+    );
+    let (_, mended) = replay(stack, &["audit"]).await?;
+    ensure!(mended["errors"] == 0, "{mended}");
     Ok(())
 }
 

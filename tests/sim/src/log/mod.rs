@@ -5,18 +5,36 @@ mod reader;
 mod writer;
 
 use cartwright_event_log::memory::MemoryLog;
-use cartwright_event_log::{EventLog, LogError, OpenTransaction, ReaderPurpose, TopicPartition};
+use cartwright_event_log::{
+    EventLog, LogError, OpenTransaction, ReaderPurpose, Record, TopicPartition,
+};
 
 pub(crate) use reader::{SimGroupReader, SimReader};
 pub(crate) use writer::{ATTEMPT, SimWriter};
 
 use crate::sim::Sim;
 
+/// Of so many offsets, one is misread.
+const MISREAD: u64 = 9;
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct SimLog {
     pub(crate) model: MemoryLog,
     pub(crate) sim: Sim,
+    /// Whether its readers make nothing of some records, as code would that can't read their schema.
+    pub(crate) misreads: bool,
+}
+
+impl SimLog {
+    /// The records as this process reads them.
+    fn misread(&self, records: &mut [Record]) {
+        for record in records.iter_mut().filter(|_| self.misreads) {
+            if record.offset % MISREAD == MISREAD / 2 {
+                record.value = Some(b"unreadable".to_vec());
+            }
+        }
+    }
 }
 
 impl EventLog for SimLog {

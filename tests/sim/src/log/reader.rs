@@ -91,6 +91,7 @@ impl LogReader for SimReader {
         if forgets && self.purpose == ReaderPurpose::Recovery {
             records.iter_mut().for_each(forget_results);
         }
+        self.log.misread(&mut records);
         Ok(records)
     }
 
@@ -185,6 +186,9 @@ impl GroupReader for SimGroupReader {
             (&mut event, self.log.sim.has(Bug::ReadUncommitted))
         {
             self.show_aborted(records);
+        }
+        if let GroupEvent::Records(records) = &mut event {
+            self.log.misread(records);
         }
         Ok(event)
     }

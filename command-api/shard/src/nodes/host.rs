@@ -1,0 +1,39 @@
+//! What an agent drives, and what it tells of itself.
+
+use super::{OwnerMap, ShardId};
+use crate::ownership::Ownership;
+use crate::runner::Begin;
+
+/// Runs the shards of this process, as the agent says.
+pub trait ShardHost {
+    /// Starts a shard. When one of the same id is still ending, it goes on ending beside it.
+    fn start(&mut self, shard: ShardId, begin: Begin);
+    /// Tells a shard that stands by to take over.
+    fn serve(&mut self, shard: ShardId);
+    /// Lets a shard that another node owns now commit what it has accepted and end, without waiting
+    /// for it. It must not take over again.
+    fn stop(&mut self, shard: ShardId);
+    /// The shards of which a thread lives here, those that are still ending included.
+    fn running(&self) -> Vec<ShardId>;
+    /// How the shard that was started last under this id stands; `None` when none was.
+    fn ownership(&self, shard: ShardId) -> Option<Ownership>;
+    /// The map, or what is known of the nodes, has changed.
+    fn report(&mut self, map: &OwnerMap, status: &AgentStatus);
+}
+
+/// How this node stands among the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentStatus {
+    /// The map has been read to its end.
+    pub knows_the_map: bool,
+    /// It is the allocator.
+    pub leads: bool,
+    /// Another process runs under this node's name, and was started later. This one is done.
+    pub superseded: bool,
+    /// Its clock is off from the log's by more than is allowed: it takes no shards.
+    pub clock_is_off: bool,
+    /// Shards whose owner it is.
+    pub owned: usize,
+    /// Other nodes that live and take shards.
+    pub others: usize,
+}

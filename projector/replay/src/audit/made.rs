@@ -1,0 +1,153 @@
+//! What rows should hold by the events that wrote to them last.
+//!
+//! An event carries the values that result, so the events since the last audit are enough to judge
+//! every cell that they wrote; nothing older has to be read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cartwright_events::{Envelope, Timestamp};
+use cartwright_read_model::{Row, RowOp, Table, Value};
+
+use super::findings::Evidence;
+
+/// A row, by table and key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RowId {
+    table: &'static str,
+    key: Vec<Value>,
+}
+
+impl RowId {
+    /// The row that an operation writes to.
+    #[must_use]
+    pub fn of(op: &RowOp) -> Self {
+        Self {
+            table: op.table().name,
+            key: op.key().to_vec(),
+        }
+    }
+}
+
+/// What a row should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Made {
+    /// The table.
+    pub table: &'static Table,
+    /// The key.
+    pub key: Vec<Value>,
+    /// Seq of the last event that wrote to it.
+    pub seq: u64,
+    /// Its type.
+    pub event: &'static str,
+    /// Where it is.
+    pub at: Evidence,
+    /// When the log took it.
+    pub recorded_at: Timestamp,
+    /// The cells that were written; `None` when the row was deleted last.
+    cells: Option<BTreeMap<&'static str, Value>>,
+}
+
+/// A row that is not what its last event made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no such row.
+    Missing,
+    /// It was deleted.
+    StillThere,
+    /// It has not seen the event.
+    Older,
+    /// Cells hold something else: column, what it is, what it should be.
+    Differs(Vec<(&'static str, Value, Value)>),
+}
+
+/// Rows by what was written to them.
+#[derive(Debug, Default)]
+pub struct Expected(HashMap<RowId, Made>);
+
+impl Expected {
+    /// Takes what a fold made of the next event of its partition.
+    pub fn take(&mut self, envelope: &Envelope, event: &'static str, ops: &[RowOp]) {
+        for op in ops {
+            let made = self.0.entry(RowId::of(op)).or_insert_with(|| Made {
+                table: op.table(),
+                key: op.key().to_vec(),
+                seq: 0,
+                event,
+                at: Evidence {
+                    topic: String::new(),
+                    partition: 0,
+                    offset: 0,
+                },
+                recorded_at: envelope.recorded_at,
+                cells: Some(BTreeMap::new()),
+            });
+            made.seq = envelope.seq;
+            made.event = event;
+            made.at = Evidence {
+                topic: envelope.stream.topic().to_owned(),
+                partition: envelope.partition,
+                offset: envelope.offset,
+            };
+            made.recorded_at = envelope.recorded_at;
+            made.cells = match op {
+                RowOp::Delete { .. } => None,
+                RowOp::Upsert { cells, .. } => {
+                    let mut known = made.cells.take().unwrap_or_default();
+                    known.extend(cells.iter().cloned());
+                    Some(known)
+                }
+            };
+        }
+    }
+
+    /// How many rows are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, by table; nothing is known afterwards.
+    pub fn drain(&mut self) -> BTreeMap<&'static str, Vec<(RowId, Made)>> {
+        let mut tables: BTreeMap<&'static str, Vec<(RowId, Made)>> = BTreeMap::new();
+        for (id, made) in self.0.drain() {
+            tables.entry(id.table).or_default().push((id, made));
+        }
+        tables
+    }
+}
+
+impl Made {
+    /// What is wrong with the row as its store holds it. One that a later event wrote to is that
+    /// event's matter.
+    #[must_use]
+    pub fn fault(&self, row: Option<&Row>) -> Option<Fault> {
+        let Some(row) = row else {
+            return self.cells.as_ref().map(|_| Fault::Missing);
+        };
+        let seq = match row.value("row_seq") {
+            Value::Int(seq) => u64::try_from(*seq).unwrap_or(0),
+            _ => 0,
+        };
+        if seq > self.seq {
+            return None;
+        }
+        let Some(cells) = &self.cells else {
+            return Some(Fault::StillThere);
+        };
+        if seq < self.seq {
+            return Some(Fault::Older);
+        }
+        let differing: Vec<_> = cells
+            .iter()
+            .filter(|(column, value)| row.value(column) != *value)
+            .map(|(column, value)| (*column, row.value(column).clone(), value.clone()))
+            .collect();
+        (!differing.is_empty()).then_some(Fault::Differs(differing))
+    }
+}

@@ -1,0 +1,85 @@
+//! The end of a run: no more faults, and everything that is under way ends.
+
+use super::{MOST_STEPS, PARTITIONS, World};
+use crate::node::Node;
+
+impl World {
+    /// No more faults: everything that is under way ends, every deadline passes, and the read model
+    /// follows to the end.
+    pub(super) fn come_to_rest(&mut self) -> Result<(), String> {
+        self.log.clear_faults();
+        self.sim.calm_down();
+        self.stores
+            .values()
+            .for_each(|store| store.memory.set_down(false));
+        for partition in 0..PARTITIONS as usize {
+            self.catalog[partition].bury();
+            self.inventory[partition].bury();
+            self.checkout[partition].bury();
+            self.inventory[partition].clock().set_offset_millis(0);
+            self.checkout[partition].clock().set_offset_millis(0);
+        }
+        // What a fast clock has written is the past by then.
+        self.pass(60_000);
+        self.write_side_rests()?;
+        for shopper in &mut self.shoppers {
+            shopper.listen()?;
+        }
+        self.read_side_rests()
+    }
+
+    fn write_side_rests(&mut self) -> Result<(), String> {
+        for _ in 0..MOST_STEPS {
+            let mut busy = false;
+            for partition in 0..PARTITIONS as usize {
+                busy |= self.catalog[partition].act(usize::MAX)?;
+                busy |= self.inventory[partition].act(usize::MAX)?;
+                busy |= self.checkout[partition].act(usize::MAX)?;
+            }
+            if busy {
+                continue;
+            }
+            let due = self.checkout.iter().filter_map(Node::next_due);
+            let due = due.chain(self.inventory.iter().filter_map(Node::next_due));
+            let now = self.sim.now();
+            match due.min() {
+                // A keep-alive is due a day after the last transaction: nothing else is left.
+                Some(due) if due.as_micros() - now.as_micros() < 23 * 3_600_000_000 => {
+                    self.pass((due.as_micros() - now.as_micros()) / 1000 + 1);
+                }
+                _ => return Ok(()),
+            }
+        }
+        Err("the shards do not come to rest".to_owned())
+    }
+
+    fn read_side_rests(&mut self) -> Result<(), String> {
+        for projector in &mut self.projectors {
+            projector.mend();
+        }
+        self.projectors_rest()?;
+        for projector in &self.projectors {
+            self.asked += 1;
+            projector.ask_for_what_is_parked(self.asked);
+        }
+        self.projectors_rest()
+    }
+
+    fn projectors_rest(&mut self) -> Result<(), String> {
+        let mut quiet = 0;
+        for _ in 0..MOST_STEPS {
+            let mut busy = false;
+            for projector in &mut self.projectors {
+                projector.thaw();
+                busy |= projector.act()?;
+            }
+            quiet = if busy { 0 } else { quiet + 1 };
+            if quiet == 3 {
+                // Whatever lands now was given up by everybody.
+                while self.land_a_late_write() {}
+                return self.sim.check();
+            }
+        }
+        Err("the projectors do not come to rest".to_owned())
+    }
+}

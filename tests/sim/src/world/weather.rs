@@ -1,0 +1,126 @@
+//! What goes wrong by itself.
+
+use cartwright_event_log::TopicPartition;
+use cartwright_event_log::memory::Fault;
+use cartwright_events::Context;
+use cartwright_read_model::Store;
+
+use super::{PARTITIONS, World};
+
+/// Faults of the log that a correct shard survives. (An unnoticed stale end of a transaction is not
+/// among them: a shard can only find it and refuse, which its own tests and the model show.)
+pub(super) const FAULTS: [(Fault, &str); 10] = [
+    (Fault::FailNextCommit, "commit aborted"),
+    (
+        Fault::UnknownCommit { committed: true },
+        "commit's answer lost, committed",
+    ),
+    (
+        Fault::UnknownCommit { committed: false },
+        "commit's answer lost, left open",
+    ),
+    (Fault::FenceNext, "fenced inside a transaction"),
+    (
+        Fault::StaleEndTxn { noticed: true },
+        "second copy of an EndTxn delayed",
+    ),
+    (Fault::DeliveryFailure, "record not delivered"),
+    (Fault::LateProduce, "produce delayed beyond its transaction"),
+    (Fault::SlowCommit, "slow commit"),
+    (Fault::TakeOverError, "take-over failed"),
+    (Fault::ReaderError, "read failed"),
+];
+
+impl World {
+    /// Something that goes wrong by itself. (Kills, lost requests and failing stores are where they
+    /// happen.)
+    pub(super) fn go_wrong(&mut self) {
+        match self.sim.below(20) {
+            0..9 => {
+                let (fault, name) = FAULTS[self.sim.below(FAULTS.len())];
+                self.sim.trace(&format!("soon: {name}"));
+                self.log.inject(fault);
+            }
+            9 | 10 => self.freeze_an_owner(),
+            11 => self.jump_a_clock(),
+            12 | 13 => self.let_a_leader_lag(),
+            14 | 15 => self.rebalance(),
+            16 => {
+                let index = self.sim.below(self.projectors.len());
+                self.sim.count("projector frozen and taken for dead");
+                self.projectors[index].freeze(6);
+                let group = self.projectors[index].plan.group();
+                self.log.expire_oldest_member(&group);
+            }
+            17 => {
+                let store = Store::ALL[self.sim.below(Store::ALL.len())];
+                self.sim.count("store down");
+                self.stores[&store].memory.set_down(true);
+            }
+            _ => self
+                .stores
+                .values()
+                .for_each(|store| store.memory.set_down(false)),
+        }
+    }
+
+    fn freeze_an_owner(&mut self) {
+        self.sim.count("owner frozen and replaced");
+        let partition = self.sim.below(PARTITIONS as usize);
+        match self.sim.below(4) {
+            0 => self.catalog[partition].freeze(),
+            1 => self.inventory[partition].freeze(),
+            _ => self.checkout[partition].freeze(),
+        }
+    }
+
+    fn jump_a_clock(&mut self) {
+        self.sim.count("clock jumped");
+        let millis = match self.sim.below(4) {
+            0 => self.sim.between(-30_000..30_000),
+            _ => self.sim.between(-4_000..4_000),
+        };
+        let partition = self.sim.below(PARTITIONS as usize);
+        match self.sim.below(4) {
+            0 => self.inventory[partition].clock().set_offset_millis(millis),
+            1 => self.checkout[partition].clock().set_offset_millis(millis),
+            _ => {
+                let index = self.sim.below(self.projectors.len());
+                self.projectors[index].clock().set_offset_millis(millis);
+            }
+        }
+    }
+
+    /// The last stable offset of a shard's partitions steps back behind its last transaction, as at
+    /// a leader that was elected just now. Its owner dies at the same time.
+    fn let_a_leader_lag(&mut self) {
+        self.sim
+            .count("leader elected whose last stable offset is behind");
+        let partition = self.sim.below(PARTITIONS as usize);
+        let index = self.sim.below(Context::ALL.len());
+        let context = Context::ALL[index];
+        let polls = 1 + u32::try_from(self.sim.below(4)).unwrap_or_default();
+        let own = context.streams().iter().map(|stream| stream.topic());
+        for topic in own.chain([context.journal_topic()]) {
+            let at = TopicPartition::new(topic, u32::try_from(partition).unwrap_or_default());
+            self.sim.lock().lagging.insert(at, polls);
+        }
+        match context {
+            Context::Catalog => self.catalog[partition].crash(),
+            Context::Inventory => self.inventory[partition].crash(),
+            Context::Checkout => self.checkout[partition].crash(),
+        }
+    }
+
+    fn rebalance(&mut self) {
+        let index = self.sim.below(self.projectors.len());
+        let group = self.projectors[index].plan.group();
+        if self.sim.below(2) == 0 {
+            self.sim.count("group rebalanced");
+            self.log.force_rebalance(&group);
+        } else {
+            self.sim.count("group member taken for dead");
+            self.log.expire_oldest_member(&group);
+        }
+    }
+}
