@@ -7,7 +7,7 @@ use cartwright_event_log::{Record, Start, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Envelope, Stream, Timestamp};
 use cartwright_folds::Outcome;
-use cartwright_read_model::{ParkReason, ParkedRow, Position, PositionKey};
+use cartwright_read_model::{ParkReason, ParkRequest, ParkedRow, Position, PositionKey};
 use cartwright_sinks::{Batch, Loaded, SeqOp, Unparked};
 
 use crate::folding::{envelope, foreign, key_text, outcome};
@@ -58,6 +58,8 @@ pub(crate) struct Partition {
     /// After every record taken in so far.
     next: Position,
     pub(crate) parked: Parked,
+    /// The request that what is parked was loaded anew for.
+    loaded_for: Option<String>,
     /// The request about parked records that is being carried out.
     pub(crate) drain: Option<Drain>,
     pending: Pending,
@@ -89,6 +91,7 @@ impl Partition {
             stored: None,
             next: beginning(plan.generation),
             parked: Parked::default(),
+            loaded_for: None,
             drain: None,
             pending: Pending::default(),
             backlog: VecDeque::new(),
@@ -121,6 +124,16 @@ impl Partition {
         self.backlog.clear();
         self.in_doubt = None;
         self.drain = None;
+    }
+
+    /// Whether it has been loaded from the store for this request; otherwise it will be.
+    pub(crate) fn was_loaded_for(&mut self, request: &ParkRequest) -> bool {
+        let was_loaded = self.loaded_for.as_ref() == Some(&request.id);
+        if !was_loaded {
+            self.reset();
+            self.loaded_for = Some(request.id.clone());
+        }
+        was_loaded && self.started
     }
 
     /// Takes over what is stored, and says where to read from.

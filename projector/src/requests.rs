@@ -52,6 +52,11 @@ impl Requests {
         self.open.retain(|request| request != done);
     }
 
+    /// It was not carried out after all.
+    pub(crate) fn put_back(&mut self, request: ParkRequest) {
+        self.open.insert(0, request);
+    }
+
     /// The first one about a partition; it counts as taken.
     pub(crate) fn take_for(&mut self, partition: &Partition) -> Option<ParkRequest> {
         let index = self

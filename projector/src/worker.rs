@@ -333,10 +333,18 @@ impl<G: GroupReader> Worker<G> {
             };
             let mut drain = match partition.drain.take() {
                 Some(drain) => drain,
-                None => match self.requests.take_for(partition) {
-                    Some(request) => Drain::begin(request, partition, &mut work)?,
-                    None => continue,
-                },
+                None => {
+                    let Some(request) = self.requests.take_for(partition) else {
+                        continue;
+                    };
+                    // Only the store knows what a process before this one has parked with a write
+                    // that landed late.
+                    if !partition.was_loaded_for(&request) {
+                        self.requests.put_back(request);
+                        continue;
+                    }
+                    Drain::begin(request, partition, &mut work)?
+                }
             };
             if !partition.started {
                 continue;

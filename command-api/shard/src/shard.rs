@@ -243,7 +243,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             taken = self.ground(false).take_over(None);
         }
         match taken {
-            Ok((writer, state)) => {
+            Ok((writer, mut state)) => {
                 tracing::info!(
                     context = B::CONTEXT.name(),
                     partition = self.place.partition,
@@ -253,6 +253,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 );
                 self.ownership
                     .send_replace(Ownership::Serving { epoch: state.epoch });
+                let waited_for = self.waiters.aggregate_ids();
+                self.look_for_outcomes(&mut state, waited_for);
                 self.live = Some(Live { writer, state });
                 self.distrusts_snapshots = false;
                 self.release_held();
@@ -317,9 +319,11 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         state: &mut ShardState<B>,
         answers: Vec<ArchiveAnswer>,
     ) -> Result<(), Unreadable> {
-        if !answers.is_empty() {
-            self.release_held();
+        if answers.is_empty() {
+            self.give_up_held();
+            return Ok(());
         }
+        self.release_held();
         for answer in answers {
             let in_memory = self.context.ids_after(&state.aggregates, None);
             if let Some(whole) = state.archive.take(answer, in_memory)? {
@@ -329,6 +333,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 state.archive.may_leave(state.last_time, whole.name);
             }
         }
+        let waited_for = self.waiters.aggregate_ids();
+        self.look_for_outcomes(state, waited_for);
         self.give_up_held();
         Ok(())
     }
@@ -364,15 +370,30 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
 
     /// Answers callers whose outcome is decided and durable; lets the others wait.
     fn watch(&mut self, watches: Vec<(String, oneshot::Sender<Answer>)>) {
+        if watches.is_empty() {
+            return;
+        }
+        let waited_for: BTreeSet<String> = watches.iter().map(|(id, _)| id.clone()).collect();
         for (aggregate_id, reply) in watches {
-            let answer = self
-                .live
-                .as_ref()
-                .and_then(|live| self.outcome(&live.state, &aggregate_id));
-            match answer {
-                // A caller that has gone is no error.
-                Some(answer) => drop(reply.send(answer)),
-                None => self.waiters.add(aggregate_id, reply),
+            self.waiters.add(aggregate_id, reply);
+        }
+        if let Some(mut live) = self.live.take() {
+            self.look_for_outcomes(&mut live.state, waited_for);
+            self.live = Some(live);
+        }
+    }
+
+    /// Tells who waits for these. What has left memory is asked for, and told when it comes.
+    fn look_for_outcomes(
+        &mut self,
+        state: &mut ShardState<B>,
+        aggregate_ids: impl IntoIterator<Item = String>,
+    ) {
+        for aggregate_id in aggregate_ids {
+            if let Some(answer) = self.outcome(state, &aggregate_id) {
+                self.waiters.tell(&aggregate_id, &answer);
+            } else {
+                self.whereabouts(state, &aggregate_id);
             }
         }
     }

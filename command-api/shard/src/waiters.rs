@@ -41,6 +41,11 @@ impl Waiters {
         self.by_aggregate.contains_key(aggregate_id)
     }
 
+    /// What is waited for.
+    pub(crate) fn aggregate_ids(&self) -> Vec<String> {
+        self.by_aggregate.keys().cloned().collect()
+    }
+
     pub(crate) fn tell(&mut self, aggregate_id: &str, answer: &Answer) {
         for waiter in self.by_aggregate.remove(aggregate_id).unwrap_or_default() {
             self.waiting -= 1;

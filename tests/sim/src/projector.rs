@@ -1,9 +1,11 @@
 //! A projector's process: one member of one projection's group.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cartwright_event_log::{EventLog, ReaderPurpose};
+use cartwright_events::Stream;
 use cartwright_events::codec::Codec;
 use cartwright_projector::{Limits, Plan, Step, Worker};
 use cartwright_read_model::{ParkAction, ParkRequest};
@@ -11,7 +13,6 @@ use cartwright_read_model::{ParkAction, ParkRequest};
 use crate::log::{SimGroupReader, SimLog};
 use crate::sim::{Sim, SimClock};
 use crate::store::{SimSink, SimStore};
-use crate::world::PARTITIONS;
 
 pub(crate) struct Projector {
     pub(crate) plan: Plan,
@@ -65,27 +66,27 @@ impl Projector {
 
     /// Asks for every parked record of its projection to be tried again; `number` grows.
     pub(crate) fn ask_for_what_is_parked(&self, number: u64) {
-        for stream in self.plan.projection.streams {
-            for partition in 0..PARTITIONS {
-                let request = ParkRequest {
-                    id: format!("{number:08}"),
-                    stream: *stream,
-                    partition,
-                    action: ParkAction::Retry,
-                    key: None,
-                    offset: None,
-                    reason_part: None,
-                    note: None,
-                    asked_by: "operator".to_owned(),
-                    asked_at: self.log.sim.now(),
-                };
-                let Plan {
-                    projection,
-                    version,
-                    ..
-                } = self.plan;
-                self.store.memory.ask(projection.name, version, &request);
-            }
+        let Plan {
+            projection,
+            version,
+            ..
+        } = self.plan;
+        let parked = self.store.parked(projection);
+        let partitions: BTreeSet<(Stream, u32)> = parked.into_iter().collect();
+        for (stream, partition) in partitions {
+            let request = ParkRequest {
+                id: format!("{number:08}"),
+                stream,
+                partition,
+                action: ParkAction::Retry,
+                key: None,
+                offset: None,
+                reason_part: None,
+                note: None,
+                asked_by: "operator".to_owned(),
+                asked_at: self.log.sim.now(),
+            };
+            self.store.memory.ask(projection.name, version, &request);
         }
     }
 

@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cartwright_read_model::{ParkRequest, PositionKey, RequestOutcome, Store};
+use cartwright_events::Stream;
+use cartwright_read_model::tables::{CONTROL_VERSION, PARKED};
+use cartwright_read_model::{
+    FromCell, ParkRequest, ParkedRow, PositionKey, Projection, RequestOutcome, Store, Value,
+};
 use cartwright_shard::Clock;
 use cartwright_sinks::{
     Batch, Loaded, MemoryFault, MemorySink, MemoryStore, Semantics, SeqOp, Sink, SinkError,
@@ -41,6 +45,20 @@ impl SimStore {
             late: Arc::default(),
             reached: Arc::default(),
         }
+    }
+
+    /// Where records of a projection wait: one entry a record.
+    pub(crate) fn parked(&self, projection: &Projection) -> Vec<(Stream, u32)> {
+        let rows = self.memory.rows(&PARKED, CONTROL_VERSION);
+        let name = Value::from(projection.name);
+        let of = rows.iter().filter(|row| *row.value("projection") == name);
+        let waiting = of.filter(|row| ParkedRow::waiting(row, 1).is_some());
+        let place = waiting.filter_map(|row| {
+            let topic = String::from_cell(row.value("topic"))?;
+            let partition = FromCell::from_cell(row.value("log_partition"))?;
+            Some((Stream::of_topic(&topic)?, partition))
+        });
+        place.collect()
     }
 
     /// A position that went back would make readers believe in rows that are older than they were

@@ -104,9 +104,8 @@ fn a_full_mailbox_gives_the_command_back_with_a_time_to_retry() {
     assert!(shard.stop(PATIENCE));
 }
 
-/// The thread has to read from the archive while the shard serves, not only after a take-over.
-#[test]
-fn what_has_left_memory_is_fetched_for_a_command() {
+/// A shard whose "a" is finished and has left memory.
+fn with_a_finished_one() -> (MemoryLog, ShardThread<Command>) {
     let options = ShardOptions {
         archive_after_ms: 0,
         ..ShardOptions::default()
@@ -124,10 +123,26 @@ fn what_has_left_memory_is_fetched_for_a_command() {
         assert!(begun.elapsed() < PATIENCE, "it does not leave");
         std::thread::yield_now();
     }
+    (log, shard)
+}
+
+/// The thread has to read from the archive while the shard serves, not only after a take-over.
+#[test]
+fn what_has_left_memory_is_fetched_for_a_command() {
+    let (_log, shard) = with_a_finished_one();
     match submit(&shard.mailbox, "a").blocking_recv() {
         Ok(Reply::Decided(Outcome::Accepted(answer))) => assert_eq!(answer.version, 4),
         other => panic!("{other:?}"),
     }
+    assert!(shard.stop(PATIENCE));
+}
+
+/// A checkout that is repeated, when the order has long been shipped.
+#[test]
+fn the_outcome_of_what_has_left_memory_is_told() {
+    let (_log, shard) = with_a_finished_one();
+    let told = shard.mailbox.watch("a".to_owned()).blocking_recv();
+    assert_eq!(told.map(|answer| answer.version), Ok(3));
     assert!(shard.stop(PATIENCE));
 }
 

@@ -18,8 +18,8 @@ use crate::registry::Home;
 
 /// Rows that are held before they are looked at.
 const MOST_ROWS: usize = 200_000;
-/// Rows asked for at a time.
-const AT_ONCE: usize = 5_000;
+/// With more rows of a table to look at, the whole table is read.
+const MOST_ASKED_FOR: usize = 20_000;
 /// Rows of one projection that are told of.
 const MOST_TOLD: usize = 1_000;
 
@@ -41,12 +41,23 @@ struct View<'a> {
 }
 
 impl<'a> RowCheck<'a> {
+    /// Over nothing.
+    #[must_use]
+    pub const fn none(context: &'a Context, codec: &'a Codec) -> Self {
+        Self {
+            context,
+            codec,
+            views: Vec::new(),
+            rows_checked: 0,
+        }
+    }
+
     /// Over every projection that has a version which this code knows how to build.
     ///
     /// # Errors
     /// What a store said.
     pub fn new(context: &'a Context, codec: &'a Codec) -> anyhow::Result<Self> {
-        let mut views = Vec::new();
+        let mut check = Self::none(context, codec);
         for projection in PROJECTIONS {
             let home = Home::open(context, projection.name)?;
             let Some(versions) = home.find()? else {
@@ -54,7 +65,7 @@ impl<'a> RowCheck<'a> {
             };
             let current = versions.get(versions.current);
             match current.map(|version| home.plan(version)).transpose() {
-                Ok(plan) => views.extend(plan.map(|plan| View {
+                Ok(plan) => check.views.extend(plan.map(|plan| View {
                     home,
                     plan,
                     expected: Expected::default(),
@@ -66,12 +77,7 @@ impl<'a> RowCheck<'a> {
                 )),
             }
         }
-        Ok(Self {
-            context,
-            codec,
-            views,
-            rows_checked: 0,
-        })
+        Ok(check)
     }
 
     /// Rows that were held against their events.
@@ -85,6 +91,9 @@ impl<'a> RowCheck<'a> {
     /// # Errors
     /// What a store said.
     pub fn take(&mut self, stream: Stream, record: &Record) -> anyhow::Result<()> {
+        if self.views.is_empty() {
+            return Ok(());
+        }
         let Some((envelope, event)) = self.read(stream, record) else {
             return Ok(());
         };
@@ -179,26 +188,41 @@ impl View<'_> {
             })
         };
         let mut looked = 0;
-        for rows in self.expected.drain().into_values() {
-            for rows in rows.chunks(AT_ONCE) {
-                let rows = rows.iter().filter(|(_, made)| is_applied(made));
-                let rows: Vec<&(RowId, Made)> = rows.collect();
-                let Some((_, first)) = rows.first() else {
-                    continue;
-                };
-                let keys: Vec<Vec<Value>> = rows.iter().map(|(_, made)| made.key.clone()).collect();
-                let control = &self.home.control;
-                let stored = control.get(first.table, self.plan.version, &keys);
-                let stored: Vec<Row> = context.wait(stored)?;
-                let keyed = stored.iter();
-                let keyed = keyed.map(|row| (&row.values[..row.table.key_len()], row));
-                let stored: HashMap<&[Value], &Row> = keyed.collect();
-                looked += rows.len() as u64;
-                self.suspects.extend(rows.iter().filter_map(|(id, made)| {
-                    let row = stored.get(made.key.as_slice()).copied();
-                    Some((id.clone(), made.clone(), made.fault(row)?))
-                }));
+        for mut rows in self.expected.drain().into_values() {
+            rows.retain(|(_, made)| is_applied(made));
+            let Some((_, first)) = rows.first() else {
+                continue;
+            };
+            looked += rows.len() as u64;
+            let (table, by_key) = (first.table, rows.len() <= MOST_ASKED_FOR);
+            let mut left: HashMap<Vec<Value>, (RowId, Made)> = rows
+                .into_iter()
+                .map(|(id, made)| (made.key.clone(), (id, made)))
+                .collect();
+            let keys: Vec<Vec<Value>> = match by_key {
+                true => left.keys().cloned().collect(),
+                false => Vec::new(),
+            };
+            let suspects = &mut self.suspects;
+            let mut judge = |row: Row| {
+                if let Some((id, made)) = left.remove(&row.values[..table.key_len()])
+                    && let Some(fault) = made.fault(Some(&row))
+                {
+                    suspects.push((id, made, fault));
+                }
+            };
+            let (control, version) = (&self.home.control, self.plan.version);
+            if by_key {
+                let stored = context.wait(control.get(table, version, &keys))?;
+                stored.into_iter().for_each(&mut judge);
+            } else {
+                context.wait(control.scan(table, version, &mut judge))?;
             }
+            let missing = left.into_values();
+            self.suspects.extend(missing.filter_map(|(id, made)| {
+                let fault = made.fault(None)?;
+                Some((id, made, fault))
+            }));
         }
         Ok(looked)
     }

@@ -114,7 +114,6 @@ pub(crate) async fn an_order_is_explained_and_the_log_audited(
     );
     let (_, whole) = replay(&stack, &["audit", "--full"]).await?;
     ensure!(whole["errors"] == 0, "{whole}");
-    ensure!(whole["rows_checked"].as_u64() >= Some(20), "{whole}");
     a_row_that_no_event_made_is_found(&stack).await
 }
 
@@ -128,7 +127,7 @@ async fn a_row_that_no_event_made_is_found(stack: &TestStack) -> anyhow::Result<
     let before = "SELECT name FROM catalog_products_v1 WHERE sku = 'WHY'";
     let before: String = client.query_one(before, &[]).await?.try_get(0)?;
     client.query_one(&set("Spoiled"), &[]).await?;
-    let (code, spoiled) = replay(stack, &["audit"]).await?;
+    let (code, spoiled) = replay(stack, &["audit", "--rows"]).await?;
     client.query_one(&set(&before), &[]).await?;
     ensure!(
         code == Some(3) && spoiled["errors"] == 1,
@@ -141,8 +140,9 @@ async fn a_row_that_no_event_made_is_found(stack: &TestStack) -> anyhow::Result<
         detail.contains("name is \"Spoiled\"") && detail.contains("ProductCreated"),
         "{finding}"
     );
-    let (_, mended) = replay(stack, &["audit"]).await?;
+    let (_, mended) = replay(stack, &["audit", "--rows"]).await?;
     ensure!(mended["errors"] == 0, "{mended}");
+    ensure!(mended["rows_checked"].as_u64() >= Some(20), "{mended}");
     Ok(())
 }
 

@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cartwright_folds::{Fold, Outcome, fold_of};
 use cartwright_projector::envelope;
-use cartwright_read_model::tables::{CONTROL_VERSION, PARKED};
-use cartwright_read_model::{
-    PROJECTIONS, ParkedRow, Projection, ROW_SEQ, Row, RowOp, Table, Value,
-};
+use cartwright_read_model::{PROJECTIONS, Projection, ROW_SEQ, Row, RowOp, Table, Value};
 
 use crate::bug::Bug;
 use crate::world::World;
@@ -26,10 +23,11 @@ pub(super) fn equals_a_fresh_fold(world: &World) -> Result<u64, String> {
             world.sim.lock().bug,
             Some(Bug::TimestampFromTheClock | Bug::TiedTimestamps)
         );
-        let parked = parked(world, projection);
-        if parked > 0 {
+        // Nothing is wrong with any record any more.
+        let parked = world.stores[&projection.store].parked(projection);
+        if !parked.is_empty() {
             let name = projection.name;
-            return Err(format!("{name} still has {parked} records parked"));
+            return Err(format!("{name} still has records parked: {parked:?}"));
         }
         let expected = folded(world, projection, fold, times_lie)?;
         let stored = stored(world, projection, times_lie);
@@ -46,16 +44,6 @@ pub(super) fn equals_a_fresh_fold(world: &World) -> Result<u64, String> {
         compared += expected.len() as u64;
     }
     Ok(compared)
-}
-
-/// Records that wait although nothing is wrong with them any more.
-fn parked(world: &World, projection: &Projection) -> usize {
-    let store = &world.stores[&projection.store].memory;
-    let rows = store.rows(&PARKED, CONTROL_VERSION);
-    let name = Value::from(projection.name);
-    let of = rows.iter().filter(|row| *row.value("projection") == name);
-    of.filter(|row| ParkedRow::waiting(row, 1).is_some())
-        .count()
 }
 
 fn stored(world: &World, projection: &'static Projection, times_lie: bool) -> Rows {
