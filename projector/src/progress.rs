@@ -13,7 +13,7 @@ use crate::partition::Cut;
 pub enum Step {
     /// There was nothing to do for the time of a poll.
     Idle,
-    /// Partitions came or went.
+    /// Partitions came or went, or one is loaded anew.
     Rebalanced,
     /// Records were applied, with their position.
     Applied(Applied),

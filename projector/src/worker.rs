@@ -144,8 +144,10 @@ impl<G: GroupReader> Worker<G> {
         // What is left over from a step that could not be finished comes first.
         self.process_and_unpark()?;
         self.resume()?;
-        let rebalanced = self.gather()?;
+        let mut rebalanced = self.gather()?;
         self.process_and_unpark()?;
+        // Those that are loaded anew have work to do, too.
+        rebalanced |= self.partitions.values().any(|each| !each.started);
         self.say_what_is_read_to_its_end()?;
         let applied = self.totals.since(&before);
         Ok(match (applied.records + applied.unparked, rebalanced) {

@@ -119,7 +119,7 @@ impl MemoryStore {
 }
 
 /// See [`Sink`] and [`MemoryStore`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MemorySink {
     store: MemoryStore,
     version: u32,

@@ -100,7 +100,6 @@ impl SimStore {
 pub(crate) struct SimSink {
     inner: MemorySink,
     store: SimStore,
-    version: u32,
     sim: Sim,
     clock: Arc<SimClock>,
 }
@@ -110,7 +109,6 @@ impl SimSink {
         Self {
             inner: MemorySink::new(store.memory.clone(), version),
             store: store.clone(),
-            version,
             sim: sim.clone(),
             clock: Arc::clone(clock),
         }
@@ -183,7 +181,8 @@ impl Sink for SimSink {
         self.sim.may_die("projector killed before a write");
         let batch = self.written(batch);
         if self.sim.fault("store too slow: its write lands late", 25) {
-            let sink = MemorySink::new(self.store.memory.clone(), self.version);
+            // With what this process knew when it sent it.
+            let sink = self.inner.clone();
             let mut late = self
                 .store
                 .late
