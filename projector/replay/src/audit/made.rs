@@ -151,3 +151,96 @@ impl Made {
         (!differing.is_empty()).then_some(Fault::Differs(differing))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cartwright_events::Stream;
+    use cartwright_read_model::tables::PRODUCTS;
+
+    use super::*;
+
+    fn envelope(seq: u64) -> Envelope {
+        Envelope {
+            stream: Stream::Product,
+            partition: 0,
+            offset: seq * 2,
+            seq,
+            writer_epoch: 1,
+            recorded_at: Timestamp::EPOCH,
+            command_id: String::new(),
+            correlation_id: String::new(),
+            traceparent: None,
+        }
+    }
+
+    fn named(name: &str) -> RowOp {
+        RowOp::upsert(&PRODUCTS, ["cup".into()], [("name", name.into())])
+    }
+
+    fn priced(minor: i64) -> RowOp {
+        RowOp::upsert(
+            &PRODUCTS,
+            ["cup".into()],
+            [("price_minor", Value::Int(minor))],
+        )
+    }
+
+    fn removed() -> RowOp {
+        RowOp::delete(&PRODUCTS, ["cup".into()])
+    }
+
+    /// What is expected after these, from seq 1 on.
+    fn made(ops: &[RowOp]) -> Made {
+        let mut expected = Expected::default();
+        for (seq, op) in (1..).zip(ops) {
+            expected.take(&envelope(seq), "Event", std::slice::from_ref(op));
+        }
+        let mut tables = expected.drain();
+        let mut rows = tables.remove("products").expect("a table");
+        assert!(tables.is_empty() && rows.len() == 1);
+        rows.remove(0).1
+    }
+
+    fn row(seq: i64, cells: &[(&str, Value)]) -> Row {
+        let value = |name: &str| match name {
+            "sku" => "cup".into(),
+            "row_seq" => Value::Int(seq),
+            name => {
+                let cell = cells.iter().find(|(cell, _)| *cell == name);
+                cell.map_or(Value::Unset, |(_, value)| value.clone())
+            }
+        };
+        Row {
+            table: &PRODUCTS,
+            values: PRODUCTS
+                .columns()
+                .map(|column| value(column.name))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_row_is_held_against_all_that_was_written_to_it() {
+        let made = made(&[named("Cup"), priced(100)]);
+        let right = [("name", "Cup".into()), ("price_minor", Value::Int(100))];
+        assert_eq!(made.fault(Some(&row(2, &right))), None);
+        let wrong = [("name", "Mug".into()), ("price_minor", Value::Int(100))];
+        let fault = Fault::Differs(vec![("name", "Mug".into(), "Cup".into())]);
+        assert_eq!(made.fault(Some(&row(2, &wrong))), Some(fault));
+        assert_eq!(made.fault(Some(&row(1, &right))), Some(Fault::Older));
+        assert_eq!(made.fault(None), Some(Fault::Missing));
+        // A later event is another audit's matter.
+        assert_eq!(made.fault(Some(&row(3, &wrong))), None);
+    }
+
+    #[test]
+    fn a_deleted_row_is_gone_and_begins_anew() {
+        let gone = made(&[named("Cup"), removed()]);
+        assert_eq!(gone.fault(None), None);
+        assert_eq!(gone.fault(Some(&row(1, &[]))), Some(Fault::StillThere));
+        // What was there before the delete is not asked for.
+        let again = made(&[named("Cup"), removed(), priced(90)]);
+        let right = [("price_minor", Value::Int(90))];
+        assert_eq!(again.fault(Some(&row(3, &right))), None);
+    }
+}

@@ -20,6 +20,8 @@ use crate::registry::Home;
 const MOST_ROWS: usize = 200_000;
 /// With more rows of a table to look at, the whole table is read.
 const MOST_ASKED_FOR: usize = 20_000;
+/// Suspects of one projection beyond which no more are looked for at a time.
+const MOST_SUSPECTS: usize = 100_000;
 /// Rows of one projection that are told of.
 const MOST_TOLD: usize = 1_000;
 
@@ -36,8 +38,9 @@ struct View<'a> {
     home: Home<'a>,
     plan: Plan,
     expected: Expected,
-    /// Rows that were not what they should be when they were looked at.
-    suspects: Vec<(RowId, Made, Fault)>,
+    /// Rows that were not what they should be when they were looked at; what is written to them later
+    /// clears them.
+    suspects: HashMap<RowId, (Made, Fault)>,
 }
 
 impl<'a> RowCheck<'a> {
@@ -69,7 +72,7 @@ impl<'a> RowCheck<'a> {
                     home,
                     plan,
                     expected: Expected::default(),
-                    suspects: Vec::new(),
+                    suspects: HashMap::new(),
                 })),
                 Err(error) => context.output.remark(format!(
                     "rows of {} are not audited: {error}",
@@ -101,6 +104,11 @@ impl<'a> RowCheck<'a> {
         for view in &mut self.views {
             if let Some(Outcome::Emit(ops)) = view.fold(&envelope, &event) {
                 view.expected.take(&envelope, name, &ops);
+                if !view.suspects.is_empty() {
+                    for op in &ops {
+                        view.suspects.remove(&RowId::of(op));
+                    }
+                }
             }
         }
         let held: usize = self.views.iter().map(|view| view.expected.len()).sum();
@@ -144,14 +152,14 @@ impl<'a> RowCheck<'a> {
         for (view, touched) in self.views.iter_mut().zip(&touched) {
             let aside = view.put_aside(self.context)?;
             let suspects = std::mem::take(&mut view.suspects).into_iter();
-            let wrong = suspects.filter(|(id, made, _)| {
+            let wrong = suspects.filter(|(id, (made, _))| {
                 !touched.contains(id) && !aside.contains(&(made.at.offset, made.seq))
             });
             let label = view.home.label(view.plan.version);
             findings.extend(
                 wrong
                     .take(MOST_TOLD)
-                    .map(|(_, made, fault)| finding(&label, &made, &fault)),
+                    .map(|(_, (made, fault))| finding(&label, &made, &fault)),
             );
         }
         Ok(findings)
@@ -208,7 +216,7 @@ impl View<'_> {
                 if let Some((id, made)) = left.remove(&row.values[..table.key_len()])
                     && let Some(fault) = made.fault(Some(&row))
                 {
-                    suspects.push((id, made, fault));
+                    suspects.insert(id, (made, fault));
                 }
             };
             let (control, version) = (&self.home.control, self.plan.version);
@@ -221,8 +229,12 @@ impl View<'_> {
             let missing = left.into_values();
             self.suspects.extend(missing.filter_map(|(id, made)| {
                 let fault = made.fault(None)?;
-                Some((id, made, fault))
+                Some((id, (made, fault)))
             }));
+            // Enough to know that the view is not what it should be.
+            if self.suspects.len() > MOST_SUSPECTS {
+                break;
+            }
         }
         Ok(looked)
     }

@@ -149,7 +149,6 @@ fn skip_tags(from: &mut &[u8]) -> Option<()> {
 mod tests {
     use super::*;
 
-    /// As the broker has it: `"cartwright-checkout-1".hashCode()` is 1262441526.
     #[test]
     fn an_id_is_where_the_coordinators_put_it() {
         assert_eq!(home("a", 50), 97 % 50);
