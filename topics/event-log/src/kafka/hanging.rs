@@ -58,8 +58,8 @@ pub(super) fn end_hanging(
         return Ok(());
     }
     let Some((producer, epoch)) = settled(transactional_id, &placement, &wire)? else {
-        let reason = format!("the earlier transaction of {transactional_id} is still ending");
-        return Err(LogError::Unavailable { reason });
+        // Somebody has taken the id over since and has begun: what hangs is theirs to end.
+        return Ok(());
     };
     open.retain(|open| open.producer == producer && open.epoch < epoch);
     if open.is_empty() {
