@@ -130,7 +130,7 @@ fn ready<'a, L: EventLog>(
     let failed = |error: LogError| CommitError::NotCommitted {
         reason: error.to_string(),
     };
-    if writer.is_none() {
+    if writer.as_ref().is_none_or(L::Writer::needs_take_over) {
         let mut fresh = log.writer(transactional_id).map_err(failed)?;
         fresh.take_over().map_err(failed)?;
         *writer = Some(fresh);

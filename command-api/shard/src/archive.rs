@@ -225,6 +225,11 @@ impl Archive {
         self.index.len()
     }
 
+    /// Whether it is known what has left memory.
+    pub(crate) fn knows_all(&self) -> bool {
+        self.scan_to.is_none()
+    }
+
     /// Where an aggregate that is not in memory is. One that has left is asked for.
     pub(crate) fn look_for(&mut self, aggregate_id: &str) -> Whereabouts {
         match self.index.get(&hash(aggregate_id)) {

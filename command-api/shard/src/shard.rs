@@ -253,8 +253,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 );
                 self.ownership
                     .send_replace(Ownership::Serving { epoch: state.epoch });
-                let waited_for = self.waiters.aggregate_ids();
-                self.look_for_outcomes(&mut state, waited_for);
+                self.look_for_outcomes(&mut state);
                 self.live = Some(Live { writer, state });
                 self.distrusts_snapshots = false;
                 self.release_held();
@@ -319,22 +318,24 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         state: &mut ShardState<B>,
         answers: Vec<ArchiveAnswer>,
     ) -> Result<(), Unreadable> {
-        if answers.is_empty() {
-            self.give_up_held();
-            return Ok(());
+        if !answers.is_empty() {
+            self.release_held();
         }
-        self.release_held();
+        let (knew_all, mut restored) = (state.archive.knows_all(), BTreeSet::new());
         for answer in answers {
             let in_memory = self.context.ids_after(&state.aggregates, None);
             if let Some(whole) = state.archive.take(answer, in_memory)? {
                 let snapshot = whole.read()?;
                 self.context
                     .restore(&mut state.aggregates, &whole.name, snapshot);
+                restored.insert(whole.name.clone());
                 state.archive.may_leave(state.last_time, whole.name);
             }
         }
-        let waited_for = self.waiters.aggregate_ids();
-        self.look_for_outcomes(state, waited_for);
+        self.tell_waiters(state, &restored);
+        if state.archive.knows_all() != knew_all {
+            self.look_for_outcomes(state);
+        }
         self.give_up_held();
         Ok(())
     }
@@ -370,32 +371,35 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
 
     /// Answers callers whose outcome is decided and durable; lets the others wait.
     fn watch(&mut self, watches: Vec<(String, oneshot::Sender<Answer>)>) {
-        if watches.is_empty() {
-            return;
-        }
-        let waited_for: BTreeSet<String> = watches.iter().map(|(id, _)| id.clone()).collect();
+        let mut live = self.live.take();
         for (aggregate_id, reply) in watches {
-            self.waiters.add(aggregate_id, reply);
+            let state = live.as_mut().map(|live| &mut live.state);
+            match state.and_then(|state| self.outcome_or_ask(state, &aggregate_id)) {
+                // A caller that has gone is no error.
+                Some(answer) => drop(reply.send(answer)),
+                None => self.waiters.add(aggregate_id, reply),
+            }
         }
-        if let Some(mut live) = self.live.take() {
-            self.look_for_outcomes(&mut live.state, waited_for);
-            self.live = Some(live);
+        self.live = live;
+    }
+
+    /// Looks for everything that is waited for: after a take-over, and when it is known what has left
+    /// memory.
+    fn look_for_outcomes(&mut self, state: &mut ShardState<B>) {
+        for aggregate_id in self.waiters.aggregate_ids() {
+            if let Some(answer) = self.outcome_or_ask(state, &aggregate_id) {
+                self.waiters.tell(&aggregate_id, &answer);
+            }
         }
     }
 
-    /// Tells who waits for these. What has left memory is asked for, and told when it comes.
-    fn look_for_outcomes(
-        &mut self,
-        state: &mut ShardState<B>,
-        aggregate_ids: impl IntoIterator<Item = String>,
-    ) {
-        for aggregate_id in aggregate_ids {
-            if let Some(answer) = self.outcome(state, &aggregate_id) {
-                self.waiters.tell(&aggregate_id, &answer);
-            } else {
-                self.whereabouts(state, &aggregate_id);
-            }
+    /// The outcome of what is in memory. What has left it is asked for, and told when it comes.
+    fn outcome_or_ask(&self, state: &mut ShardState<B>, aggregate_id: &str) -> Option<Answer> {
+        let answer = self.outcome(state, aggregate_id);
+        if answer.is_none() {
+            self.whereabouts(state, aggregate_id);
         }
+        answer
     }
 
     fn outcome(&self, state: &ShardState<B>, aggregate_id: &str) -> Option<Answer> {
