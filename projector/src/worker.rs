@@ -206,15 +206,18 @@ impl<G: GroupReader> Worker<G> {
         Ok(())
     }
 
-    /// Reads until there is enough or the time is up. Answers whether partitions came or went.
+    /// Reads until there is enough, the time is up, or nothing comes. Answers whether partitions came
+    /// or went.
     fn gather(&mut self) -> Result<bool, Halt> {
         let mut rebalanced = self.poll(self.limits.poll)?;
         let first = Instant::now();
-        while !rebalanced && self.read() > 0 && self.read() < self.limits.max_records {
+        let mut read = 0;
+        while !rebalanced && (read + 1..self.limits.max_records).contains(&self.read()) {
             let left = self.limits.linger.saturating_sub(first.elapsed());
             if left.is_zero() {
                 break;
             }
+            read = self.read();
             rebalanced = self.poll(left)?;
         }
         Ok(rebalanced)

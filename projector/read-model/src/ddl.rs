@@ -36,6 +36,36 @@ pub(crate) fn names(columns: impl Iterator<Item = Column>) -> String {
 #[must_use]
 pub fn create_table_sql(table: &Table, version: u32) -> Vec<String> {
     let name = table.physical_name(version);
+    let mut statements = vec![format!(
+        "CREATE TABLE IF NOT EXISTS {name} ({}, PRIMARY KEY ({}))",
+        columns_sql(table),
+        names(table.key()),
+    )];
+    statements.extend(table.indexes.iter().map(|index| {
+        format!(
+            "CREATE INDEX IF NOT EXISTS {name}_{} ON {name} {}",
+            index.suffix, index.definition
+        )
+    }));
+    statements
+}
+
+/// The statement that makes `table` in PostgreSQL without its key and indexes.
+pub(crate) fn create_bare_table_sql(table: &Table, version: u32) -> String {
+    let name = table.physical_name(version);
+    format!("CREATE TABLE IF NOT EXISTS {name} ({})", columns_sql(table))
+}
+
+/// The statement that gives such a table its key.
+pub(crate) fn add_key_sql(table: &Table, version: u32) -> String {
+    let name = table.physical_name(version);
+    format!(
+        "ALTER TABLE {name} ADD PRIMARY KEY ({})",
+        names(table.key())
+    )
+}
+
+fn columns_sql(table: &Table) -> String {
     let key: Vec<Column> = table.key().collect();
     let columns = table.columns().map(|column| {
         let collation = match column.kind {
@@ -53,19 +83,7 @@ pub fn create_table_sql(table: &Table, version: u32) -> Vec<String> {
             sql_type(column.kind)
         )
     });
-    let columns: Vec<String> = columns.collect();
-    let mut statements = vec![format!(
-        "CREATE TABLE IF NOT EXISTS {name} ({}, PRIMARY KEY ({}))",
-        columns.join(", "),
-        names(table.key()),
-    )];
-    statements.extend(table.indexes.iter().map(|index| {
-        format!(
-            "CREATE INDEX IF NOT EXISTS {name}_{} ON {name} {}",
-            index.suffix, index.definition
-        )
-    }));
-    statements
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 /// The statement that makes `table` in `keyspace` where it is not there yet.

@@ -32,7 +32,10 @@ pub(crate) struct MergedWrite<'a> {
 /// Puts the operations together, rows in the order of their first operation.
 pub(crate) fn merge(ops: &[SeqOp]) -> Result<Vec<MergedRow<'_>>, SinkError> {
     let mut rows: Vec<MergedRow<'_>> = Vec::new();
-    let mut index_of: HashMap<(&str, &[Value]), usize> = HashMap::with_capacity(ops.len());
+    // Where a rebuild spends its time, with the default hasher.
+    let hasher = foldhash::fast::RandomState::default();
+    let mut index_of: HashMap<(&str, &[Value]), usize, _> =
+        HashMap::with_capacity_and_hasher(ops.len(), hasher);
     for SeqOp { seq, op } in ops {
         let table = op.table();
         let index = *index_of.entry((table.name, op.key())).or_insert_with(|| {

@@ -51,8 +51,8 @@ impl PostgresSink {
         }
     }
 
-    /// The same for building a version that nobody reads yet: new rows are copied, and indexes left
-    /// for whoever calls [`Sink::prepare`] of an ordinary sink at the end.
+    /// The same for building a version that nobody reads yet: new rows are copied, and indexes (also
+    /// keys, where it can be) left for whoever calls [`Sink::prepare`] of an ordinary sink at the end.
     #[must_use]
     pub fn in_bulk(self) -> Self {
         Self {
@@ -83,10 +83,10 @@ impl PostgresSink {
         batch: &Arc<Batch>,
         known: Option<Timestamp>,
     ) -> Result<(), SinkError> {
-        let written = std::mem::take(&mut self.bulk).unwrap_or_default();
+        let mut written = std::mem::take(&mut self.bulk).unwrap_or_default();
         let (pool, given, version) = (self.pool.clone(), Arc::clone(batch), self.version);
         let (mut written, result) = match self.runtime.block_on(self.runtime.spawn(async move {
-            let result = copy(&pool, &given, &written, known, version).await;
+            let result = copy(&pool, &given, &mut written, known, version).await;
             (written, result)
         })) {
             Ok(done) => done,
@@ -116,13 +116,14 @@ impl PostgresSink {
 async fn copy(
     pool: &Pool,
     batch: &Batch,
-    written: &Written,
+    written: &mut Written,
     known: Option<Timestamp>,
     version: u32,
 ) -> Result<(Timestamp, Vec<u64>), SinkError> {
     let mut rest = merge(&batch.ops)?;
     let hashes = rest.iter().map(bulk::hash).collect();
     let new = written.take_new(&batch.key, &mut rest);
+    written.add_keys(pool, &rest, version).await?;
     let rows = Rows { new, rest };
     let written_at = apply(pool, batch, &rows, known, version).await?;
     Ok((written_at, hashes))
@@ -135,7 +136,7 @@ impl Sink for PostgresSink {
         self.run(async move {
             let mut client = pool.get().await.map_err(ReadModelError::from)?;
             match bulk {
-                // Indexes are made at the end, all at once.
+                // Indexes and keys are made at the end, all at once.
                 true => postgres::migrate_bare(&mut client, &[(projection, version)]).await?,
                 false => postgres::migrate(&mut client, &[(projection, version)]).await?,
             }

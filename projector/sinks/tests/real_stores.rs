@@ -3,8 +3,15 @@
 //! Set `CARTWRIGHT_TEST_POSTGRES` (a URL of a database that may be written to) and
 //! `CARTWRIGHT_TEST_CASSANDRA` (`host:port`); without them there is nothing to test against.
 
+use std::sync::Arc;
+
+use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::cassandra::CassandraOptions;
-use cartwright_sinks::contract::{CassandraSubject, PostgresSubject, check};
+use cartwright_read_model::{Position, PositionKey, RowOp};
+use cartwright_sinks::contract::{
+    CassandraSubject, PARTS, PROJECTION, PostgresSubject, Subject, THINGS, check,
+};
+use cartwright_sinks::{Batch, SeqOp, Sink, Unparked};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
@@ -30,6 +37,59 @@ fn postgres_in_bulk_keeps_the_contract() {
     };
     let runtime = runtime();
     check(&PostgresSubject::new(runtime.handle().clone(), &url).in_bulk());
+}
+
+/// Partition 0 between the positions `from` and `to`, with a label for each thing.
+fn labels(subject: &PostgresSubject, from: u64, to: u64, things: &[&str]) -> Arc<Batch> {
+    let position = |seq| Position {
+        generation: 1,
+        next_offset: seq,
+        seq,
+        recorded_at: Timestamp::EPOCH,
+    };
+    let op = |thing: &&str| SeqOp {
+        seq: to,
+        op: RowOp::upsert(&THINGS, [(*thing).into()], [("label", "new".into())]),
+    };
+    Arc::new(Batch {
+        key: PositionKey {
+            projection: PROJECTION.name,
+            version: subject.version(),
+            stream: Stream::Order,
+            partition: 0,
+        },
+        expected: (from > 0).then(|| position(from)),
+        next: position(to),
+        ops: things.iter().map(op).collect(),
+        parked: Vec::new(),
+        unparked: Unparked::default(),
+    })
+}
+
+#[test]
+fn tables_built_in_bulk_get_their_keys_when_a_row_may_be_there_and_at_the_end() {
+    let Ok(url) = std::env::var("CARTWRIGHT_TEST_POSTGRES") else {
+        return eprintln!("skipped: CARTWRIGHT_TEST_POSTGRES is not set");
+    };
+    let runtime = runtime();
+    let subject = PostgresSubject::new(runtime.handle().clone(), &url).in_bulk();
+    let mut sink = subject.sink();
+    sink.prepare().expect("tables");
+    let nothing = labels(&subject, 0, 1, &[]);
+    let loaded = sink.load(&nothing.key, 1).expect("what is there");
+    assert_eq!(loaded.position, None);
+
+    sink.apply(&labels(&subject, 0, 2, &["cup", "hat"]))
+        .expect("new rows");
+    assert!(!subject.has_key(&THINGS), "new rows are copied without one");
+    sink.apply(&labels(&subject, 2, 3, &["hat", "mug"]))
+        .expect("one that is there, and a new one");
+    assert!(subject.has_key(&THINGS));
+    assert_eq!(subject.rows(&THINGS).len(), 3);
+
+    assert!(!subject.has_key(&PARTS));
+    subject.live_sink().prepare().expect("the rest");
+    assert!(subject.has_key(&PARTS));
 }
 
 #[test]

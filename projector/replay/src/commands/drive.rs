@@ -180,7 +180,7 @@ fn limits(context: &Context) -> Limits {
     Limits {
         max_records: 20_000,
         max_rows: 100_000,
-        linger: Duration::from_millis(100),
+        linger: Duration::from_secs(1),
         heartbeat: None,
         ..context.settings.projector.limits()
     }

@@ -100,15 +100,36 @@ impl PostgresSubject {
         self.bulk = true;
         self
     }
+
+    /// A sink as a live version has it, over the same tables.
+    #[must_use]
+    pub fn live_sink(&self) -> PostgresSink {
+        let (runtime, pool) = (self.runtime.clone(), self.pool.clone());
+        PostgresSink::new(runtime, pool, &PROJECTION, self.version)
+    }
+
+    /// Whether two rows of one key are impossible.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    #[must_use]
+    pub fn has_key(&self, table: &'static Table) -> bool {
+        let (pool, name) = (self.pool.clone(), table.physical_name(self.version));
+        self.runtime.block_on(async move {
+            let client = pool.get().await.expect("a connection");
+            let keys =
+                "SELECT FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype = 'p'";
+            let key = client.query_opt(keys, &[&name]).await.expect("an answer");
+            key.is_some()
+        })
+    }
 }
 
 impl Subject for PostgresSubject {
     fn sink(&self) -> Box<dyn Sink> {
-        let (runtime, pool) = (self.runtime.clone(), self.pool.clone());
-        let sink = PostgresSink::new(runtime, pool, &PROJECTION, self.version);
         match self.bulk {
-            true => Box::new(sink.in_bulk()),
-            false => Box::new(sink),
+            true => Box::new(self.live_sink().in_bulk()),
+            false => Box::new(self.live_sink()),
         }
     }
 
