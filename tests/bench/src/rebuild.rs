@@ -5,7 +5,6 @@
 //! with `CARTWRIGHT_TEST_REGISTRY` (a URL) for its schemas, or one whose topics have been made and are
 //! empty, which this fills. Without it the log is in memory, and reading costs next to nothing.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,13 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
 use cartwright_event_log::memory::MemoryLog;
-use cartwright_event_log::{
-    EventLog, LogReader, LogWriter, NewRecord, ReaderPurpose, Start, TopicPartition,
-};
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start, TopicPartition};
 use cartwright_events::codec::Codec;
-use cartwright_events::envelope::header;
-use cartwright_events::partition::partition_of;
-use cartwright_events::{Event, Stream, Timestamp};
+use cartwright_events::{Stream, Timestamp};
 use cartwright_projector::{FixedPartitions, Limits, Plan, Step, Worker, envelope};
 use cartwright_read_model::PositionKey;
 use cartwright_read_model::cassandra::CassandraOptions;
@@ -30,11 +25,13 @@ use cartwright_sinks::{
     Batch, CassandraSink, CassandraStore, Loaded, PostgresSink, Sink, SinkError,
 };
 
-const PARTITIONS: u32 = 2;
+use crate::history::write_history;
+
+pub(crate) const PARTITIONS: u32 = 2;
 const ORDERS: u32 = 20_000;
-/// Cassandra takes rows far more slowly.
-const ORDERS_BY_KEY: u32 = 4_000;
 const ROUNDS: u32 = 3;
+/// Versions that a round makes.
+const VERSIONS: u32 = 4;
 /// Records taken at a time, as the replay tool does.
 const MAX_RECORDS: usize = 20_000;
 
@@ -79,7 +76,7 @@ fn ratios<L: EventLog>(
         relational(runtime, &log_of(ORDERS)?, codec, &url)?;
     }
     if let Ok(node) = std::env::var("CARTWRIGHT_TEST_CASSANDRA") {
-        by_key(runtime, &log_of(ORDERS_BY_KEY)?, codec, node)?;
+        by_key(runtime, &log_of(ORDERS)?, codec, node)?;
     }
     Ok(())
 }
@@ -92,36 +89,38 @@ fn relational<L: EventLog>(
 ) -> anyhow::Result<()> {
     let pool = postgres::pool(&PostgresOptions::new(url))?;
     let control = Control::Postgres(pool.clone());
-    let (mut alone, mut bulk, mut ordinary) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut alone, mut bulk, mut live, mut ceiling) = Default::default();
     for round in 0..ROUNDS {
-        let plan = plan("sales", first_version() + 2 * round)?;
-        alone.push(decode_alone(log, codec, &plan)?);
+        let plan = plan("sales", first_version() + VERSIONS * round)?;
         let make = |version: u32| {
             let handle = runtime.handle().clone();
             PostgresSink::new(handle, pool.clone(), plan.projection, version)
         };
-        let sink = || -> Box<dyn Sink> { Box::new(make(plan.version).in_bulk()) };
+        time(&mut alone, || decode_alone(log, codec, &plan))?;
+        let in_bulk = || -> Box<dyn Sink> { Box::new(make(plan.version).in_bulk()) };
         // What is left for the end: keys and indexes.
         let finish = || make(plan.version).prepare();
-        bulk.push(rebuild(log, codec, plan, &sink, finish)?);
-        let second = Plan {
-            version: plan.version + 1,
-            ..plan
-        };
-        let live = Box::new(make(second.version));
-        ordinary.push(live_way(log, codec, second, live)?);
-        for version in [plan.version, second.version] {
+        in_bulk().prepare()?;
+        time(&mut bulk, || {
+            rebuild(log, codec, plan, &in_bulk)?;
+            Ok(finish()?)
+        })?;
+        let sink = |version: u32| -> Box<dyn Sink> { Box::new(make(version)) };
+        live_and_ceiling(log, codec, plan, &sink, (&mut live, &mut ceiling))?;
+        for version in plan.version..plan.version + VERSIONS {
             runtime.block_on(control.remove_version(plan.projection, version))?;
         }
     }
-    let (alone, bulk, ordinary) = (median(alone), median(bulk), median(ordinary));
-    println!(
-        "PostgreSQL: rebuild {:.2} of the speed of reading and decoding alone ({bulk:.2} s to {alone:.2} s)",
-        alone / bulk
+    say(
+        "PostgreSQL: rebuild, to reading and decoding alone",
+        &alone,
+        &bulk,
     );
-    println!(
-        "PostgreSQL: rebuild {:.2} times as fast as the live way",
-        ordinary / bulk
+    say("PostgreSQL: rebuild, to the live way", &live, &bulk);
+    say(
+        "PostgreSQL: live way, to the same writes alone",
+        &ceiling,
+        &live,
     );
     Ok(())
 }
@@ -133,58 +132,85 @@ fn by_key<L: EventLog>(
     node: String,
 ) -> anyhow::Result<()> {
     let store = CassandraStore::new(CassandraOptions::new(vec![node], "cartwright_bench"), 128);
-    let (mut ceiling, mut full) = (Vec::new(), Vec::new());
+    let (mut ceiling, mut full, mut live, mut live_ceiling) = Default::default();
     for round in 0..ROUNDS {
-        let plan = plan("orders", first_version() + 2 * round)?;
+        let plan = plan("orders", first_version() + VERSIONS * round)?;
         let make = |version: u32| -> Box<dyn Sink> {
             let handle = runtime.handle().clone();
-            Box::new(CassandraSink::new(
-                handle,
-                store.clone(),
-                plan.projection,
-                version,
-            ))
+            let store = store.clone();
+            Box::new(CassandraSink::new(handle, store, plan.projection, version))
         };
-        full.push(rebuild(
-            log,
-            codec,
-            plan,
-            &|| make(plan.version),
-            || Ok(()),
-        )?);
-        // The same batches again, with no log behind them.
-        let kept: Arc<Mutex<Vec<Arc<Batch>>>> = Arc::default();
-        let keeper = || -> Box<dyn Sink> { Box::new(Keeper(Arc::clone(&kept))) };
-        rebuild(log, codec, plan, &keeper, || Ok(()))?;
-        let batches = std::mem::take(&mut *kept.lock().map_err(|_| anyhow::anyhow!("poisoned"))?);
-        ceiling.push(write_alone(batches, &|| make(plan.version + 1))?);
+        make(plan.version).prepare()?;
+        time(&mut full, || {
+            rebuild(log, codec, plan, &|| make(plan.version))
+        })?;
+        let kept = Keeper::default();
+        let version = plan.version + VERSIONS - 1;
+        let alone = Plan { version, ..plan };
+        rebuild(log, codec, alone, &|| Box::new(kept.clone()))?;
+        write_alone(&mut ceiling, kept, &|| make(version))?;
+        live_and_ceiling(log, codec, plan, &make, (&mut live, &mut live_ceiling))?;
         let session = runtime.block_on(store.session())?;
         let control = Control::Cassandra(session, "cartwright_bench".into());
-        for version in [plan.version, plan.version + 1] {
+        for version in plan.version..plan.version + VERSIONS {
             runtime.block_on(control.remove_version(plan.projection, version))?;
         }
     }
-    let ratio = median(ceiling) / median(full);
-    println!("Cassandra: rebuild {ratio:.2} of the speed of the same statements alone");
+    say(
+        "Cassandra: rebuild, to the same writes alone",
+        &ceiling,
+        &full,
+    );
+    say(
+        "Cassandra: live way, to the same writes alone",
+        &live_ceiling,
+        &live,
+    );
     Ok(())
 }
 
-/// Reads, decodes and throws away, the partitions side by side.
-fn decode_alone<L: EventLog>(log: &L, codec: &Codec, plan: &Plan) -> anyhow::Result<Duration> {
-    let begun = Instant::now();
-    let partitions = build::partitions(log, plan, |_| None)?;
-    std::thread::scope(|scope| {
-        let readers: Vec<_> = partitions
-            .iter()
-            .map(|(at, end)| scope.spawn(move || decode(log, codec, at, end.offset)))
-            .collect();
-        readers.into_iter().try_for_each(|reader| {
-            reader
-                .join()
-                .map_err(|_| anyhow::anyhow!("a reader panicked"))?
-        })
+/// The live way, and the writes of its batches with no log behind them.
+fn live_and_ceiling<L: EventLog>(
+    log: &L,
+    codec: &Codec,
+    plan: Plan,
+    make: &(dyn Fn(u32) -> Box<dyn Sink> + Sync),
+    (live, ceiling): (&mut Vec<Duration>, &mut Vec<Duration>),
+) -> anyhow::Result<()> {
+    let as_version = |version| Plan { version, ..plan };
+    let (first, second) = (plan.version + 1, plan.version + 2);
+    make(first).prepare()?;
+    time(live, || {
+        live_way(log, codec, as_version(first), &|| make(first))
     })?;
-    Ok(begun.elapsed())
+    let kept = Keeper::default();
+    live_way(log, codec, as_version(second), &|| Box::new(kept.clone()))?;
+    write_alone(ceiling, kept, &|| make(second))
+}
+
+fn time(
+    times: &mut Vec<Duration>,
+    work: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    work()?;
+    times.push(begun.elapsed());
+    Ok(())
+}
+
+/// How fast the second is, with the first as 1.
+fn say(what: &str, first: &[Duration], second: &[Duration]) {
+    let (first, second) = (median(first), median(second));
+    println!(
+        "{what}: {:.2} ({second:.2} s to {first:.2} s)",
+        first / second
+    );
+}
+
+/// Reads, decodes and throws away, the partitions side by side.
+fn decode_alone<L: EventLog>(log: &L, codec: &Codec, plan: &Plan) -> anyhow::Result<()> {
+    let partitions = build::partitions(log, plan, |_| None)?;
+    side_by_side(&partitions, |(at, end)| decode(log, codec, at, end.offset))
 }
 
 fn decode<L: EventLog>(
@@ -206,16 +232,13 @@ fn decode<L: EventLog>(
     Ok(())
 }
 
+/// Tables are there already: they take as long for one row as for a million.
 fn rebuild<L: EventLog>(
     log: &L,
     codec: &Codec,
     plan: Plan,
     sink: &(dyn Fn() -> Box<dyn Sink> + Sync),
-    finish: impl FnOnce() -> Result<(), SinkError>,
-) -> anyhow::Result<Duration> {
-    // Tables are made once a version, and take as long for one row as for a million.
-    sink().prepare()?;
-    let (board, begun) = (Board::default(), Instant::now());
+) -> anyhow::Result<()> {
     let work = Work {
         log: log.clone(),
         codec: codec.clone(),
@@ -226,33 +249,41 @@ fn rebuild<L: EventLog>(
         parallel: PARTITIONS as usize,
         rate: None,
     };
+    let board = Board::default();
     ensure!(build::run(&work, &board), "{:?}", board.partitions());
-    finish()?;
-    Ok(begun.elapsed())
+    Ok(())
 }
 
-/// One worker over all partitions, with the limits of a projector.
+/// A worker for each partition, with the limits of a projector.
 fn live_way<L: EventLog>(
     log: &L,
     codec: &Codec,
     plan: Plan,
-    mut sink: Box<dyn Sink>,
-) -> anyhow::Result<Duration> {
-    sink.prepare()?;
+    sink: &(dyn Fn() -> Box<dyn Sink> + Sync),
+) -> anyhow::Result<()> {
     let partitions = build::partitions(log, &plan, |_| None)?;
-    let partitions = partitions.into_iter().map(|(at, _)| at).collect();
-    let source = FixedPartitions::new(log.reader(ReaderPurpose::Recovery)?, partitions);
+    side_by_side(&partitions, |(at, _)| follow(log, codec, plan, at, sink()))
+}
+
+fn follow<L: EventLog>(
+    log: &L,
+    codec: &Codec,
+    plan: Plan,
+    at: &TopicPartition,
+    sink: Box<dyn Sink>,
+) -> anyhow::Result<()> {
+    let reader = log.reader(ReaderPurpose::Recovery)?;
+    let source = FixedPartitions::new(reader, vec![at.clone()]);
     let limits = Limits {
         heartbeat: None,
         poll: Duration::from_millis(1),
         ..Limits::default()
     };
     let mut worker = Worker::new(plan, limits, source, codec.clone(), sink);
-    let begun = Instant::now();
     loop {
         match worker.step() {
             Step::Idle if worker.report().iter().all(|each| each.behind == Some(0)) => {
-                return Ok(begun.elapsed());
+                return Ok(());
             }
             Step::Idle | Step::Applied(_) | Step::Rebalanced => {}
             other => anyhow::bail!("{other:?}"),
@@ -260,36 +291,46 @@ fn live_way<L: EventLog>(
     }
 }
 
-fn write_alone(
-    batches: Vec<Arc<Batch>>,
-    make: &(dyn Fn() -> Box<dyn Sink> + Sync),
-) -> anyhow::Result<Duration> {
-    make().prepare()?;
-    let begun = Instant::now();
+fn side_by_side<T: Sync>(
+    items: &[T],
+    work: impl Fn(&T) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<()> {
     std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..PARTITIONS)
-            .map(|partition| {
-                let batches = &batches;
-                scope.spawn(move || -> anyhow::Result<()> {
-                    let mut sink = make();
-                    sink.prepare()?;
-                    let mut own = batches
-                        .iter()
-                        .filter(|batch| batch.key.partition == partition);
-                    own.try_for_each(|batch| Ok(sink.apply(batch)?))
-                })
-            })
+        let work = &work;
+        let threads: Vec<_> = items
+            .iter()
+            .map(|item| scope.spawn(move || work(item)))
             .collect();
-        writers.into_iter().try_for_each(|writer| {
-            writer
-                .join()
-                .map_err(|_| anyhow::anyhow!("a writer panicked"))?
+        threads.into_iter().try_for_each(|thread| {
+            let ended = thread.join();
+            ended.map_err(|_| anyhow::anyhow!("a thread panicked"))?
         })
-    })?;
-    Ok(begun.elapsed())
+    })
+}
+
+/// Applies what was kept, each partition in its order, beside each other.
+fn write_alone(
+    times: &mut Vec<Duration>,
+    kept: Keeper,
+    make: &(dyn Fn() -> Box<dyn Sink> + Sync),
+) -> anyhow::Result<()> {
+    let batches = kept.0.lock().map_err(|_| anyhow::anyhow!("poisoned"))?;
+    make().prepare()?;
+    let partitions: Vec<u32> = (0..PARTITIONS).collect();
+    time(times, || {
+        side_by_side(&partitions, |partition| {
+            let mut sink = make();
+            sink.prepare()?;
+            let mut own = batches
+                .iter()
+                .filter(|batch| batch.key.partition == *partition);
+            own.try_for_each(|batch| Ok(sink.apply(batch)?))
+        })
+    })
 }
 
 /// Keeps batches in place of writing them.
+#[derive(Clone, Default)]
 struct Keeper(Arc<Mutex<Vec<Arc<Batch>>>>);
 
 impl Sink for Keeper {
@@ -317,7 +358,7 @@ fn plan(name: &str, version: u32) -> anyhow::Result<Plan> {
 /// A number that no run before has used: one that was stopped has left its positions.
 fn first_version() -> u32 {
     let seconds = Timestamp::now().as_micros() / 1_000_000;
-    1_000 + 10 * u32::try_from(seconds % 100_000_000).unwrap_or(0)
+    1_000 + 20 * u32::try_from(seconds % 100_000_000).unwrap_or(0)
 }
 
 fn limits() -> Limits {
@@ -331,84 +372,8 @@ fn limits() -> Limits {
     }
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
+fn median(times: &[Duration]) -> f64 {
+    let mut times = times.to_vec();
     times.sort();
     times[times.len() / 2].as_secs_f64()
-}
-
-/// Orders of three lines that are created, confirmed, captured and paid, their events mixed.
-fn write_history<L: EventLog>(log: &L, codec: &Codec, orders: u32) -> anyhow::Result<()> {
-    let mut writer = log.writer("bench")?;
-    writer.take_over()?;
-    let mut seqs: BTreeMap<u32, u64> = BTreeMap::new();
-    for block in 0..orders / 500 {
-        for step in 0..4 {
-            let orders = (block * 500)..((block + 1) * 500);
-            let records: anyhow::Result<Vec<NewRecord>> = orders
-                .map(|order| record(codec, &mut seqs, order, step))
-                .collect();
-            if writer.commit(records?)?.doubtful {
-                writer.take_over()?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn record(
-    codec: &Codec,
-    seqs: &mut BTreeMap<u32, u64>,
-    order: u32,
-    step: u32,
-) -> anyhow::Result<NewRecord> {
-    use serde_json::json;
-    let id = format!("order-{order}");
-    let lines: Vec<_> = (1..=3)
-        .map(|line| {
-            json!({"line": line, "sku": format!("sku-{}", (order + line) % 4_000), "name": "Lantern",
-                "quantity": 2, "unit_price_minor": 50, "line_total_minor": 100})
-        })
-        .collect();
-    let deadline = "2026-03-02T00:00:00Z";
-    let (kind, data) = match step {
-        0 => (
-            "OrderCreated",
-            json!({"cart_id": id, "customer_id": format!("c-{}", order % 999),
-            "currency": "EUR", "ship_to_country": "Norway", "lines": lines, "units": 6,
-            "total_minor": 300, "payment_deadline": deadline}),
-        ),
-        1 => (
-            "OrderConfirmed",
-            json!({"total_minor": 300, "currency": "EUR",
-            "payment_deadline": deadline}),
-        ),
-        2 => (
-            "OrderPaymentCaptured",
-            json!({"payment_id": "pay", "operation_id": "capture",
-            "amount_minor": 300, "currency": "EUR", "captured_minor": 300}),
-        ),
-        _ => (
-            "OrderPaid",
-            json!({"total_minor": 300, "captured_minor": 300, "currency": "EUR"}),
-        ),
-    };
-    let event: Event = serde_json::from_value(json!({
-        "aggregate_id": id, "version": step + 1, "occurred_at": "2026-03-01T10:00:00Z",
-        "type": kind, "data": data,
-    }))?;
-    let partition = partition_of(&id, PARTITIONS);
-    let seq = seqs.entry(partition).or_default();
-    *seq += 1;
-    Ok(NewRecord {
-        topic: Stream::Order.topic().into(),
-        partition,
-        key: id.into_bytes(),
-        value: Some(codec.encode_event(&event)),
-        headers: vec![
-            (header::SEQ, seq.to_string().into_bytes()),
-            (header::WRITER_EPOCH, b"1".to_vec()),
-            (header::COMMAND_ID, b"command".to_vec()),
-            (header::CORRELATION_ID, b"request".to_vec()),
-        ],
-    })
 }
