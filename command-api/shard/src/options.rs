@@ -30,6 +30,9 @@ pub struct ShardOptions {
     pub results_reach: u64,
     /// Bytes of snapshots in one transaction; a quarter of them in one that has commands.
     pub snapshot_group_bytes: usize,
+    /// At least so many for each event and result in it, about one snapshot: however large groups are,
+    /// a round ends within as many events as it holds aggregates, and as many leave as finish.
+    pub snapshot_bytes_per_event: usize,
     /// A finished aggregate that was left alone for so long leaves memory, in milliseconds.
     pub archive_after_ms: i64,
     /// Finished aggregates that may stay in memory for that time; the oldest leave first.
@@ -69,6 +72,7 @@ impl Default for ShardOptions {
             checkpoint_tail: 100_000,
             results_reach: 50_000,
             snapshot_group_bytes: 256 * 1024,
+            snapshot_bytes_per_event: 1_024,
             archive_after_ms: 600_000,
             finished_kept: 50_000,
             live_max: 2_000_000,

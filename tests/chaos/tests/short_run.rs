@@ -58,7 +58,6 @@ fn stop_while_it_starts(state_dir: &Path, base_port: u16) {
 }
 
 #[test]
-#[ignore = "takes minutes, and a cluster of its own"]
 fn a_short_run_has_a_clean_verdict_and_leaves_nothing() {
     // Not below a home folder: PostgreSQL runs as another user, who must be able to get there.
     let base_port = free_base_port();

@@ -25,6 +25,7 @@ pub(crate) fn add<B: BoundedContext>(
         0 => options.snapshot_group_bytes,
         _ => options.snapshot_group_bytes / 4,
     };
+    let most_bytes = most_bytes.max(group.weight() * options.snapshot_bytes_per_event);
     let mut piece = Piece::new(context, place, state);
     Rounds::contribute(state, &group.touched, most_bytes, &mut piece)?;
     for id in &group.touched {

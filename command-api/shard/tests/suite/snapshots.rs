@@ -17,6 +17,7 @@ fn add(sku: &str) -> Command {
 fn small_rounds(options: &mut ShardOptions) {
     options.checkpoint_tail = 4;
     options.snapshot_group_bytes = 400;
+    options.snapshot_bytes_per_event = 0;
 }
 
 /// Counters leave memory as soon as they are done.

@@ -69,6 +69,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         topics::a_drifted_setting_is_shown_and_put_right,
         versions::a_version_is_built_verified_flipped_to_and_the_old_one_retired_under_reads,
         versions::a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_cancelled_leaves_nothing,
+        versions::a_build_whose_store_is_killed_ends_as_if_it_had_not_been,
         versions::a_point_in_time_is_read_beside_the_present,
         tools::an_order_is_explained_and_the_log_audited,
         restore::both_stores_are_lost_and_one_command_brings_everything_back,

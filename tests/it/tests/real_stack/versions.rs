@@ -229,7 +229,7 @@ pub(crate) async fn a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_
     sell(&api, "KILLED", 20).await?;
     let slow = ["start", "orders", "--max-rate", "40"];
     let mut child: Child = tool(&stack, &slow).spawn()?;
-    until_progress(&stack).await?;
+    until_progress(&stack, "orders").await?;
     child.kill().await?;
     let number = done(&stack, &["start", "orders"]).await?["version"].clone();
     let number = number.as_u64().context("a version")?.to_string();
@@ -241,7 +241,7 @@ pub(crate) async fn a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_
     ensure!(verified["outcome"] == "passed", "{verified}");
 
     let building = tool(&stack, &slow).spawn()?;
-    until_progress(&stack).await?;
+    until_progress(&stack, "orders").await?;
     done(&stack, &["pause", "orders"]).await?;
     done(&stack, &["cancel", "orders"]).await?;
     let ended = building.wait_with_output().await?;
@@ -252,10 +252,33 @@ pub(crate) async fn a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_
     Ok(())
 }
 
-/// Waits until a version of the orders is being built and has applied something.
-async fn until_progress(stack: &TestStack) -> anyhow::Result<()> {
+/// The store is killed in the middle of a build, and the build goes on where it was when the store is
+/// there again: what it holds then agrees with the log.
+pub(crate) async fn a_build_whose_store_is_killed_ends_as_if_it_had_not_been(
+    stack: Arc<TestStack>,
+) -> anyhow::Result<()> {
+    sell(&stack.api(), "STORELESS", 20).await?;
+    for (projection, store) in [("sales", Part::Postgres), ("orders", Part::Cassandra)] {
+        let mut building = tool(&stack, &["start", projection, "--max-rate", "40"]).spawn()?;
+        until_progress(&stack, projection).await?;
+        ensure!(stack.stack.kill(store).await, "{store} did not run");
+        ensure!(building.try_wait()?.is_none(), "the build was too short");
+        stack.stack.start(store).await?;
+        let ended = building.wait_with_output().await?;
+        ensure!(ended.status.code() == Some(0), "{ended:?}");
+        let built: Value = serde_json::from_slice(&ended.stdout)?;
+        let number = built["version"].as_u64().context("a version")?.to_string();
+        let verify = ["verify", projection, "--version", &number, "--from-log"];
+        let verified = done(&stack, &verify).await?;
+        ensure!(verified["outcome"] == "passed", "{verified}");
+    }
+    Ok(())
+}
+
+/// Waits until a version is being built and has applied something.
+async fn until_progress(stack: &TestStack, projection: &str) -> anyhow::Result<()> {
     eventually("a build under way", PATIENCE, || async {
-        let (_, list) = replay(stack, &["list", "orders"]).await.ok()?;
+        let (_, list) = replay(stack, &["list", projection]).await.ok()?;
         let versions = list[0]["versions"].as_array()?;
         let mut building = versions.iter().filter(|each| each["state"] == "building");
         building
