@@ -17,10 +17,10 @@ use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, TopicPart
 use cartwright_events::codec::Codec;
 use cartwright_events::messages::{Message, ReservationAnswer};
 use cartwright_events::partition::partition_of;
-use cartwright_events::{Context, OrderId, Sku, Timestamp};
+use cartwright_events::{Context, Currency, OrderId, Sku, Timestamp};
 use cartwright_shard::{
-    ArchiveAnswer, ArchiveAsk, IdempotencyKey, Inputs, Shard, ShardOptions, Step, Submission,
-    SystemClock,
+    ArchiveAnswer, ArchiveAsk, IdempotencyKey, Inputs, Outcome, Reply, Shard, ShardOptions, Step,
+    Submission, SystemClock,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -33,12 +33,18 @@ const ORDERS_PER_GROUP: u64 = 1_000;
 const OPEN_EVERY: u64 = 50;
 const SKU: &str = "MUG";
 
-/// Prices are quoted here.
-struct NoPrices;
+/// A shop of mugs.
+struct OneProduct(Currency);
 
-impl Prices for NoPrices {
-    fn product(&self, _: &Sku) -> Option<PricedProduct> {
-        None
+impl Prices for OneProduct {
+    fn product(&self, sku: &Sku) -> Option<PricedProduct> {
+        (sku.as_str() == SKU).then_some(PricedProduct {
+            name: "Mug".to_owned(),
+            price_minor: 1_250,
+            currency: self.0.clone(),
+            catalog_seq: 1,
+            retired: false,
+        })
     }
 }
 
@@ -57,9 +63,13 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn shard(log: &KafkaLog, partition: u32, snapshots: bool) -> Shard<Checkout, KafkaLog> {
+fn shard(
+    log: &KafkaLog,
+    partition: u32,
+    snapshots: bool,
+) -> anyhow::Result<Shard<Checkout, KafkaLog>> {
+    let currency = Currency::new("GBP")?;
     let settings = CheckoutSettings {
-        allow_quoted_prices: true,
         inventory_partitions: PARTITIONS,
         ..CheckoutSettings::default()
     };
@@ -72,14 +82,14 @@ fn shard(log: &KafkaLog, partition: u32, snapshots: bool) -> Shard<Checkout, Kaf
         options.archive_after_ms = i64::MAX / 10_000;
         options.finished_kept = usize::MAX;
     }
-    Shard::new(
-        Checkout::new(settings, Arc::new(NoPrices)),
+    Ok(Shard::new(
+        Checkout::new(settings, Arc::new(OneProduct(currency))),
         partition,
         log.clone(),
         Codec::fixed(),
         options,
         Arc::new(SystemClock),
-    )
+    ))
 }
 
 fn serve(shard: &mut Shard<Checkout, KafkaLog>) -> anyhow::Result<()> {
@@ -96,7 +106,7 @@ fn serve(shard: &mut Shard<Checkout, KafkaLog>) -> anyhow::Result<()> {
 fn write(log: &KafkaLog, partition: u32, snapshots: bool, events: u64) -> anyhow::Result<()> {
     let mut writer = Writer {
         log,
-        shard: shard(log, partition, snapshots),
+        shard: shard(log, partition, snapshots)?,
         partition,
         commands: 0,
         inbox: 0,
@@ -120,10 +130,13 @@ fn write(log: &KafkaLog, partition: u32, snapshots: bool, events: u64) -> anyhow
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    println!(
-        "  wrote {events} events in {seconds:.0} s, {:.0} events/s",
-        events as f64 / seconds
-    );
+    let reader = log.reader(ReaderPurpose::Recovery)?;
+    let mut offsets = 0;
+    for stream in Context::Checkout.streams() {
+        let (_, end) = reader.watermarks(&TopicPartition::new(stream.topic(), partition))?;
+        offsets += end;
+    }
+    println!("  wrote {orders} orders in {seconds:.0} s; {offsets} offsets of events are there");
     Ok(())
 }
 
@@ -137,9 +150,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn orders(&mut self, ids: &[String]) -> anyhow::Result<()> {
-        let price = json!({"amount_minor": 1250, "currency": "GBP"});
         let create = |id: &String| {
-            let item = json!({"sku": SKU, "quantity": 2, "quoted_price": price});
+            let item = json!({"sku": SKU, "quantity": 2});
             let body = json!({"cart_id": id, "currency": "GBP", "items": [item]});
             json!({"command": "create_cart", "body": body})
         };
@@ -163,11 +175,12 @@ impl Writer<'_> {
     }
 
     fn decide(&mut self, commands: impl Iterator<Item = Value>) -> anyhow::Result<()> {
-        let mut submissions = Vec::new();
+        let (mut submissions, mut replies) = (Vec::new(), Vec::new());
         for command in commands {
             self.commands += 1;
             let id = format!("bench-{}-{}", self.partition, self.commands);
-            let (reply, _) = oneshot::channel();
+            let (reply, outcome) = oneshot::channel();
+            replies.push(outcome);
             submissions.push(Submission {
                 command: serde_json::from_value::<CheckoutCommand>(command)?,
                 command_id: id.clone(),
@@ -185,7 +198,13 @@ impl Writer<'_> {
         self.step(Inputs {
             commands: submissions,
             ..Inputs::default()
-        })
+        })?;
+        for mut reply in replies {
+            let outcome = reply.try_recv();
+            let accepted = matches!(&outcome, Ok(Reply::Decided(Outcome::Accepted(_))));
+            ensure!(accepted, "a command was not accepted: {outcome:?}");
+        }
+        Ok(())
     }
 
     /// What inventory would say.
@@ -237,7 +256,7 @@ impl Writer<'_> {
 }
 
 fn take_over(log: &KafkaLog, partition: u32, snapshots: bool) -> anyhow::Result<()> {
-    let mut heir = shard(log, partition, snapshots);
+    let mut heir = shard(log, partition, snapshots)?;
     let before = resident_kib()?;
     let begun = Instant::now();
     serve(&mut heir)?;
