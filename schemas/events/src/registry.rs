@@ -13,6 +13,11 @@ use ureq::http::StatusCode;
 
 /// The longest that one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a question is asked that the registry fails to answer (5xx). Registries that keep their
+/// schemas in a database answer so once for each pooled connection that a restart of it has cut.
+const MOST_TRIES: u32 = 6;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
 /// Where Apicurio serves Confluent's API, used when the URL has no path of its own.
@@ -198,13 +203,50 @@ impl RegistryClient {
         })
     }
 
-    /// Calls the API; a 404 is `None`.
+    /// Calls the API, again where it fails for the moment: every call may be repeated. A 404 is `None`.
     fn call<T: for<'a> Deserialize<'a>>(
         &self,
         method: &'static str,
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<Option<T>, RegistryError> {
+        let mut tries = 1;
+        let (status, text) = loop {
+            let (status, text) = self.ask(method, path, body)?;
+            if !status.is_server_error() || tries == MOST_TRIES {
+                break (status, text);
+            }
+            tries += 1;
+            std::thread::sleep(PAUSE);
+        };
+        let url = format!("{}{path}", self.base);
+        let message =
+            || serde_json::from_str::<Failure>(&text).map_or_else(|_| text.clone(), |f| f.message);
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            let problem = format!("{status} {}", message());
+            return Err(RegistryError::Unavailable { url, problem });
+        }
+        if !status.is_success() {
+            return Err(self.refused(path, status.as_u16(), &message()));
+        }
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| RegistryError::Unreadable {
+                url,
+                problem: error.to_string(),
+            })
+    }
+
+    /// One request; its answer, whatever it is.
+    fn ask(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<(StatusCode, String), RegistryError> {
         let url = format!("{}{path}", self.base);
         let unavailable = |problem: String| RegistryError::Unavailable {
             url: url.clone(),
@@ -228,23 +270,7 @@ impl RegistryClient {
             .limit(MAX_ANSWER_BYTES)
             .read_to_string()
             .map_err(|error| unavailable(error.to_string()))?;
-        let message =
-            || serde_json::from_str::<Failure>(&text).map_or_else(|_| text.clone(), |f| f.message);
-        if status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(unavailable(format!("{status} {}", message())));
-        }
-        if !status.is_success() {
-            return Err(self.refused(path, status.as_u16(), &message()));
-        }
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| RegistryError::Unreadable {
-                url: url.clone(),
-                problem: error.to_string(),
-            })
+        Ok((status, text))
     }
 
     fn refused(&self, path: &str, status: u16, message: &str) -> RegistryError {

@@ -112,6 +112,21 @@ fn a_registry_that_fails_or_is_away_is_unavailable() {
 }
 
 #[test]
+fn a_registry_that_fails_for_a_moment_is_asked_again() {
+    let failures = std::cell::Cell::new(4);
+    let registry = FakeRegistry::start(move |question| {
+        if failures.get() > 0 {
+            failures.set(failures.get() - 1);
+            return (500, "a connection was closed".into());
+        }
+        lookups(question).unwrap_or_else(not_found)
+    });
+    Codec::connect(&registry.url).unwrap();
+    let first = "POST /apis/ccompat/v7/subjects/catalog.product.events.v1-value";
+    assert_eq!(registry.times_asked(first), 5);
+}
+
+#[test]
 fn another_versions_schema_is_fetched_once_and_one_unknown_each_time() {
     let schema = SchemaTopic::Events(Stream::Product).schema().replacen(
         "aggregate's id",
