@@ -10,6 +10,30 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const FIRST_BASE_PORT: u16 = 23_000;
 const PORTS: u16 = 100;
+/// On a new machine the first run downloads the brokers and the checker's environment first.
+const FIRST_START_LIMIT: Duration = Duration::from_secs(600);
+/// From the signal to the end of every process.
+const STOP_LIMIT: Duration = Duration::from_secs(120);
+
+/// A run that is told to stop when the test gives up on it, so that nothing of it stays.
+struct Run(Child);
+
+impl Run {
+    fn tell_to_stop(&self) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        // One that has ended by itself was told nothing, which its exit code shows.
+        let _ = kill_process(pid.expect("a pid"), Signal::TERM);
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.tell_to_stop();
+            let _ = self.0.wait();
+        }
+    }
+}
 
 fn chaos(state_dir: &Path, base_port: u16, minutes: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cartwright-chaos"));
@@ -36,7 +60,7 @@ fn processes_of(state_dir: &Path) -> Vec<String> {
     lines.filter(|line| line.contains(&folder)).collect()
 }
 
-fn wait_for(what: &str, limit: Duration, holds: impl Fn() -> bool) {
+fn wait_for(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < limit, "{what} not within {limit:?}");
@@ -45,15 +69,19 @@ fn wait_for(what: &str, limit: Duration, holds: impl Fn() -> bool) {
 }
 
 fn stop_while_it_starts(state_dir: &Path, base_port: u16) {
-    let mut run: Child = chaos(state_dir, base_port, "1").spawn().expect("the run");
-    wait_for("three brokers", Duration::from_secs(60), || {
+    let mut run = Run(chaos(state_dir, base_port, "1").spawn().expect("the run"));
+    wait_for("three brokers", FIRST_START_LIMIT, || {
+        let ended = run.0.try_wait().expect("its state");
+        assert_eq!(ended, None, "the run ended before it was told to");
         let brokers = processes_of(state_dir);
         let brokers = brokers.iter().filter(|line| line.contains("kafka.Kafka"));
         brokers.count() == 3
     });
-    let pid = i32::try_from(run.id()).ok().and_then(Pid::from_raw);
-    kill_process(pid.expect("a pid"), Signal::TERM).expect("a signal");
-    let status = run.wait().expect("its end");
+    run.tell_to_stop();
+    wait_for("its end", STOP_LIMIT, || {
+        run.0.try_wait().expect("its state").is_some()
+    });
+    let status = run.0.wait().expect("its end");
     assert_eq!(status.code(), Some(2), "told to stop: no verdict");
 }
 
