@@ -5,6 +5,7 @@
 //! with `rebuild` (and the stores' addresses) how fast projections are rebuilt.
 
 mod admission;
+mod cpu;
 mod history;
 mod poison;
 mod rebuild;

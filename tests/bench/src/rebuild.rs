@@ -7,7 +7,7 @@
 
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
@@ -25,15 +25,20 @@ use cartwright_sinks::{
     Batch, CassandraSink, CassandraStore, Loaded, PostgresSink, Sink, SinkError,
 };
 
+use crate::cpu::{Meter, Took};
 use crate::history::write_history;
 
 pub(crate) const PARTITIONS: u32 = 2;
-const ORDERS: u32 = 20_000;
-const ROUNDS: u32 = 3;
+const ORDERS: u32 = 60_000;
+/// What Cassandra takes in about the same time.
+const ORDERS_BY_KEY: u32 = 10_000;
+const ROUNDS: u32 = 5;
 /// Versions that a round makes.
 const VERSIONS: u32 = 4;
-/// Records taken at a time, as the replay tool does.
+/// Records in a batch, as in the replay tool.
 const MAX_RECORDS: usize = 20_000;
+/// Records read at a time, as a worker does.
+const MAX_POLL_RECORDS: usize = 1_000;
 
 /// Prints the ratios.
 ///
@@ -76,7 +81,7 @@ fn ratios<L: EventLog>(
         relational(runtime, &log_of(ORDERS)?, codec, &url)?;
     }
     if let Ok(node) = std::env::var("CARTWRIGHT_TEST_CASSANDRA") {
-        by_key(runtime, &log_of(ORDERS)?, codec, node)?;
+        by_key(runtime, &log_of(ORDERS_BY_KEY)?, codec, node)?;
     }
     Ok(())
 }
@@ -89,6 +94,9 @@ fn relational<L: EventLog>(
 ) -> anyhow::Result<()> {
     let pool = postgres::pool(&PostgresOptions::new(url))?;
     let control = Control::Postgres(pool.clone());
+    let client = runtime.block_on(pool.get())?;
+    let backend = runtime.block_on(client.query_one("SELECT pg_backend_pid()", &[]))?;
+    let meter = Meter::beside(backend.try_get(0)?);
     let (mut alone, mut bulk, mut live, mut ceiling) = Default::default();
     for round in 0..ROUNDS {
         let plan = plan("sales", first_version() + VERSIONS * round)?;
@@ -96,17 +104,17 @@ fn relational<L: EventLog>(
             let handle = runtime.handle().clone();
             PostgresSink::new(handle, pool.clone(), plan.projection, version)
         };
-        time(&mut alone, || decode_alone(log, codec, &plan))?;
+        meter.time(&mut alone, || decode_alone(log, codec, &plan))?;
         let in_bulk = || -> Box<dyn Sink> { Box::new(make(plan.version).in_bulk()) };
         // What is left for the end: keys and indexes.
         let finish = || make(plan.version).prepare();
         in_bulk().prepare()?;
-        time(&mut bulk, || {
+        meter.time(&mut bulk, || {
             rebuild(log, codec, plan, &in_bulk)?;
             Ok(finish()?)
         })?;
         let sink = |version: u32| -> Box<dyn Sink> { Box::new(make(version)) };
-        live_and_ceiling(log, codec, plan, &sink, (&mut live, &mut ceiling))?;
+        live_and_ceiling(&meter, log, codec, plan, &sink, (&mut live, &mut ceiling))?;
         for version in plan.version..plan.version + VERSIONS {
             runtime.block_on(control.remove_version(plan.projection, version))?;
         }
@@ -131,6 +139,7 @@ fn by_key<L: EventLog>(
     codec: &Codec,
     node: String,
 ) -> anyhow::Result<()> {
+    let meter = Meter::default();
     let store = CassandraStore::new(CassandraOptions::new(vec![node], "cartwright_bench"), 128);
     let (mut ceiling, mut full, mut live, mut live_ceiling) = Default::default();
     for round in 0..ROUNDS {
@@ -141,15 +150,22 @@ fn by_key<L: EventLog>(
             Box::new(CassandraSink::new(handle, store, plan.projection, version))
         };
         make(plan.version).prepare()?;
-        time(&mut full, || {
+        meter.time(&mut full, || {
             rebuild(log, codec, plan, &|| make(plan.version))
         })?;
         let kept = Keeper::default();
         let version = plan.version + VERSIONS - 1;
         let alone = Plan { version, ..plan };
         rebuild(log, codec, alone, &|| Box::new(kept.clone()))?;
-        write_alone(&mut ceiling, kept, &|| make(version))?;
-        live_and_ceiling(log, codec, plan, &make, (&mut live, &mut live_ceiling))?;
+        write_alone(&meter, &mut ceiling, kept, &|| make(version))?;
+        live_and_ceiling(
+            &meter,
+            log,
+            codec,
+            plan,
+            &make,
+            (&mut live, &mut live_ceiling),
+        )?;
         let session = runtime.block_on(store.session())?;
         let control = Control::Cassandra(session, "cartwright_bench".into());
         for version in plan.version..plan.version + VERSIONS {
@@ -171,40 +187,29 @@ fn by_key<L: EventLog>(
 
 /// The live way, and the writes of its batches with no log behind them.
 fn live_and_ceiling<L: EventLog>(
+    meter: &Meter,
     log: &L,
     codec: &Codec,
     plan: Plan,
     make: &(dyn Fn(u32) -> Box<dyn Sink> + Sync),
-    (live, ceiling): (&mut Vec<Duration>, &mut Vec<Duration>),
+    (live, ceiling): (&mut Vec<Took>, &mut Vec<Took>),
 ) -> anyhow::Result<()> {
     let as_version = |version| Plan { version, ..plan };
     let (first, second) = (plan.version + 1, plan.version + 2);
     make(first).prepare()?;
-    time(live, || {
+    meter.time(live, || {
         live_way(log, codec, as_version(first), &|| make(first))
     })?;
     let kept = Keeper::default();
     live_way(log, codec, as_version(second), &|| Box::new(kept.clone()))?;
-    write_alone(ceiling, kept, &|| make(second))
-}
-
-fn time(
-    times: &mut Vec<Duration>,
-    work: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    work()?;
-    times.push(begun.elapsed());
-    Ok(())
+    write_alone(meter, ceiling, kept, &|| make(second))
 }
 
 /// How fast the second is, with the first as 1.
-fn say(what: &str, first: &[Duration], second: &[Duration]) {
-    let (first, second) = (median(first), median(second));
-    println!(
-        "{what}: {:.2} ({second:.2} s to {first:.2} s)",
-        first / second
-    );
+fn say(what: &str, first: &[Took], second: &[Took]) {
+    let (first, second) = (Took::median(first), Took::median(second));
+    let ratio = first.wall.as_secs_f64() / second.wall.as_secs_f64();
+    println!("{what}: {ratio:.2} ({second} to {first})");
 }
 
 /// Reads, decodes and throws away, the partitions side by side.
@@ -223,7 +228,7 @@ fn decode<L: EventLog>(
     let mut reader = log.reader(ReaderPurpose::Recovery)?;
     reader.assign(&[(at.clone(), Start::Beginning)])?;
     while reader.position(at)? < end {
-        for record in reader.poll(MAX_RECORDS, Duration::from_millis(10))? {
+        for record in reader.poll(MAX_POLL_RECORDS, Duration::from_millis(10))? {
             black_box(envelope(stream, &record)?);
             let value = record.value.as_deref().unwrap_or_default();
             black_box(codec.decode_event(stream, value)?);
@@ -310,14 +315,15 @@ fn side_by_side<T: Sync>(
 
 /// Applies what was kept, each partition in its order, beside each other.
 fn write_alone(
-    times: &mut Vec<Duration>,
+    meter: &Meter,
+    times: &mut Vec<Took>,
     kept: Keeper,
     make: &(dyn Fn() -> Box<dyn Sink> + Sync),
 ) -> anyhow::Result<()> {
     let batches = kept.0.lock().map_err(|_| anyhow::anyhow!("poisoned"))?;
     make().prepare()?;
     let partitions: Vec<u32> = (0..PARTITIONS).collect();
-    time(times, || {
+    meter.time(times, || {
         side_by_side(&partitions, |partition| {
             let mut sink = make();
             sink.prepare()?;
@@ -370,10 +376,4 @@ fn limits() -> Limits {
         heartbeat: None,
         ..Limits::default()
     }
-}
-
-fn median(times: &[Duration]) -> f64 {
-    let mut times = times.to_vec();
-    times.sort();
-    times[times.len() / 2].as_secs_f64()
 }
