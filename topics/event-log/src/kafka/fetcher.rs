@@ -143,7 +143,7 @@ impl Fetcher {
         while records.len() < max {
             // Wait for the first record only.
             let wait = if records.is_empty() {
-                deadline.saturating_duration_since(Instant::now())
+                whole_millis(deadline.saturating_duration_since(Instant::now()))
             } else {
                 Duration::ZERO
             };
@@ -340,4 +340,11 @@ impl Drop for Fetcher {
             thread::spawn(move || drop(consumer));
         }
     }
+}
+
+/// Rounded up: the client counts in milliseconds and spends what is left of one asking again and
+/// again.
+fn whole_millis(wait: Duration) -> Duration {
+    let millis = wait.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
