@@ -56,12 +56,14 @@ pub(crate) fn create_bare_table_sql(table: &Table, version: u32) -> String {
     format!("CREATE TABLE IF NOT EXISTS {name} ({})", columns_sql(table))
 }
 
-/// The statement that gives such a table its key.
-pub(crate) fn add_key_sql(table: &Table, version: u32) -> String {
+/// The statement that gives such a table its key, where it has none yet.
+pub(crate) fn add_missing_key_sql(table: &Table, version: u32) -> String {
     let name = table.physical_name(version);
+    let key = names(table.key());
     format!(
-        "ALTER TABLE {name} ADD PRIMARY KEY ({})",
-        names(table.key())
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_index \
+         WHERE indrelid = to_regclass('{name}') AND indisprimary) \
+         THEN ALTER TABLE {name} ADD PRIMARY KEY ({key}); END IF; END $$"
     )
 }
 

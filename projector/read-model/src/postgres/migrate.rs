@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, GenericClient, Transaction};
 
-use crate::ddl::{add_key_sql, create_bare_table_sql, create_table_sql, sql_type};
+use crate::ddl::{add_missing_key_sql, create_bare_table_sql, create_table_sql, sql_type};
 use crate::error::ReadModelError;
 use crate::schema::{Projection, Table};
 use crate::tables::{CONTROL_TABLES, CONTROL_VERSION};
@@ -75,58 +75,42 @@ async fn make_all(
 ) -> Result<(), ReadModelError> {
     let transaction = client.transaction().await?;
     lock(&transaction).await?;
-    transaction
-        .batch_execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
-        .await?;
-    for table in CONTROL_TABLES {
-        make(&transaction, table, CONTROL_VERSION, Extent::Whole).await?;
-    }
+    let control = CONTROL_TABLES.map(|table| (table, CONTROL_VERSION, Extent::Whole));
+    let mut tables = Vec::from(control);
     for (projection, version) in projections {
         let extent = match extent {
             Extent::Bare if projection.streams.len() > 1 => Extent::Keyed,
             extent => extent,
         };
-        for table in projection.tables {
-            make(&transaction, table, *version, extent).await?;
-        }
+        let own = projection.tables.iter();
+        tables.extend(own.map(|table| (*table, *version, extent)));
     }
+    let mut wanted = vec!["CREATE EXTENSION IF NOT EXISTS pg_trgm".to_owned()];
+    for (table, version, extent) in &tables {
+        wanted.extend(statements(table, *version, *extent));
+    }
+    // All at once: every worker does this when it begins, and the others wait for the lock.
+    transaction.batch_execute(&wanted.join(";\n")).await?;
+    hold(&transaction, &tables).await?;
     transaction.commit().await?;
     Ok(())
 }
 
-async fn make(
-    transaction: &Transaction<'_>,
-    table: &Table,
-    version: u32,
-    extent: Extent,
-) -> Result<(), ReadModelError> {
-    let statements = match extent {
+/// What makes a table where it is not there yet.
+fn statements(table: &Table, version: u32, extent: Extent) -> Vec<String> {
+    match extent {
         Extent::Bare => vec![create_bare_table_sql(table, version)],
-        Extent::Keyed | Extent::Whole => create_table_sql(table, version),
-    };
-    let mut statements = statements.iter();
-    if let Some(create) = statements.next() {
-        transaction.batch_execute(create).await?;
-    }
-    if let Extent::Whole = extent {
-        add_missing_key(transaction, table, version).await?;
-        for index in statements {
-            transaction.batch_execute(index).await?;
+        Extent::Keyed => create_table_sql(table, version)
+            .into_iter()
+            .take(1)
+            .collect(),
+        Extent::Whole => {
+            let mut statements = create_table_sql(table, version);
+            // One that was begun bare.
+            statements.insert(1, add_missing_key_sql(table, version));
+            statements
         }
     }
-    let name = table.physical_name(version);
-    let found = existing_columns(transaction, &name).await?;
-    let declared: BTreeMap<String, String> = table
-        .columns()
-        .map(|column| (column.name.to_owned(), sql_type(column.kind).to_owned()))
-        .collect();
-    if found == declared {
-        return Ok(());
-    }
-    Err(ReadModelError::Drift {
-        table: name,
-        problem: format!("has columns {found:?}, not {declared:?}"),
-    })
 }
 
 async fn add_missing_key(
@@ -134,28 +118,46 @@ async fn add_missing_key(
     table: &Table,
     version: u32,
 ) -> Result<(), ReadModelError> {
-    let has_key = "SELECT FROM pg_index WHERE indrelid = to_regclass($1) AND indisprimary";
-    let name = table.physical_name(version);
-    if transaction.query_opt(has_key, &[&name]).await?.is_none() {
-        transaction
-            .batch_execute(&add_key_sql(table, version))
-            .await?;
-    }
+    let statement = add_missing_key_sql(table, version);
+    transaction.batch_execute(&statement).await?;
     Ok(())
 }
 
-async fn existing_columns(
+/// Holds the tables that are there against their declaration.
+async fn hold(
     client: &impl GenericClient,
-    table: &str,
-) -> Result<BTreeMap<String, String>, ReadModelError> {
+    tables: &[(&Table, u32, Extent)],
+) -> Result<(), ReadModelError> {
+    let name = |(table, version, _): &(&Table, u32, Extent)| table.physical_name(*version);
+    let names: Vec<String> = tables.iter().map(name).collect();
     let rows = client
         .query(
-            "SELECT column_name::text, data_type::text FROM information_schema.columns \
-             WHERE table_schema = current_schema() AND table_name = $1",
-            &[&table],
+            "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL) \
+             FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
+             WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY($1) \
+             AND a.attnum > 0 AND NOT a.attisdropped",
+            &[&names],
         )
         .await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-        .collect()
+    let mut found: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for row in rows {
+        let columns = found.entry(row.try_get(0)?).or_default();
+        columns.insert(row.try_get(1)?, row.try_get(2)?);
+    }
+    for ((table, ..), name) in tables.iter().zip(names) {
+        let declared: BTreeMap<String, String> = table
+            .columns()
+            .map(|column| (column.name.to_owned(), sql_type(column.kind).to_owned()))
+            .collect();
+        let none = BTreeMap::new();
+        let found = found.get(&name).unwrap_or(&none);
+        if *found != declared {
+            let problem = format!("has columns {found:?}, not {declared:?}");
+            return Err(ReadModelError::Drift {
+                table: name,
+                problem,
+            });
+        }
+    }
+    Ok(())
 }
