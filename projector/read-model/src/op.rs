@@ -91,11 +91,16 @@ impl RowOp {
         key: impl Into<Vec<Value>>,
         cells: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Self {
+        let cells = cells.into_iter();
         let said = |(_, value): &(&'static str, Value)| *value != Value::Unset;
+        // A filter tells no length, and nearly all of them are said.
+        let (least, most) = cells.size_hint();
+        let mut kept = Vec::with_capacity(most.unwrap_or(least));
+        kept.extend(cells.filter(said));
         RowOp::Upsert {
             table,
             key: key.into(),
-            cells: cells.into_iter().filter(said).collect(),
+            cells: kept,
         }
     }
 

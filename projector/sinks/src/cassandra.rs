@@ -148,7 +148,8 @@ fn writes<'a>(
     generation: u32,
 ) -> Result<Vec<Vec<Write<'a>>>, SinkError> {
     let mut partitions: Vec<Vec<Write<'a>>> = Vec::new();
-    let mut index_of: HashMap<(&str, &[Value]), usize> = HashMap::with_capacity(rows.len());
+    let mut index_of: HashMap<(&str, &[Value]), usize, _> =
+        HashMap::with_capacity_and_hasher(rows.len(), foldhash::fast::RandomState::default());
     for row in rows {
         let partition = &row.key[..row.table.partition.len()];
         let index = *index_of

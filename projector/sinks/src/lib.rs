@@ -18,4 +18,4 @@ mod sink;
 pub use cassandra::{CassandraSink, CassandraStore};
 pub use memory::{MemoryFault, MemorySink, MemoryStore, Semantics};
 pub use postgres::PostgresSink;
-pub use sink::{Batch, Loaded, SeqOp, Sink, SinkError, Unparked};
+pub use sink::{Batch, Begun, Loaded, SeqOp, Sink, SinkError, Unparked};

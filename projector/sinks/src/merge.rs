@@ -4,9 +4,11 @@
 //! *all* records between two positions, and every cell belongs to one key and so to one partition:
 //! no other write to the row lies between the first and the last seq that are put together.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
 
 use cartwright_read_model::{RowOp, Table, Value};
+use foldhash::quality::FixedState;
+use hashbrown::HashTable;
 
 use crate::sink::{SeqOp, SinkError};
 
@@ -15,6 +17,8 @@ use crate::sink::{SeqOp, SinkError};
 pub(crate) struct MergedRow<'a> {
     pub(crate) table: &'static Table,
     pub(crate) key: &'a [Value],
+    /// Of table and key, the same in every batch of this process.
+    pub(crate) hash: u64,
     /// The seq of the last delete, which comes before `write`.
     pub(crate) deleted: Option<u64>,
     /// What is written after the last delete.
@@ -32,21 +36,30 @@ pub(crate) struct MergedWrite<'a> {
 /// Puts the operations together, rows in the order of their first operation.
 pub(crate) fn merge(ops: &[SeqOp]) -> Result<Vec<MergedRow<'_>>, SinkError> {
     let mut rows: Vec<MergedRow<'_>> = Vec::new();
-    // Where a rebuild spends its time, with the default hasher.
-    let hasher = foldhash::fast::RandomState::default();
-    let mut index_of: HashMap<(&str, &[Value]), usize, _> =
-        HashMap::with_capacity_and_hasher(ops.len(), hasher);
+    let hasher = FixedState::default();
+    // Of indices, and not of rows: a rebuild spends its time here, and so little of it stays at hand.
+    let mut index_of: HashTable<usize> = HashTable::with_capacity(ops.len());
     for SeqOp { seq, op } in ops {
-        let table = op.table();
-        let index = *index_of.entry((table.name, op.key())).or_insert_with(|| {
-            rows.push(MergedRow {
-                table,
-                key: op.key(),
-                deleted: None,
-                write: None,
-            });
-            rows.len() - 1
-        });
+        let (table, key) = (op.table(), op.key());
+        let hash = hash_of(&hasher, table, key);
+        let is_same = |index: &usize| {
+            let row: &MergedRow<'_> = &rows[*index];
+            row.hash == hash && row.table.name == table.name && row.key == key
+        };
+        let index = match index_of.find(hash, is_same) {
+            Some(index) => *index,
+            None => {
+                index_of.insert_unique(hash, rows.len(), |index| rows[*index].hash);
+                rows.push(MergedRow {
+                    table,
+                    key,
+                    hash,
+                    deleted: None,
+                    write: None,
+                });
+                rows.len() - 1
+            }
+        };
         let row = &mut rows[index];
         match op {
             RowOp::Delete { .. } => {
@@ -59,6 +72,21 @@ pub(crate) fn merge(ops: &[SeqOp]) -> Result<Vec<MergedRow<'_>>, SinkError> {
     Ok(rows)
 }
 
+/// Rows whose keys differ in a flag alone share one; no table has such a key.
+fn hash_of(hasher: &FixedState, table: &Table, key: &[Value]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(table.name.as_bytes());
+    for value in key {
+        match value {
+            Value::Text(text) => state.write(text.as_bytes()),
+            Value::Int(number) => state.write_i64(*number),
+            Value::Time(time) => state.write_i64(time.as_micros()),
+            Value::Unset | Value::Bool(_) | Value::Json(_) => {}
+        }
+    }
+    state.finish()
+}
+
 impl<'a> MergedRow<'a> {
     fn write(&mut self, seq: u64, cells: &'a [(&'static str, Value)]) -> Result<(), SinkError> {
         let table = self.table;
@@ -67,11 +95,15 @@ impl<'a> MergedRow<'a> {
             cells: vec![None; table.cells.len()],
         });
         write.seq = write.seq.max(seq);
+        // Folds name cells in the table's order, mostly: the next one is where the last was left.
+        let mut next = 0;
         for (name, value) in cells {
-            let index = table.cells.iter().position(|cell| cell.name == *name);
-            let cell = index.and_then(|index| write.cells.get_mut(index));
+            let is_it = |index: &usize| table.cells[*index].name == *name;
+            let index = (next..table.cells.len()).chain(0..next).find(is_it);
             let unknown = || SinkError::fatal(format!("{} has no cell {name}", table.name));
-            *cell.ok_or_else(unknown)? = Some(value);
+            let index = index.ok_or_else(unknown)?;
+            write.cells[index] = Some(value);
+            next = index + 1;
         }
         Ok(())
     }

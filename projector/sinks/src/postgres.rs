@@ -1,5 +1,6 @@
 //! PostgreSQL: rows and position in one transaction.
 
+mod binary;
 mod bulk;
 mod statements;
 
@@ -14,12 +15,14 @@ use cartwright_read_model::{
 };
 use deadpool_postgres::{Pool, Transaction};
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
 use crate::control::{answer_ops, parked_ops, settled_ops};
 use crate::merge::{MergedRow, merge};
-use crate::sink::{Batch, Loaded, Sink, SinkError};
+use crate::sink::{Batch, Begun, Loaded, Sink, SinkError};
 use bulk::{Written, copy_rows};
 use statements::{delete_rows, upsert_rows};
 
@@ -34,7 +37,9 @@ pub struct PostgresSink {
     /// When each partition was last written, as this sink knows it.
     written_at: HashMap<PositionKey, Timestamp>,
     /// Set while a version is built that nobody reads.
-    bulk: Option<Written>,
+    bulk: Option<Arc<Mutex<Written>>>,
+    /// What is being applied; answers when the position was written.
+    under_way: HashMap<PositionKey, JoinHandle<Result<Timestamp, SinkError>>>,
 }
 
 impl PostgresSink {
@@ -48,17 +53,16 @@ impl PostgresSink {
             version,
             written_at: HashMap::new(),
             bulk: None,
+            under_way: HashMap::new(),
         }
     }
 
     /// The same for building a version that nobody reads yet: new rows are copied, and indexes (also
     /// keys, where it can be) left for whoever calls [`Sink::prepare`] of an ordinary sink at the end.
     #[must_use]
-    pub fn in_bulk(self) -> Self {
-        Self {
-            bulk: Some(Written::default()),
-            ..self
-        }
+    pub fn in_bulk(mut self) -> Self {
+        self.bulk = Some(Arc::default());
+        self
     }
 
     /// Runs in a task of its own and waits for it: a transaction whose future is dropped half way
@@ -67,7 +71,10 @@ impl PostgresSink {
         &self,
         work: impl Future<Output = Result<T, SinkError>> + Send + 'static,
     ) -> Result<T, SinkError> {
-        let task = self.runtime.spawn(work);
+        self.wait(self.runtime.spawn(work))
+    }
+
+    fn wait<T>(&self, task: JoinHandle<Result<T, SinkError>>) -> Result<T, SinkError> {
         match self.runtime.block_on(task) {
             Ok(result) => result,
             Err(error) if error.is_cancelled() => Err(SinkError::retry("the runtime is stopping")),
@@ -76,57 +83,52 @@ impl PostgresSink {
     }
 }
 
-impl PostgresSink {
-    /// Copies what is new and upserts the rest; where a row turns out to be there, upserts all.
-    fn apply_bulk(
-        &mut self,
-        batch: &Arc<Batch>,
-        known: Option<Timestamp>,
-    ) -> Result<(), SinkError> {
-        let mut written = std::mem::take(&mut self.bulk).unwrap_or_default();
-        let (pool, given, version) = (self.pool.clone(), Arc::clone(batch), self.version);
-        let (mut written, result) = match self.runtime.block_on(self.runtime.spawn(async move {
-            let result = copy(&pool, &given, &mut written, known, version).await;
-            (written, result)
-        })) {
-            Ok(done) => done,
-            Err(error) => {
-                self.bulk = Some(Written::default());
-                return Err(SinkError::retry(error));
-            }
-        };
-        let result = result.map(|(written_at, hashes)| {
-            written.remember(&batch.key, &hashes);
-            self.written_at.insert(batch.key.clone(), written_at);
-        });
-        if let Err(SinkError::Fatal { reason }) = &result
-            && reason.contains(SqlState::UNIQUE_VIOLATION.code())
-        {
-            written.forget(&batch.key);
-            self.bulk = Some(written);
-            return Err(SinkError::retry(reason));
+/// A batch that has been begun ends before its sink does: whoever drops one to go on with another, or
+/// to remove the version, finds nothing of it moving.
+impl Drop for PostgresSink {
+    fn drop(&mut self) {
+        // A thread that drives asynchronous tasks cannot wait, and is not where sinks are used.
+        if Handle::try_current().is_ok() {
+            return;
         }
-        self.bulk = Some(written);
-        result
+        for (_, task) in std::mem::take(&mut self.under_way) {
+            // What became of it the store knows.
+            let _ = self.wait(task);
+        }
+    }
+}
+
+/// Copies what is new and upserts the rest; where a row turns out to be there, upserts all the next
+/// time.
+async fn apply_bulk(
+    pool: &Pool,
+    batch: &Batch,
+    written: &mut Written,
+    known: Option<Timestamp>,
+    version: u32,
+) -> Result<Timestamp, SinkError> {
+    match copy(pool, batch, written, known, version).await {
+        Err(SinkError::Fatal { reason }) if reason.contains(SqlState::UNIQUE_VIOLATION.code()) => {
+            written.forget(&batch.key);
+            Err(SinkError::retry(reason))
+        }
+        result => result,
     }
 }
 
 /// Applies a batch by [`copy_rows`] as far as its rows are new; answers when the position was
-/// written, and the hashes of the rows.
+/// written.
 async fn copy(
     pool: &Pool,
     batch: &Batch,
     written: &mut Written,
     known: Option<Timestamp>,
     version: u32,
-) -> Result<(Timestamp, Vec<u64>), SinkError> {
+) -> Result<Timestamp, SinkError> {
     let mut rest = merge(&batch.ops)?;
-    let hashes = rest.iter().map(bulk::hash).collect();
     let new = written.take_new(&batch.key, &mut rest);
     written.add_keys(pool, &rest, version).await?;
-    let rows = Rows { new, rest };
-    let written_at = apply(pool, batch, &rows, known, version).await?;
-    Ok((written_at, hashes))
+    apply(pool, batch, &Rows { new, rest }, known, version).await
 }
 
 impl Sink for PostgresSink {
@@ -165,27 +167,42 @@ impl Sink for PostgresSink {
             Some(time) => self.written_at.insert(key.clone(), time),
             None => self.written_at.remove(key),
         };
-        if let Some(written) = &mut self.bulk {
+        if let Some(written) = &self.bulk {
+            let mut written = self.runtime.block_on(written.lock());
             written.loaded(key, loaded.position.is_none());
         }
         Ok(loaded)
     }
 
     fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {
+        match self.begin(batch) {
+            Begun::Ended(result) => result,
+            Begun::UnderWay => self.finish(&batch.key),
+        }
+    }
+
+    fn begin(&mut self, batch: &Arc<Batch>) -> Begun {
         let (pool, given, version) = (self.pool.clone(), Arc::clone(batch), self.version);
         let known = self.written_at.get(&batch.key).copied();
-        if self.bulk.is_some() {
-            return self.apply_bulk(batch, known);
-        }
-        let written_at = self.run(async move {
-            let rows = merge(&given.ops)?;
-            let rows = Rows {
-                new: Vec::new(),
-                rest: rows,
+        let bulk = self.bulk.clone();
+        let task = self.runtime.spawn(async move {
+            let Some(written) = bulk else {
+                let rest = merge(&given.ops)?;
+                let new = Vec::new();
+                return apply(&pool, &given, &Rows { new, rest }, known, version).await;
             };
-            apply(&pool, &given, &rows, known, version).await
-        })?;
-        self.written_at.insert(batch.key.clone(), written_at);
+            let mut written = written.lock().await;
+            apply_bulk(&pool, &given, &mut written, known, version).await
+        });
+        self.under_way.insert(batch.key.clone(), task);
+        Begun::UnderWay
+    }
+
+    fn finish(&mut self, key: &PositionKey) -> Result<(), SinkError> {
+        if let Some(task) = self.under_way.remove(key) {
+            let written_at = self.wait(task)?;
+            self.written_at.insert(key.clone(), written_at);
+        }
         Ok(())
     }
 

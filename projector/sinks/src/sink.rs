@@ -76,6 +76,16 @@ pub enum SinkError {
     },
 }
 
+/// What became of a batch that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Begun {
+    /// It has ended.
+    Ended(Result<(), SinkError>),
+    /// It goes on by itself; [`Sink::finish`] answers how it ends.
+    UnderWay,
+}
+
 /// Applies the rows of one version of one projection.
 ///
 /// # Contract
@@ -116,6 +126,21 @@ pub trait Sink: Send {
     /// # Errors
     /// See [`SinkError`].
     fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError>;
+
+    /// Begins what [`Sink::apply`] does, so that the next batch can be made meanwhile. One batch of
+    /// a partition at a time is under way: before anything else is asked of the sink about that
+    /// partition, [`Sink::finish`] is called. A sink that is dropped waits for what is under way.
+    fn begin(&mut self, batch: &Arc<Batch>) -> Begun {
+        Begun::Ended(self.apply(batch))
+    }
+
+    /// Waits for the batch of a partition that is under way, if there is one.
+    ///
+    /// # Errors
+    /// How the batch ended; see [`SinkError`].
+    fn finish(&mut self, _key: &PositionKey) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// The requests about parked records of a projection's version, after the one called `after`,
     /// in their order; carried out or not. A sink that nobody can ask has none.

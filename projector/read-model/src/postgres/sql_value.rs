@@ -13,9 +13,17 @@ const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Micros(pub Timestamp);
 
+impl Micros {
+    /// As PostgreSQL counts.
+    #[must_use]
+    pub const fn since_2000(self) -> i64 {
+        self.0.as_micros() - POSTGRES_EPOCH_MICROS
+    }
+}
+
 impl ToSql for Micros {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        out.put_i64(self.0.as_micros() - POSTGRES_EPOCH_MICROS);
+        out.put_i64(self.since_2000());
         Ok(IsNull::No)
     }
 

@@ -6,11 +6,11 @@ use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::{Position, PositionKey, Row, RowOp, Table, Value};
 
 use super::{PARTS, PROJECTION, Subject, THINGS};
-use crate::sink::{Batch, Loaded, SeqOp, SinkError, Unparked};
+use crate::sink::{Batch, Begun, Loaded, SeqOp, Sink, SinkError, Unparked};
 
 pub(super) type Run = fn(&Case<'_>);
 
-pub(super) const CASES: [(&str, Run); 12] = [
+pub(super) const CASES: [(&str, Run); 13] = [
     ("an_unknown_partition_has_no_position", unknown_partition),
     ("rows_and_position_are_there_afterwards", applied),
     ("values_come_back_as_they_went_in", round_trip),
@@ -26,6 +26,7 @@ pub(super) const CASES: [(&str, Run); 12] = [
     ("the_position_moves_without_rows", moves_without_rows),
     ("partitions_do_not_meet", partitions_do_not_meet),
     ("a_large_batch_is_applied_whole", large_batch),
+    ("what_is_begun_ends_with_its_sink_at_the_latest", begun),
 ];
 
 pub(super) struct Case<'a> {
@@ -301,4 +302,26 @@ fn large_batch(case: &Case<'_>) {
         })
         .sum();
     assert_eq!(sum, (0..1_200).sum::<i64>());
+}
+
+fn begun(case: &Case<'_>) {
+    let batch = |from: u64| {
+        let cells = [("amount", Value::from(from))];
+        case.batch(from, from + 1, vec![case.thing(from + 1, cells)])
+    };
+    let mut sink = case.subject.sink();
+    let ended = |sink: &mut dyn Sink, from| match sink.begin(&batch(from)) {
+        Begun::Ended(result) => result,
+        Begun::UnderWay => sink.finish(&case.key()),
+    };
+    assert_eq!(ended(&mut *sink, 0), Ok(()), "{}", case.name);
+    assert_eq!(ended(&mut *sink, 1), Ok(()), "{}", case.name);
+    assert_eq!(sink.finish(&case.key()), Ok(()), "nothing is under way");
+    if case.subject.refuses_stale_batches() {
+        assert_eq!(ended(&mut *sink, 0), Err(SinkError::PositionMoved));
+    }
+    let _ = sink.begin(&batch(2));
+    drop(sink);
+    assert_eq!(case.load().position, Some(at(3)), "{}", case.name);
+    assert_eq!(case.the_thing().value("amount"), &Value::Int(2));
 }

@@ -1,18 +1,16 @@
 //! Rows that are written for the first time, by COPY: for versions that nobody reads yet.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::error::Error;
-use std::hash::BuildHasher;
 use std::pin::pin;
 
-use bytes::BytesMut;
-use cartwright_read_model::postgres::{self, Micros};
-use cartwright_read_model::{Column, ColumnType, PositionKey, ReadModelError, Table, Value};
+use bytes::Bytes;
+use cartwright_read_model::postgres;
+use cartwright_read_model::{Column, PositionKey, ReadModelError, Table};
 use deadpool_postgres::{Pool, Transaction};
-use foldhash::quality::FixedState;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use foldhash::fast::RandomState;
+use futures::SinkExt as _;
 
+use super::binary::Rows;
 use crate::merge::MergedRow;
 use crate::sink::SinkError;
 
@@ -23,7 +21,8 @@ const MOST_KEYS: usize = 4_000_000;
 /// process wrote it cannot tell from new rows.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    rows: HashMap<PositionKey, HashSet<u64>>,
+    /// Hashes of table and key; that of another row at worst makes a new row an upsert.
+    rows: HashMap<PositionKey, HashSet<u64, RandomState>>,
     /// Tables that have their key, as far as it is known.
     keyed: HashSet<&'static str>,
 }
@@ -32,35 +31,30 @@ impl Written {
     /// The partition was loaded; `fresh`: nothing of it is stored.
     pub(super) fn loaded(&mut self, key: &PositionKey, fresh: bool) {
         match fresh {
-            true => self.rows.insert(key.clone(), HashSet::new()),
+            true => self.rows.insert(key.clone(), HashSet::default()),
             false => self.rows.remove(key),
         };
     }
 
-    /// Takes the rows out of `rows` that are written for the first time.
+    /// Takes the rows out of `rows` that are written for the first time. From now on they count as
+    /// written, which is right also where they were not: rows that may be there are upserted.
     pub(super) fn take_new<'a>(
-        &self,
+        &mut self,
         key: &PositionKey,
         rows: &mut Vec<MergedRow<'a>>,
     ) -> Vec<MergedRow<'a>> {
-        let Some(written) = self.rows.get(key) else {
+        let Some(written) = self.rows.get_mut(key) else {
             return Vec::new();
         };
         let is_new = |row: &mut MergedRow<'_>| {
-            row.deleted.is_none() && row.write.is_some() && !written.contains(&hash(row))
+            let is_first = written.insert(row.hash);
+            is_first && row.deleted.is_none() && row.write.is_some()
         };
-        rows.extract_if(.., is_new).collect()
-    }
-
-    /// These rows are in the store now.
-    pub(super) fn remember(&mut self, key: &PositionKey, hashes: &[u64]) {
-        let full = self.rows.get_mut(key).is_some_and(|written| {
-            written.extend(hashes);
-            written.len() > MOST_KEYS
-        });
-        if full {
+        let new = rows.extract_if(.., is_new).collect();
+        if written.len() > MOST_KEYS {
             self.forget(key);
         }
+        new
     }
 
     /// Rows of this partition turn out to be of others too.
@@ -87,11 +81,6 @@ impl Written {
     }
 }
 
-/// A row's hash; that of another row at worst makes a new row an upsert.
-pub(super) fn hash(row: &MergedRow<'_>) -> u64 {
-    FixedState::default().hash_one((row.table.name, row.key))
-}
-
 /// Copies `rows`, none of which is there.
 pub(super) async fn copy_rows(
     transaction: &Transaction<'_>,
@@ -104,94 +93,34 @@ pub(super) async fn copy_rows(
     }
     for rows in by_table.into_values() {
         let Some(first) = rows.first() else { continue };
-        let (sql, types) = copy_sql(first.table, version);
-        let sink = transaction.copy_in(&sql).await?;
-        let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+        let copy = copy_sql(first.table, version);
+        let statement = transaction.prepare_cached(&copy).await?;
+        let mut sink = pin!(transaction.copy_in::<_, Bytes>(&statement).await?);
+        let mut encoded = Rows::new();
         for row in rows {
-            let cells = cells(row);
-            let values: Vec<&(dyn ToSql + Sync)> = as_sql(&cells);
-            writer.as_mut().write(&values).await?;
+            encoded.push(row)?;
+            if let Some(piece) = encoded.take_piece() {
+                sink.send(piece).await?;
+            }
         }
-        writer.finish().await?;
+        sink.send(encoded.end()).await?;
+        sink.finish().await?;
     }
     Ok(())
 }
 
-/// The values of a row in the order of its table's columns.
-fn cells<'a>(row: &MergedRow<'a>) -> Vec<Cell<'a>> {
-    let Some(write) = &row.write else {
-        return Vec::new();
-    };
-    let key = row.key.iter().map(|value| Cell::Value(Some(value)));
-    let cells = write.cells.iter().map(|cell| Cell::Value(*cell));
-    let seq = i64::try_from(write.seq).unwrap_or(i64::MAX);
-    key.chain(cells).chain([Cell::Seq(seq)]).collect()
-}
-
-fn as_sql<'a>(cells: &'a [Cell<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
-    cells
-        .iter()
-        .map(|cell| cell as &(dyn ToSql + Sync))
-        .collect()
-}
-
-fn copy_sql(table: &Table, version: u32) -> (String, Vec<Type>) {
+fn copy_sql(table: &Table, version: u32) -> String {
     let columns: Vec<Column> = table.columns().collect();
     let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
-    let types = columns.iter().map(|column| match column.kind {
-        ColumnType::Text => Type::TEXT,
-        ColumnType::Int => Type::INT8,
-        ColumnType::Bool => Type::BOOL,
-        ColumnType::Time => Type::TIMESTAMPTZ,
-        ColumnType::Json => Type::JSONB,
-    });
     let name = table.physical_name(version);
-    let sql = format!("COPY {name} ({}) FROM STDIN BINARY", names.join(", "));
-    (sql, types.collect())
-}
-
-/// What is copied into a column.
-#[derive(Debug)]
-enum Cell<'a> {
-    /// `None` was never written.
-    Value(Option<&'a Value>),
-    /// The row's seq.
-    Seq(i64),
-}
-
-impl ToSql for Cell<'_> {
-    fn to_sql(
-        &self,
-        kind: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        let value = match self {
-            Cell::Seq(seq) => return seq.to_sql(kind, out),
-            Cell::Value(value) => value,
-        };
-        match value {
-            None | Some(Value::Unset) => Ok(IsNull::Yes),
-            Some(Value::Text(text)) => text.to_sql(kind, out),
-            Some(Value::Int(number)) => number.to_sql(kind, out),
-            Some(Value::Bool(flag)) => flag.to_sql(kind, out),
-            Some(Value::Time(time)) => Micros(*time).to_sql(kind, out),
-            Some(Value::Json(json)) => json.to_sql(kind, out),
-        }
-    }
-
-    /// Rows were held against their tables by the fold.
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
+    format!("COPY {name} ({}) FROM STDIN BINARY", names.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use cartwright_events::Stream;
-    use cartwright_read_model::RowOp;
     use cartwright_read_model::tables::{CART_LINES, PRODUCTS};
+    use cartwright_read_model::{RowOp, Value};
 
     use super::*;
     use crate::merge::merge;
@@ -219,33 +148,33 @@ mod tests {
     fn only_rows_that_this_sink_has_not_written_are_copied() {
         let ops = [op(1, "cup", false), op(2, "hat", true), op(3, "mug", false)];
         let mut written = Written::default();
-        let new = |written: &Written| {
-            let mut rows = merge(&ops).unwrap();
+        let new = |written: &mut Written, ops: &[SeqOp]| {
+            let mut rows = merge(ops).unwrap();
+            let all = rows.len();
             let new = written.take_new(&key(), &mut rows);
-            assert_eq!(new.len() + rows.len(), 3);
+            assert_eq!(new.len() + rows.len(), all);
             new.iter().map(|row| row.key[0].clone()).collect::<Vec<_>>()
         };
         assert!(
-            new(&written).is_empty(),
+            new(&mut written, &ops).is_empty(),
             "not loaded: what is there is not known"
         );
         written.loaded(&key(), true);
-        assert_eq!(new(&written), ["cup".into(), "mug".into()]);
-        let rows = merge(&ops).unwrap();
-        written.remember(&key(), &[hash(&rows[0])]);
-        assert_eq!(new(&written), ["mug".into()]);
+        assert_eq!(new(&mut written, &ops[..2]), ["cup".into()]);
+        assert_eq!(new(&mut written, &ops), ["mug".into()]);
+        let hat = [op(4, "hat", false)];
+        assert!(new(&mut written, &hat).is_empty(), "it was there once");
         written.loaded(&key(), false);
-        assert!(new(&written).is_empty(), "begun by somebody else");
+        let pen = [op(5, "pen", false)];
+        assert!(new(&mut written, &pen).is_empty(), "begun by somebody else");
     }
 
     #[test]
     fn a_copy_names_every_column() {
-        let (sql, types) = copy_sql(&CART_LINES, 2);
         assert_eq!(
-            sql,
+            copy_sql(&CART_LINES, 2),
             "COPY cart_lines_v2 (cart_id, line, sku, name, quantity, unit_price_minor, \
              price_source, line_total_minor, row_seq) FROM STDIN BINARY"
         );
-        assert_eq!((types.len(), &types[1]), (9, &Type::INT8));
     }
 }
