@@ -14,10 +14,17 @@ const MAX_PARKED_KEY_CHARS: usize = 120;
 /// The key as text; records of ours have nothing else.
 pub(crate) fn key_text(record: &Record) -> String {
     let key = record.key.as_deref().unwrap_or_default();
-    let text = String::from_utf8_lossy(key).replace('\0', "\u{fffd}");
+    let text = match String::from_utf8_lossy(key) {
+        text if text.contains('\0') => text.replace('\0', "\u{fffd}"),
+        text => text.into_owned(),
+    };
     // A store's key is neither empty nor endless. Distinct keys may come to share a name here,
     // which parks more than needed and loses nothing.
-    match text.char_indices().nth(MAX_PARKED_KEY_CHARS) {
+    let cut = match text.len() > MAX_PARKED_KEY_CHARS {
+        true => text.char_indices().nth(MAX_PARKED_KEY_CHARS),
+        false => None,
+    };
+    match cut {
         _ if text.is_empty() => "(no key)".to_owned(),
         Some((end, _)) => text[..end].to_owned(),
         None => text,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cartwright_event_log::{Record, Start, TopicPartition};
 use cartwright_events::codec::Codec;
@@ -65,6 +66,8 @@ pub(crate) struct Partition {
     pending: Pending,
     /// Read from the log, not yet taken in.
     pub(crate) backlog: VecDeque<Record>,
+    /// Being applied, since when.
+    pub(crate) under_way: Option<(Cut, Instant)>,
     /// Given to the sink, outcome unknown.
     pub(crate) in_doubt: Option<Cut>,
 }
@@ -95,6 +98,7 @@ impl Partition {
             drain: None,
             pending: Pending::default(),
             backlog: VecDeque::new(),
+            under_way: None,
             in_doubt: None,
         })
     }
@@ -108,9 +112,9 @@ impl Partition {
     }
 
     /// When the log took the first record that was read and is not in the store, as far as it is
-    /// known: of a batch in doubt only the last record's time is.
+    /// known: of a batch that is given away only the last record's time is.
     pub(crate) fn oldest_waiting(&self) -> Option<Timestamp> {
-        if self.in_doubt.is_some() {
+        if self.has_given_away() {
             return self.stored.map(|position| position.recorded_at);
         }
         let first = self.backlog.front()?;
@@ -122,8 +126,14 @@ impl Partition {
         self.started = false;
         self.pending = Pending::default();
         self.backlog.clear();
+        self.under_way = None;
         self.in_doubt = None;
         self.drain = None;
+    }
+
+    /// Whether the sink has a batch of which it is not known that it is in the store.
+    fn has_given_away(&self) -> bool {
+        self.under_way.is_some() || self.in_doubt.is_some()
     }
 
     /// Whether it has been loaded from the store for this request; otherwise it will be.
@@ -190,7 +200,7 @@ impl Partition {
 
     /// Started, with nothing read that is not in the store.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.started && self.backlog.is_empty() && self.in_doubt.is_none() && !self.has_moved()
+        self.is_settled() && self.backlog.is_empty()
     }
 
     /// Everything recorded up to `now` has been read, up to the offset `read`.
@@ -202,7 +212,7 @@ impl Partition {
     /// Whether everything that was taken in is in the store, so that what is parked can be looked
     /// at.
     pub(crate) fn is_settled(&self) -> bool {
-        self.started && self.in_doubt.is_none() && !self.has_moved()
+        self.started && !self.has_given_away() && !self.has_moved()
     }
 
     fn has_moved(&self) -> bool {
@@ -212,12 +222,25 @@ impl Partition {
         }
     }
 
+    /// Whether something was taken in since the batch that is under way, or since the last one.
+    pub(crate) fn has_more(&self) -> bool {
+        match &self.under_way {
+            Some((cut, _)) => cut.batch.next != self.next,
+            None => self.has_moved(),
+        }
+    }
+
     /// What was taken in since the last batch, if anything.
     pub(crate) fn cut(&mut self) -> Option<Cut> {
-        if !self.has_moved() {
+        if !self.started || !self.has_moved() {
             return None;
         }
-        let pending = std::mem::take(&mut self.pending);
+        // The next batch will be about as large.
+        let next = Pending {
+            ops: Vec::with_capacity(self.pending.ops.len()),
+            ..Pending::default()
+        };
+        let pending = std::mem::replace(&mut self.pending, next);
         self.tell(&pending.parked);
         Some(Cut {
             parked: pending.parked.len(),

@@ -15,7 +15,7 @@ pub enum Step {
     Idle,
     /// Partitions came or went, or one is loaded anew.
     Rebalanced,
-    /// Records were applied, with their position.
+    /// Records were applied, with their position, or are about to be.
     Applied(Applied),
     /// Something outside does not answer. Nothing is lost or skipped; the next step tries again.
     Waiting {
@@ -56,7 +56,7 @@ pub struct Applied {
     pub unparked: usize,
     /// Batches.
     pub batches: usize,
-    /// Time spent in the sink.
+    /// From the beginning of each batch until its end was seen.
     pub took: Duration,
 }
 

@@ -57,6 +57,12 @@ impl Requests {
         self.open.insert(0, request);
     }
 
+    /// Whether one is about a partition.
+    pub(crate) fn concern(&self, partition: &Partition) -> bool {
+        let mut open = self.open.iter();
+        open.any(|request| request.concerns(partition.key()))
+    }
+
     /// The first one about a partition; it counts as taken.
     pub(crate) fn take_for(&mut self, partition: &Partition) -> Option<ParkRequest> {
         let index = self

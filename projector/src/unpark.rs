@@ -84,14 +84,14 @@ impl Drain {
     pub(crate) fn begin(
         request: ParkRequest,
         partition: &mut Partition,
-        work: &mut Work<'_>,
+        work: &mut Work,
     ) -> Result<Self, Halt> {
         let mut drain = Self::new(request);
         drain.choose(partition, work)?;
         Ok(drain)
     }
 
-    fn choose(&mut self, partition: &mut Partition, work: &mut Work<'_>) -> Result<(), Halt> {
+    fn choose(&mut self, partition: &mut Partition, work: &mut Work) -> Result<(), Halt> {
         self.refusal = self.refuses(partition);
         if self.refusal.is_some() {
             return Ok(());
@@ -181,7 +181,7 @@ impl Drain {
     pub(crate) fn advance(
         &mut self,
         partition: &mut Partition,
-        work: &mut Work<'_>,
+        work: &mut Work,
         lookup: &mut Lookup,
         until: Instant,
     ) -> Result<bool, Halt> {
@@ -249,7 +249,7 @@ impl Drain {
     fn settle(
         &mut self,
         partition: &mut Partition,
-        work: &mut Work<'_>,
+        work: &mut Work,
         found: Vec<Found>,
     ) -> Result<(), Halt> {
         let mut settling = Settling::default();
@@ -282,7 +282,7 @@ impl Drain {
     fn settle_one(
         &mut self,
         partition: &mut Partition,
-        work: &Work<'_>,
+        work: &Work,
         row: &ParkedRow,
         record: Option<&Record>,
         settling: &mut Settling,
@@ -309,7 +309,7 @@ impl Drain {
         Ok(())
     }
 
-    fn answer(&self, partition: &mut Partition, work: &mut Work<'_>) -> Result<(), Halt> {
+    fn answer(&self, partition: &mut Partition, work: &mut Work) -> Result<(), Halt> {
         let stuck = self.stuck.iter().map(|key| partition.parked.queue(key));
         let still_parked = stuck.map(|queue| queue.count() as u64).sum();
         let nothing = self.retried + self.skipped + still_parked == 0;
@@ -350,7 +350,7 @@ impl From<Settling> for (Vec<SeqOp>, Vec<ParkedRow>, Unparked) {
 /// The row operations of a parked record, or why it still can't be folded.
 fn refold(
     partition: &Partition,
-    work: &Work<'_>,
+    work: &Work,
     row: &ParkedRow,
     record: &Record,
 ) -> Result<Result<Vec<SeqOp>, String>, Halt> {
@@ -359,7 +359,7 @@ fn refold(
         Err(error) => return Ok(Err(folding::foreign(&error))),
     };
     let seq = envelope.seq;
-    match folding::outcome(work.plan, work.codec, &envelope, record, &row.key) {
+    match folding::outcome(&work.plan, &work.codec, &envelope, record, &row.key) {
         Ok(Outcome::Emit(ops)) => {
             let ops = ops.into_iter().map(|op| SeqOp { seq, op });
             Ok(Ok(ops.collect()))

@@ -5,34 +5,43 @@ use std::time::Instant;
 use cartwright_event_log::LogError;
 use cartwright_events::codec::Codec;
 use cartwright_read_model::ParkedRow;
-use cartwright_sinks::{SeqOp, Sink, SinkError, Unparked};
+use cartwright_sinks::{Begun, SeqOp, Sink, SinkError, Unparked};
 
 use crate::partition::{Cut, Halt, Partition};
 use crate::plan::{Limits, Plan};
 use crate::progress::Applied;
 
 /// What a partition's records are taken in and applied with.
-pub(crate) struct Work<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) limits: &'a Limits,
-    pub(crate) codec: &'a Codec,
-    pub(crate) sink: &'a mut dyn Sink,
-    pub(crate) totals: &'a mut Applied,
+pub(crate) struct Work {
+    pub(crate) plan: Plan,
+    pub(crate) limits: Limits,
+    pub(crate) codec: Codec,
+    pub(crate) sink: Box<dyn Sink>,
+    /// Everything applied so far.
+    pub(crate) totals: Applied,
 }
 
-impl Work<'_> {
-    /// Takes in and applies everything that was read of a partition.
-    pub(crate) fn drain(mut self, partition: &mut Partition) -> Result<(), Halt> {
+impl Work {
+    /// Takes in everything that was read of a partition, and begins to apply it: while a batch is
+    /// under way, the next one is made.
+    pub(crate) fn drain(&mut self, partition: &mut Partition) -> Result<(), Halt> {
         if let Some(cut) = partition.in_doubt.take() {
-            self.apply(partition, cut)?;
+            self.begin(partition, cut)?;
+            self.finish(partition)?;
         }
         while partition.started {
-            let taken = partition.take_in(self.plan, self.codec, self.limits);
-            if let Some(cut) = partition.cut() {
-                self.apply(partition, cut)?;
+            let taken = partition.take_in(&self.plan, &self.codec, &self.limits);
+            if partition.has_more() {
+                self.finish(partition)?;
+                if let Some(cut) = partition.cut() {
+                    self.begin(partition, cut)?;
+                }
             }
-            if taken? {
-                break;
+            match taken {
+                Ok(false) => {}
+                Ok(true) => break,
+                // What came before is applied, whatever stops the partition.
+                Err(halt) => return self.finish(partition).and(Err(halt)),
             }
         }
         Ok(())
@@ -45,12 +54,38 @@ impl Work<'_> {
         settling: (Vec<SeqOp>, Vec<ParkedRow>, Unparked),
     ) -> Result<(), Halt> {
         let cut = partition.cut_unparked(settling);
-        self.apply(partition, cut)
+        self.begin(partition, cut)?;
+        self.finish(partition)
     }
 
-    fn apply(&mut self, partition: &mut Partition, cut: Cut) -> Result<(), Halt> {
+    fn begin(&mut self, partition: &mut Partition, cut: Cut) -> Result<(), Halt> {
         let begin = Instant::now();
-        let result = self.sink.apply(&cut.batch);
+        let begun = self.sink.begin(&cut.batch);
+        match begun {
+            Begun::Ended(result) => self.ended(partition, cut, begin, result),
+            Begun::UnderWay => {
+                partition.under_way = Some((cut, begin));
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for the batch that is under way, if there is one.
+    pub(crate) fn finish(&mut self, partition: &mut Partition) -> Result<(), Halt> {
+        let Some((cut, begin)) = partition.under_way.take() else {
+            return Ok(());
+        };
+        let result = self.sink.finish(partition.key());
+        self.ended(partition, cut, begin, result)
+    }
+
+    fn ended(
+        &mut self,
+        partition: &mut Partition,
+        cut: Cut,
+        begin: Instant,
+        result: Result<(), SinkError>,
+    ) -> Result<(), Halt> {
         self.totals.took += begin.elapsed();
         match result {
             Ok(()) => {

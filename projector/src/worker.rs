@@ -1,11 +1,11 @@
 //! The pipeline of one projection, one step at a time.
 
+mod gather;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use cartwright_event_log::{
-    GroupEvent, GroupReader, LogError, LogReader, Record, Start, TopicPartition,
-};
+use cartwright_event_log::{GroupReader, LogError, LogReader, Start, TopicPartition};
 use cartwright_events::Timestamp;
 use cartwright_events::codec::Codec;
 use cartwright_sinks::Sink;
@@ -19,16 +19,12 @@ use crate::work::{Work, halt_of, halt_of_log};
 
 /// The pipeline of one projection: group reader, codec, fold, sink.
 pub struct Worker<G> {
-    plan: Plan,
-    limits: Limits,
+    work: Work,
     reader: G,
-    codec: Codec,
-    sink: Box<dyn Sink>,
     prepared: bool,
     /// Whether the group has dealt its partitions out since the worker was made.
     joined: bool,
     partitions: BTreeMap<TopicPartition, Partition>,
-    totals: Applied,
     /// Set while something outside does not answer: how long to wait before the next try.
     backoff: Option<Duration>,
     /// What the reader was told to hold back meanwhile.
@@ -44,15 +40,17 @@ impl<G: GroupReader> Worker<G> {
     #[must_use]
     pub fn new(plan: Plan, limits: Limits, reader: G, codec: Codec, sink: Box<dyn Sink>) -> Self {
         Self {
-            plan,
-            limits,
+            work: Work {
+                plan,
+                limits,
+                codec,
+                sink,
+                totals: Applied::default(),
+            },
             reader,
-            codec,
-            sink,
             prepared: false,
             joined: false,
             partitions: BTreeMap::new(),
-            totals: Applied::default(),
             backoff: None,
             paused: Vec::new(),
             heartbeat: Instant::now(),
@@ -72,7 +70,8 @@ impl<G: GroupReader> Worker<G> {
         self
     }
 
-    /// One round: waits for records up to the poll's time, applies them with their position.
+    /// One round: waits for records up to the poll's time, applies them with their position. Where the
+    /// sink can, a partition's last batch is still under way afterwards, and a later step counts it.
     ///
     /// After every step the store holds a state that the log had, and a worker that is dropped
     /// between or within steps loses nothing.
@@ -83,12 +82,12 @@ impl<G: GroupReader> Worker<G> {
                 step
             }
             Err(Halt::Wait(reason)) => {
-                let longer = |waited: Duration| (waited * 2).min(self.limits.retry_max);
-                self.backoff = Some(self.backoff.map_or(self.limits.retry_min, longer));
+                let longer = |waited: Duration| (waited * 2).min(self.work.limits.retry_max);
+                self.backoff = Some(self.backoff.map_or(self.work.limits.retry_min, longer));
                 Step::Waiting { reason }
             }
             Err(Halt::Hold(reason)) => {
-                self.backoff = Some(self.limits.retry_min);
+                self.backoff = Some(self.work.limits.retry_min);
                 Step::Held { reason }
             }
             Err(Halt::Stop(reason)) => Step::Stopped { reason },
@@ -104,7 +103,7 @@ impl<G: GroupReader> Worker<G> {
     /// Everything applied since the worker was made.
     #[must_use]
     pub fn totals(&self) -> &Applied {
-        &self.totals
+        &self.work.totals
     }
 
     /// How each partition stands. Asks the log for its ends.
@@ -136,11 +135,11 @@ impl<G: GroupReader> Worker<G> {
             self.hold(backoff)?;
         }
         if !self.prepared {
-            self.sink.prepare().map_err(halt_of)?;
+            self.work.sink.prepare().map_err(halt_of)?;
             self.prepared = true;
         }
         self.start_partitions()?;
-        let before = self.totals.clone();
+        let before = self.work.totals.clone();
         // What is left over from a step that could not be finished comes first.
         self.process_and_unpark()?;
         self.resume()?;
@@ -149,10 +148,10 @@ impl<G: GroupReader> Worker<G> {
         // Those that are loaded anew have work to do, too.
         rebalanced |= self.partitions.values().any(|each| !each.started);
         self.say_what_is_read_to_its_end()?;
-        let applied = self.totals.since(&before);
+        let applied = self.work.totals.since(&before);
         Ok(match (applied.records + applied.unparked, rebalanced) {
             (0, true) => Step::Rebalanced,
-            (0, false) => Step::Idle,
+            (0, false) if !self.is_under_way() => Step::Idle,
             _ => Step::Applied(applied),
         })
     }
@@ -190,8 +189,11 @@ impl<G: GroupReader> Worker<G> {
     fn start_partitions(&mut self) -> Result<(), Halt> {
         let mut starts: Vec<(TopicPartition, Start)> = Vec::new();
         for partition in self.partitions.values_mut().filter(|each| !each.started) {
-            let loaded = self.sink.load(partition.key(), self.plan.generation);
-            let start = partition.start(&self.plan, loaded.map_err(halt_of)?)?;
+            let loaded = self
+                .work
+                .sink
+                .load(partition.key(), self.work.plan.generation);
+            let start = partition.start(&self.work.plan, loaded.map_err(halt_of)?)?;
             starts.push((partition.at.clone(), start));
         }
         if starts.is_empty() {
@@ -206,77 +208,10 @@ impl<G: GroupReader> Worker<G> {
         Ok(())
     }
 
-    /// Reads until there is enough, the time is up, or nothing comes. Answers whether partitions came
-    /// or went.
-    fn gather(&mut self) -> Result<bool, Halt> {
-        let mut rebalanced = self.poll(self.limits.poll)?;
-        let first = Instant::now();
-        let mut read = 0;
-        while !rebalanced && (read + 1..self.limits.max_records).contains(&self.read()) {
-            let left = self.limits.linger.saturating_sub(first.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            read = self.read();
-            rebalanced = self.poll(left)?;
-        }
-        Ok(rebalanced)
-    }
-
-    fn poll(&mut self, timeout: Duration) -> Result<bool, Halt> {
-        let room = self.limits.max_records.saturating_sub(self.read()).max(1);
-        let event = self.reader.poll(room, timeout).map_err(halt_of_log)?;
-        self.hear(event)
-    }
-
-    /// Records read and not yet taken in.
-    fn read(&self) -> usize {
-        let partitions = self.partitions.values();
-        partitions.map(|partition| partition.backlog.len()).sum()
-    }
-
-    fn hear(&mut self, event: GroupEvent) -> Result<bool, Halt> {
-        match event {
-            GroupEvent::Assigned(assigned) => {
-                // Whatever was owned before was revoked first; nothing is kept from then.
-                self.partitions.clear();
-                self.paused.clear();
-                self.joined = true;
-                for at in assigned {
-                    let partition = Partition::new(&self.plan, at.clone())?;
-                    self.partitions.insert(at, partition);
-                }
-                Ok(true)
-            }
-            GroupEvent::Revoked(revoked) => {
-                for at in revoked {
-                    self.partitions.remove(&at);
-                    self.paused.retain(|paused| *paused != at);
-                }
-                Ok(true)
-            }
-            GroupEvent::Records(records) => {
-                for record in records {
-                    self.keep(record);
-                }
-                Ok(false)
-            }
-        }
-    }
-
-    fn keep(&mut self, record: Record) {
-        let at = record.topic_partition();
-        if let Some(partition) = self.partitions.get_mut(&at)
-            && partition.started
-        {
-            partition.backlog.push_back(record);
-        }
-    }
-
     /// Moves the positions of partitions that have nothing more to read to the present time.
     fn say_what_is_read_to_its_end(&mut self) -> Result<(), Halt> {
         let due = |every| self.heartbeat.elapsed() >= every;
-        if !self.limits.heartbeat.is_some_and(due) {
+        if !self.work.limits.heartbeat.is_some_and(due) {
             return Ok(());
         }
         self.heartbeat = Instant::now();
@@ -294,14 +229,8 @@ impl<G: GroupReader> Worker<G> {
                 Ok(read) if read >= end => partition.is_current(read, now),
                 _ => continue,
             }
-            let work = Work {
-                plan: &self.plan,
-                limits: &self.limits,
-                codec: &self.codec,
-                sink: self.sink.as_mut(),
-                totals: &mut self.totals,
-            };
-            work.drain(partition)?;
+            self.work.drain(partition)?;
+            self.work.finish(partition)?;
         }
         Ok(())
     }
@@ -318,24 +247,24 @@ impl<G: GroupReader> Worker<G> {
 
     /// Carries out what is asked to be done about parked records, for a part of a second.
     fn carry_out(&mut self) -> Result<(), Halt> {
+        if self.lookup.is_none() {
+            return Ok(());
+        }
+        if let Some(after) = self.requests.due(self.work.limits.requests_every) {
+            let (name, version) = (self.work.plan.projection.name, self.work.plan.version);
+            let found = self.work.sink.requests(name, version, after);
+            self.requests.found(found.map_err(halt_of)?);
+        }
+        let wanted = |each: &Partition| each.drain.is_some() || self.requests.concern(each);
+        if self.partitions.values().any(wanted) {
+            self.finish()?;
+        }
         let Some(lookup) = &mut self.lookup else {
             return Ok(());
         };
-        if let Some(after) = self.requests.due(self.limits.requests_every) {
-            let (name, version) = (self.plan.projection.name, self.plan.version);
-            let found = self.sink.requests(name, version, after);
-            self.requests.found(found.map_err(halt_of)?);
-        }
-        let until = Instant::now() + self.limits.unpark_slice;
+        let until = Instant::now() + self.work.limits.unpark_slice;
         let settled = |each: &&mut Partition| each.is_settled();
         for partition in self.partitions.values_mut().filter(settled) {
-            let mut work = Work {
-                plan: &self.plan,
-                limits: &self.limits,
-                codec: &self.codec,
-                sink: self.sink.as_mut(),
-                totals: &mut self.totals,
-            };
             let mut drain = match partition.drain.take() {
                 Some(drain) => drain,
                 None => {
@@ -348,13 +277,13 @@ impl<G: GroupReader> Worker<G> {
                         self.requests.put_back(request);
                         continue;
                     }
-                    Drain::begin(request, partition, &mut work)?
+                    Drain::begin(request, partition, &mut self.work)?
                 }
             };
             if !partition.started {
                 continue;
             }
-            match drain.advance(partition, &mut work, lookup, until) {
+            match drain.advance(partition, &mut self.work, lookup, until) {
                 Ok(true) => self.requests.forget(drain.request()),
                 unfinished => {
                     partition.drain = Some(drain);
@@ -370,14 +299,21 @@ impl<G: GroupReader> Worker<G> {
     fn process(&mut self) -> Result<(), Halt> {
         let mut outcome = Ok(());
         for partition in self.partitions.values_mut() {
-            let work = Work {
-                plan: &self.plan,
-                limits: &self.limits,
-                codec: &self.codec,
-                sink: self.sink.as_mut(),
-                totals: &mut self.totals,
-            };
-            outcome = outcome.and(work.drain(partition));
+            outcome = outcome.and(self.work.drain(partition));
+        }
+        outcome
+    }
+
+    fn is_under_way(&self) -> bool {
+        let mut partitions = self.partitions.values();
+        partitions.any(|partition| partition.under_way.is_some())
+    }
+
+    /// Waits for every batch that is under way.
+    fn finish(&mut self) -> Result<(), Halt> {
+        let mut outcome = Ok(());
+        for partition in self.partitions.values_mut() {
+            outcome = outcome.and(self.work.finish(partition));
         }
         outcome
     }

@@ -1,12 +1,13 @@
 //! Killed at any moment and started again, the rows are those of one clean run.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use cartwright_events::{Event, Stream};
 use cartwright_projector::{Step, Worker};
 use cartwright_read_model::PositionKey;
 use cartwright_sinks::{
-    Batch, Loaded, MemoryFault, MemorySink, MemoryStore, Semantics, Sink, SinkError,
+    Batch, Begun, Loaded, MemoryFault, MemorySink, MemoryStore, Semantics, Sink, SinkError,
 };
 use proptest::prelude::*;
 
@@ -68,7 +69,7 @@ proptest! {
 
     #[test]
     fn a_store_that_fails_anywhere_ends_with_the_rows_of_one_run(
-        seed in any::<u64>(), subject in 0..SUBJECTS.len(),
+        seed in any::<u64>(), subject in 0..SUBJECTS.len(), later in any::<bool>(),
     ) {
         let (name, semantics) = SUBJECTS[subject];
         let mut numbers = Numbers::new(seed);
@@ -84,13 +85,80 @@ proptest! {
                     _ => MemoryFault::AfterRows(numbers.below(6) as usize),
                 });
             }
-            let mut worker = log.worker(name, &store);
+            let mut worker = match later {
+                true => log.worker_with(name, Box::new(Later::over(&store))),
+                false => log.worker(name, &store),
+            };
             for _ in 0..numbers.below(9) {
                 worker.step();
             }
         }
         prop_assert_eq!(run(&mut log.worker(name, &store)), Step::Idle);
         prop_assert_eq!(rows(&store, name), whole);
+    }
+}
+
+/// Leaves every batch under way until its end is asked for. What is under way when it is dropped is
+/// lost.
+struct Later {
+    inner: MemorySink,
+    under_way: BTreeMap<u32, Arc<Batch>>,
+}
+
+impl Later {
+    fn over(store: &MemoryStore) -> Self {
+        Self {
+            inner: MemorySink::new(store.clone(), 1),
+            under_way: BTreeMap::new(),
+        }
+    }
+}
+
+/// A number for a partition of a stream.
+fn place(key: &PositionKey) -> u32 {
+    let stream = Stream::ALL.iter().position(|each| *each == key.stream);
+    key.partition * 100 + u32::try_from(stream.unwrap_or(99)).unwrap_or(99)
+}
+
+impl Sink for Later {
+    fn prepare(&mut self) -> Result<(), SinkError> {
+        self.inner.prepare()
+    }
+
+    fn load(&mut self, key: &PositionKey, generation: u32) -> Result<Loaded, SinkError> {
+        assert!(!self.under_way.contains_key(&place(key)), "{key:?}");
+        self.inner.load(key, generation)
+    }
+
+    fn apply(&mut self, _: &Arc<Batch>) -> Result<(), SinkError> {
+        unreachable!("a worker begins its batches")
+    }
+
+    fn begin(&mut self, batch: &Arc<Batch>) -> Begun {
+        let before = self.under_way.insert(place(&batch.key), batch.clone());
+        assert_eq!(before, None, "one at a time");
+        Begun::UnderWay
+    }
+
+    fn finish(&mut self, key: &PositionKey) -> Result<(), SinkError> {
+        let batch = self.under_way.remove(&place(key));
+        batch.map_or(Ok(()), |batch| self.inner.apply(&batch))
+    }
+}
+
+#[test]
+fn the_next_batch_is_made_while_one_is_under_way_and_all_are_applied() {
+    for (name, semantics) in SUBJECTS {
+        let log = TestLog::with(&History::new(6, 15).events);
+        let whole = log.project(name, semantics);
+        let store = MemoryStore::new(semantics);
+        let mut worker = log.worker_with(name, Box::new(Later::over(&store)));
+        assert_eq!(run(&mut worker), Step::Idle, "{name}");
+        assert_eq!(rows(&store, name), rows(&whole, name), "{name}");
+        let totals = worker.totals();
+        let mut alone = log.worker(name, &MemoryStore::new(semantics));
+        run(&mut alone);
+        assert_eq!(totals.records, alone.totals().records, "{name}");
     }
 }
 

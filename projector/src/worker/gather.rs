@@ -1,0 +1,120 @@
+//! Hearing of partitions that come and go, and reading.
+
+use std::time::{Duration, Instant};
+
+use cartwright_event_log::{GroupEvent, GroupReader, Record};
+
+use super::Worker;
+use crate::partition::{Halt, Partition};
+use crate::work::{Work, halt_of_log};
+
+/// Records read at a time: they are folded while the processor still has them at hand, and take
+/// little memory meanwhile.
+const MAX_POLL_RECORDS: usize = 1_000;
+
+impl<G: GroupReader> Worker<G> {
+    /// Reads until there is enough, the time is up, or nothing comes. Answers whether partitions came
+    /// or went.
+    pub(super) fn gather(&mut self) -> Result<bool, Halt> {
+        // With a batch under way it is that one's end which is waited for, when no record is there.
+        let timeout = match self.is_under_way() {
+            true => Duration::ZERO,
+            false => self.work.limits.poll,
+        };
+        let most = self.work.limits.max_records;
+        let mut rebalanced = self.poll(most, timeout)?;
+        if self.read() == 0 {
+            return self.finish().map(|()| rebalanced);
+        }
+        let first = Instant::now();
+        let (mut before, mut taken) = (0, 0);
+        while !rebalanced && (before + 1..most).contains(&(taken + self.read())) {
+            let left = self.work.limits.linger.saturating_sub(first.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            before = taken + self.read();
+            if self.read() >= MAX_POLL_RECORDS {
+                match self.take_in() {
+                    0 => break,
+                    records => taken += records,
+                }
+            }
+            rebalanced = self.poll(most - taken, left)?;
+        }
+        Ok(rebalanced)
+    }
+
+    /// Takes in what was read, and answers how many records that were. What stands in the way of more
+    /// is found again by whoever applies them.
+    fn take_in(&mut self) -> usize {
+        let read = self.read();
+        let Work {
+            plan,
+            limits,
+            codec,
+            ..
+        } = &self.work;
+        for partition in self.partitions.values_mut().filter(|each| each.started) {
+            if partition.take_in(plan, codec, limits).is_err() {
+                break;
+            }
+        }
+        read - self.read()
+    }
+
+    fn poll(&mut self, room: usize, timeout: Duration) -> Result<bool, Halt> {
+        let room = room.saturating_sub(self.read()).clamp(1, MAX_POLL_RECORDS);
+        let event = self.reader.poll(room, timeout).map_err(halt_of_log)?;
+        self.hear(event)
+    }
+
+    /// Records read and not yet taken in.
+    fn read(&self) -> usize {
+        let partitions = self.partitions.values();
+        partitions.map(|partition| partition.backlog.len()).sum()
+    }
+
+    pub(super) fn hear(&mut self, event: GroupEvent) -> Result<bool, Halt> {
+        if !matches!(event, GroupEvent::Records(_)) {
+            // Before the next poll agrees to it. Whoever is given a partition finds nothing of this
+            // worker's under way; how it ended is in the store.
+            let _ = self.finish();
+        }
+        match event {
+            GroupEvent::Assigned(assigned) => {
+                // Whatever was owned before was revoked first; nothing is kept from then.
+                self.partitions.clear();
+                self.paused.clear();
+                self.joined = true;
+                for at in assigned {
+                    let partition = Partition::new(&self.work.plan, at.clone())?;
+                    self.partitions.insert(at, partition);
+                }
+                Ok(true)
+            }
+            GroupEvent::Revoked(revoked) => {
+                for at in revoked {
+                    self.partitions.remove(&at);
+                    self.paused.retain(|paused| *paused != at);
+                }
+                Ok(true)
+            }
+            GroupEvent::Records(records) => {
+                for record in records {
+                    self.keep(record);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn keep(&mut self, record: Record) {
+        let at = record.topic_partition();
+        if let Some(partition) = self.partitions.get_mut(&at)
+            && partition.started
+        {
+            partition.backlog.push_back(record);
+        }
+    }
+}
