@@ -188,7 +188,9 @@ impl<C> Mailbox<C> {
         self.ownership.clone()
     }
 
-    fn retry_after_ms(&self) -> u64 {
+    /// After how long what waits now should be decided, in milliseconds.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> u64 {
         let waiting = self.letters.len() as u64;
         let per_command = self.micros_per_command.load(Ordering::Relaxed).max(1);
         (waiting * per_command / 1000).clamp(50, 30_000)

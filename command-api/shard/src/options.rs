@@ -18,6 +18,9 @@ pub struct ShardOptions {
     pub group_outcome_bytes: usize,
     /// Inbox messages that may wait in memory.
     pub inbox_batch: usize,
+    /// How long after it was written a command in the inbox waits for prices to hold the position that
+    /// its caller names, in milliseconds. What is behind it waits with it.
+    pub position_wait_ms: i64,
     /// Results remembered by idempotency key; the oldest goes first.
     pub results_kept: usize,
     /// How long a result is remembered, in milliseconds.
@@ -63,10 +66,11 @@ pub struct ShardOptions {
 impl Default for ShardOptions {
     fn default() -> Self {
         Self {
-            mailbox_capacity: 8_192,
+            mailbox_capacity: 2_048,
             group_records: 20_000,
             group_outcome_bytes: 512 * 1024,
             inbox_batch: 2_000,
+            position_wait_ms: 5_000,
             results_kept: 200_000,
             results_ttl_ms: 24 * 3_600_000,
             checkpoint_tail: 100_000,

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use cartwright_events::cart::CartEvent;
 use cartwright_events::order::OrderEvent;
-use cartwright_events::{Context, Event, EventBody, Message, OrderId, Timestamp};
+use cartwright_events::{Context, Event, EventBody, Message, OrderId, PositionToken, Timestamp};
 
-use crate::context::{Accepted, BoundedContext, Decision, EvolveError, Outgoing, Prices};
+use crate::context::{
+    Accepted, BoundedContext, Decision, EvolveError, Outgoing, Prices, Readiness,
+};
 use crate::facts::{Decided, misfit, nothing};
 use crate::memory::keys_after;
 use crate::settings::CheckoutSettings;
@@ -208,8 +210,11 @@ impl BoundedContext for Checkout {
         }
     }
 
-    fn can_decide(&self) -> bool {
-        self.prices.are_loaded()
+    fn readiness(&self, command: &CheckoutCommand, after: Option<&PositionToken>) -> Readiness {
+        match command.needs_prices() {
+            true => self.prices.readiness(after),
+            false => Readiness::Ready,
+        }
     }
 
     fn version(&self, state: &CheckoutState, command: &CheckoutCommand) -> u64 {
