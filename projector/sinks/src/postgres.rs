@@ -20,7 +20,8 @@ use tokio_postgres::error::SqlState;
 use crate::control::{answer_ops, parked_ops, settled_ops};
 use crate::merge::{MergedRow, merge};
 use crate::sink::{Batch, Loaded, Sink, SinkError};
-use bulk::{Written, copy_rows};
+use crate::written::{Written, hash};
+use bulk::copy_rows;
 use statements::{delete_rows, upsert_rows};
 
 /// See [`Sink`]. The stored position guards every transaction, so a projector that has lost its
@@ -121,7 +122,7 @@ async fn copy(
     version: u32,
 ) -> Result<(Timestamp, Vec<u64>), SinkError> {
     let mut rest = merge(&batch.ops)?;
-    let hashes = rest.iter().map(bulk::hash).collect();
+    let hashes = rest.iter().map(hash).collect();
     let new = written.take_new(&batch.key, &mut rest);
     written.add_keys(pool, &rest, version).await?;
     let rows = Rows { new, rest };
