@@ -25,6 +25,10 @@ pub struct ShardOptions {
     /// Events and results after which a new round of snapshots begins; never before there are half as
     /// many as there are aggregates and results in memory. Bounds what a take-over reads.
     pub checkpoint_tail: usize,
+    /// A new round begins when the one that a take-over would stand on is older than this, in
+    /// milliseconds, however little has happened. Far less than the journal is kept for: a round is
+    /// of no use without all of the journal since it began.
+    pub checkpoint_age_ms: i64,
     /// Transactions without a result that a take-over may read again for the results among them.
     /// Where results are further between, rounds of snapshots hold them.
     pub results_reach: u64,
@@ -70,6 +74,7 @@ impl Default for ShardOptions {
             results_kept: 200_000,
             results_ttl_ms: 24 * 3_600_000,
             checkpoint_tail: 100_000,
+            checkpoint_age_ms: 3 * 24 * 3_600_000,
             results_reach: 50_000,
             snapshot_group_bytes: 256 * 1024,
             snapshot_bytes_per_event: 1_024,

@@ -173,9 +173,10 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let timer = self.context.next_due(&live.state.aggregates);
         let archive = &live.state.archive;
         let leaving = archive.next_leaving(options.archive_after_ms, options.finished_kept);
-        let round = live.state.rounds.is_under_way();
-        let round = round.then_some(live.state.last_time);
-        [timer, leaving, round]
+        let rounds = &live.state.rounds;
+        let round = rounds.is_under_way().then_some(live.state.last_time);
+        let old = rounds.due_by_age(options.checkpoint_age_ms);
+        [timer, leaving, round, old]
             .into_iter()
             .flatten()
             .chain([keep_alive])
@@ -287,9 +288,9 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             self.distrusts_snapshots = true;
             return self.doubt(&error.to_string());
         }
-        Rounds::begin_if_due(&mut live.state, &self.context, &self.options);
-        let round = live.state.rounds.is_under_way();
         let mut group = Group::new(self.clock.now().max(live.state.last_time));
+        Rounds::begin_if_due(&mut live.state, &self.context, &self.options, group.now());
+        let round = live.state.rounds.is_under_way();
         let mut inbox = std::mem::take(&mut self.inbox_waits);
         inbox.extend(inputs.inbox);
         let filled = self

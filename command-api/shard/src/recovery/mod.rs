@@ -22,8 +22,8 @@ use crate::clock::Clock;
 use crate::group::{Group, Place};
 use crate::options::ShardOptions;
 use crate::results::ResultWindow;
-use crate::snapshots::Rounds;
 use crate::snapshots::format::{Assembler, Unreadable};
+use crate::snapshots::{Complete, Rounds};
 use crate::state::{ShardState, Tail};
 use checkpoint::Checkpoint;
 use read_back::ReadBack;
@@ -167,8 +167,8 @@ pub(crate) struct Standby<B: BoundedContext, L: EventLog> {
 /// A partition being read back.
 struct Recovery<B: BoundedContext, R> {
     back: ReadBack<B>,
-    /// The round that it stands on: number and offset.
-    round: Option<(u64, u64)>,
+    /// The round that it stands on.
+    round: Option<Complete>,
     /// Aggregates that left memory before this offset are still to be looked for.
     scan_to: Option<u64>,
     reader: R,
@@ -185,11 +185,16 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         let window = ResultWindow::new(options.results_kept, options.results_ttl_ms);
         let mut back = ReadBack::new(window);
         let mut reader = ground.log.reader(ReaderPurpose::Recovery)?;
+        let journal = ground.at(B::CONTEXT.journal_topic());
+        let (kept, _) = reader.watermarks(&journal)?;
         let found = if ground.snapshots {
             Checkpoint::find(ground, &mut reader, stall)?
         } else {
             None
         };
+        if let Some(found) = &found {
+            found.check_tail(kept)?;
+        }
         let at = ground.at(B::CONTEXT.snapshots_topic());
         let (low, high) = reader.watermarks(&at)?;
         let from = found.as_ref().map_or(high, |found| found.offset.max(low));
@@ -201,8 +206,6 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             let start = start_of(stand.map(|stand| stand.offset));
             starts.push((ground.at(stream.topic()), start));
         }
-        let journal = ground.at(B::CONTEXT.journal_topic());
-        let (kept, _) = reader.watermarks(&journal)?;
         // Results older than what the journal keeps are forgotten.
         let from = begin.map(|begin| begin.results_from.unwrap_or(begin.journal_offset).max(kept));
         starts.push((journal, start_of(from)));
@@ -221,9 +224,7 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         }
         Ok(Self {
             back,
-            round: found
-                .as_ref()
-                .map(|found| (found.begin.round, found.offset)),
+            round: found.as_ref().map(Checkpoint::complete),
             scan_to: found
                 .as_ref()
                 .filter(|found| found.begin.archived)
@@ -299,10 +300,13 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             .reader
             .position(&ground.at(B::CONTEXT.journal_topic()))?;
         let taken = self.back.taken;
+        let (kept, _) = self
+            .reader
+            .watermarks(&ground.at(B::CONTEXT.journal_topic()))?;
         let read_back::Finished {
             mut state,
             archived,
-        } = self.back.finish(ground.context, ground.place)?;
+        } = self.back.finish(ground.context, ground.place, kept)?;
         state.tail = tail;
         state.rounds = Rounds::after(self.round, taken);
         state.archive = Archive::after(ground.number, archived, self.scan_to);
