@@ -20,6 +20,9 @@ const NO_ROOM: Reply = Reply::Overloaded {
     retry_after_ms: 1_000,
 };
 
+/// How long timers rest whose decision broke, in milliseconds.
+const TIMERS_REST_MS: i64 = 30_000;
+
 /// A message that the shard must stop at, or an event that does not fit.
 pub(crate) enum Halt {
     Evolve(EvolveError),
@@ -52,25 +55,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 break;
             }
         }
-        let due = self
-            .context
-            .next_due(&state.aggregates)
-            .is_some_and(|due| due <= group.now());
-        if due {
-            let decisions = self.context.on_time(
-                &state.aggregates,
-                group.now(),
-                self.options.timers_per_group,
-            );
-            for decision in decisions {
-                let id = decision
-                    .events
-                    .first()
-                    .map_or("", |event| &event.aggregate_id);
-                let cause = Cause::timer(id);
-                group.take(&self.context, state, &self.place, &decision, &cause)?;
-            }
-        }
+        self.decide_timers(state, group)?;
         while group.records.len() < self.options.group_records
             && group.outcome_bytes < self.options.group_outcome_bytes
         {
@@ -83,6 +68,51 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     }
 
     pub(crate) fn decide(
+    /// Decides the timers that are due. When that breaks, they rest for a while: no command and no
+    /// message has to stop for them, and whatever breaks it may have changed by then.
+    fn decide_timers(
+        &mut self,
+        state: &mut ShardState<B>,
+        group: &mut Group<B::Command>,
+    ) -> Result<(), Halt> {
+        let now = group.now();
+        let due = self.context.next_due(&state.aggregates);
+        if due.is_none_or(|due| due > now) || self.timers_rest_until.is_some_and(|rest| rest > now)
+        {
+            return Ok(());
+        }
+        self.timers_rest_until = None;
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            self.context
+                .on_time(&state.aggregates, now, self.options.timers_per_group)
+        }));
+        let decisions = match decided {
+            Ok(decisions) => decisions,
+            Err(panic) => {
+                let reason = panic_text(panic.as_ref());
+                tracing::error!(
+                    context = B::CONTEXT.name(),
+                    partition = self.place.partition,
+                    reason,
+                    "deciding the timers failed"
+                );
+                metrics::counter!("cartwright_shard_timers_failed_total", "context" => B::CONTEXT.name())
+                    .increment(1);
+                self.timers_rest_until = Some(now.plus_millis(TIMERS_REST_MS));
+                return Ok(());
+            }
+        };
+        for decision in decisions {
+            let id = decision
+                .events
+                .first()
+                .map_or("", |event| &event.aggregate_id);
+            let cause = Cause::timer(id);
+            group.take(&self.context, state, &self.place, &decision, &cause)?;
+        }
+        Ok(())
+    }
+
         &mut self,
         state: &mut ShardState<B>,
         group: &mut Group<B::Command>,

@@ -1,6 +1,7 @@
 //! A shard on a thread of its own: librdkafka's transactional calls block.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -14,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use crate::archive::{ArchiveAnswer, ArchiveAsk};
 use crate::archive_reader::ArchiveReader;
 use crate::clock::Clock;
+use crate::decide::panic_text;
 use crate::inbox::{InboxBatch, InboxPump};
 use crate::mailbox::{Letter, Mailbox};
 use crate::options::ShardOptions;
@@ -52,7 +54,8 @@ pub struct ShardThread<C> {
     pub mailbox: Mailbox<C>,
     orders: Sender<Order>,
     deposed: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    /// Ends with whether it ended by itself, and not by a panic.
+    thread: JoinHandle<bool>,
 }
 
 impl<C> ShardThread<C> {
@@ -95,7 +98,7 @@ impl<C> ShardThread<C> {
             }
             thread::park_timeout(Duration::from_millis(5));
         }
-        thread.join().is_ok()
+        thread.join().unwrap_or(false)
     }
 }
 
@@ -147,13 +150,32 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
     };
     let thread = thread::Builder::new()
         .name(format!("{}-{partition}", B::CONTEXT.name()))
-        .spawn(move || runner.run(begin))?;
+        .spawn(move || run_or_say_why_not(runner, begin))?;
     Ok(ShardThread {
         mailbox,
         orders,
         deposed,
         thread,
     })
+}
+
+/// Runs the shard. One that panics says so by its ownership: it would else look alive to whoever
+/// asks, and neither callers nor the allocator would know that nobody is there. Nothing of it is used
+/// afterwards. Returns whether it ended by itself.
+fn run_or_say_why_not<B: BoundedContext, L: EventLog>(runner: Runner<B, L>, begin: Begin) -> bool {
+    let (ownership, partition) = (runner.shard.ownership.clone(), runner.shard.place.partition);
+    let Err(panic) = catch_unwind(AssertUnwindSafe(|| runner.run(begin))) else {
+        return true;
+    };
+    let reason = format!("a panic: {}", panic_text(panic.as_ref()));
+    tracing::error!(
+        context = B::CONTEXT.name(),
+        partition,
+        reason,
+        "the shard has ended"
+    );
+    ownership.send_replace(Ownership::Refused { reason });
+    false
 }
 
 struct Runner<B: BoundedContext, L: EventLog> {

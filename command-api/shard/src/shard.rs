@@ -88,6 +88,8 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     /// Commands that wait for an aggregate that is not in memory.
     pub(crate) held: VecDeque<Submission<B::Command>>,
     waiters: Waiters,
+    /// Deciding the timers broke: they are not tried again before then.
+    pub(crate) timers_rest_until: Option<Timestamp>,
     take_overs: u64,
     /// Set when a snapshot was found unreadable: the next take-over does without.
     distrusts_snapshots: bool,
@@ -122,6 +124,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             inbox_waits: Vec::new(),
             inbox_cut: false,
             held: VecDeque::new(),
+            timers_rest_until: None,
             take_overs: 0,
             distrusts_snapshots: false,
             standby: None,
@@ -171,6 +174,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let keep_alive = live.state.last_time.plus_millis(self.options.keep_alive_ms);
         let options = &self.options;
         let timer = self.context.next_due(&live.state.aggregates);
+        let timer = timer.map(|due| self.timers_rest_until.map_or(due, |rest| due.max(rest)));
         let archive = &live.state.archive;
         let leaving = archive.next_leaving(options.archive_after_ms, options.finished_kept);
         let rounds = &live.state.rounds;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use cartwright_event_log::memory::Fault;
 use cartwright_event_log::{EventLog, LogWriter, NewRecord};
 use cartwright_events::Message;
-use cartwright_shard::{Inputs, Ownership, Reply, Step};
+use cartwright_events::journal::JournalRecord;
+use cartwright_shard::{Clock, Inputs, Ownership, Reply, Step};
 use tokio::sync::oneshot;
 
 use crate::rig::Rig;
-use crate::toy::{Command, POISON};
+use crate::toy::{BOMB, Command, POISON};
 
 #[test]
 fn a_restart_ends_in_the_same_state() {
@@ -155,6 +156,24 @@ fn a_timer_fires_once_and_survives_a_restart() {
     assert_eq!(rig.step(Vec::new()), Step::Committed);
     assert_eq!(rig.counter("egg").on_hand, 2);
     assert_eq!(rig.step(Vec::new()), Step::Idle);
+}
+
+#[test]
+fn timers_that_break_rest_and_nothing_else_does() {
+    let mut rig = Rig::new();
+    let _ = rig.decide(Command::Add { sku: BOMB.into() }, None);
+    rig.clock.advance_millis(10_000);
+    let reply = rig.decide(Command::Add { sku: "a".into() }, None);
+    assert!(matches!(reply, Some(Reply::Decided(_))), "{reply:?}");
+    let now = rig.clock.now();
+    let due = rig.shard.next_due().expect("a timer");
+    assert!(due > now, "the shard would spin");
+    // It is tried again, and goes on when what broke it has gone.
+    let _ = rig.decide(Command::Add { sku: "egg".into() }, None);
+    let _ = rig.decide(Command::Add { sku: BOMB.into() }, None);
+    rig.clock.advance_millis(60_000);
+    assert_eq!(rig.step(Vec::new()), Step::Committed);
+    assert_eq!(rig.counter("egg").on_hand, 2);
 }
 
 #[test]

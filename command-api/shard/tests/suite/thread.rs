@@ -14,7 +14,7 @@ use cartwright_shard::{
 use tokio::sync::oneshot;
 
 use crate::rig::{SNAPSHOTS, TOPICS};
-use crate::toy::{Command, Toy};
+use crate::toy::{Command, TORN, Toy};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -186,6 +186,23 @@ fn a_fenced_shard_says_so_and_ends() {
     let reply = submit(&shard.mailbox, "a").blocking_recv();
     assert!(matches!(reply, Ok(Reply::Unknown { .. })), "{reply:?}");
     wait_until(&mut ownership, |ownership| *ownership == Ownership::Fenced);
+}
+
+/// Whoever looks at it has to see that nobody is there.
+#[test]
+fn a_shard_that_panics_says_so_and_takes_no_more() {
+    let (_log, shard) = start(ShardOptions::default());
+    let mut ownership = shard.mailbox.ownership_changes();
+    let reply = submit(&shard.mailbox, TORN).blocking_recv();
+    assert!(reply.is_err(), "{reply:?}");
+    wait_until(&mut ownership, Ownership::is_final);
+    match shard.mailbox.ownership() {
+        Ownership::Refused { reason } => assert!(reason.contains("a torn state"), "{reason}"),
+        other => panic!("{other}"),
+    }
+    let (late, _) = submission("a");
+    assert!(shard.mailbox.submit(late).is_err(), "nobody is there");
+    assert!(!shard.stop(PATIENCE), "it has not ended well");
 }
 
 fn wait_until(
