@@ -45,7 +45,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     ) -> Result<(), Halt> {
         // Messages first: they are somebody's unfinished order, commands are new work.
         let mut inbox = inbox.into_iter();
-        // Those that are commands take half of the group at most, or no other would get its turn.
+        // They take half of the group at most, or timers and other commands would not get their turn.
         self.inbox_cut = false;
         while let Some(record) = inbox.next() {
             self.inbox_cut = group.outcome_bytes >= self.options.group_outcome_bytes / 2;
@@ -57,7 +57,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         }
         self.decide_timers(state, group)?;
         while group.records.len() < self.options.group_records
-            && group.outcome_bytes < self.options.group_outcome_bytes
+            && group.journal_bytes < self.options.group_outcome_bytes
         {
             let Some(submission) = self.backlog.pop_front() else {
                 break;
@@ -67,7 +67,6 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         Ok(())
     }
 
-    pub(crate) fn decide(
     /// Decides the timers that are due. When that breaks, they rest for a while: no command and no
     /// message has to stop for them, and whatever breaks it may have changed by then.
     fn decide_timers(
@@ -114,6 +113,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     }
 
         &mut self,
+    pub(crate) fn decide(
         state: &mut ShardState<B>,
         group: &mut Group<B::Command>,
         submission: Submission<B::Command>,

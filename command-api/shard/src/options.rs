@@ -13,8 +13,8 @@ pub struct ShardOptions {
     /// Records after which a group takes no more commands. A limit for memory and for the broker's
     /// request size, not for speed: larger groups are cheaper.
     pub group_records: usize,
-    /// Bytes of outcomes after which a group takes no more commands: its journal record is one
-    /// record, and a producer sends none above 1 MiB.
+    /// Bytes of what the journal says of a group's commands (outcomes, keys, ids) after which it takes
+    /// no more: that is one record, and a writer refuses one above 900,000 bytes.
     pub group_outcome_bytes: usize,
     /// Inbox messages that may wait in memory.
     pub inbox_batch: usize,

@@ -278,6 +278,50 @@ fn a_group_is_bounded_by_its_outcomes_and_the_rest_comes_in_the_next() {
     assert!(second_caller.reply().is_some());
 }
 
+/// Keys, ids and digests are in the journal record as well as outcomes.
+#[test]
+fn thousands_of_commands_with_long_keys_are_all_decided() {
+    let mut rig = Rig::new();
+    let key = |number| format!("{number:0>255}");
+    let (submissions, mut callers): (Vec<_>, Vec<_>) = (0..4_000)
+        .map(|number| rig.submission(Command::Add { sku: "a".into() }, Some(&key(number))))
+        .unzip();
+    assert_eq!(rig.step(submissions), Step::Committed);
+    while rig.shard.has_backlog() {
+        assert_eq!(rig.step(Vec::new()), Step::Committed);
+    }
+    for caller in &mut callers {
+        let reply = caller.reply();
+        assert!(matches!(reply, Some(Reply::Decided(_))), "{reply:?}");
+    }
+}
+
+#[test]
+fn a_group_takes_no_more_of_the_inbox_than_it_has_room_for() {
+    let mut rig = Rig::with(|options| options.group_records = 20);
+    let skus: Vec<String> = (0..5).map(|number| format!("sku-{number}")).collect();
+    let skus: Vec<&str> = skus.iter().map(String::as_str).collect();
+    for number in 0..20 {
+        rig.send_all(&format!("order-{number}"), &skus);
+    }
+    assert_eq!(rig.step_inbox(), Step::Committed);
+    let (command, mut caller) = rig.add("a");
+    assert_eq!(rig.step(vec![command]), Step::Committed);
+    assert!(caller.reply().is_some(), "commands have their turn too");
+    while rig.shard.has_backlog() {
+        assert_eq!(rig.step(Vec::new()), Step::Committed);
+    }
+    assert_eq!(rig.answers().len(), 20);
+    let events = |journal: &JournalRecord| {
+        let ranges = journal.ranges.iter();
+        ranges
+            .map(|range| range.last + 1 - range.first)
+            .sum::<u64>()
+    };
+    let largest = rig.journal().iter().map(events).max();
+    assert!(largest <= Some(20), "{largest:?} events in a transaction");
+}
+
 #[test]
 fn events_that_the_journal_does_not_name_are_refused() {
     let mut rig = Rig::new();
