@@ -48,7 +48,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         // They take half of the group at most, or timers and other commands would not get their turn.
         self.inbox_cut = false;
         while let Some(record) = inbox.next() {
-            self.inbox_cut = group.outcome_bytes >= self.options.group_outcome_bytes / 2;
+            self.inbox_cut = group.journal_bytes >= self.options.group_outcome_bytes / 2
+                || group.records.len() >= (self.options.group_records / 2).max(1);
             if self.inbox_cut || !self.receive(state, group, &record)? {
                 self.inbox_waits.push(record);
                 self.inbox_waits.extend(inbox);
@@ -112,8 +113,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         Ok(())
     }
 
-        &mut self,
     pub(crate) fn decide(
+        &mut self,
         state: &mut ShardState<B>,
         group: &mut Group<B::Command>,
         submission: Submission<B::Command>,

@@ -26,7 +26,7 @@ pub(crate) fn add<B: BoundedContext>(
         _ => options.snapshot_group_bytes / 4,
     };
     let most_bytes = most_bytes.max(group.weight() * options.snapshot_bytes_per_event);
-    let mut piece = Piece::new(context, place, state);
+    let mut piece = Piece::new(context, place, state, group.records.len());
     Rounds::contribute(state, &group.touched, most_bytes, &mut piece)?;
     for id in &group.touched {
         if state.archive.changed(id) {
@@ -34,7 +34,7 @@ pub(crate) fn add<B: BoundedContext>(
         }
     }
     let full_at = piece.bytes() + most_bytes;
-    while piece.bytes() < full_at
+    while !piece.is_full(full_at)
         && let Some(id) =
             state
                 .archive

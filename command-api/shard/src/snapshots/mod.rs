@@ -244,7 +244,7 @@ impl Round {
         let from = after.clone();
         let ids = piece.context.ids_after(&state.aggregates, from.as_deref());
         for id in ids.take_while(|id| self.last_id.as_deref() >= Some(id)) {
-            if piece.bytes() >= full_at {
+            if piece.is_full(full_at) {
                 return Ok(());
             }
             *after = Some(id.to_owned());
@@ -270,7 +270,7 @@ impl Round {
         piece: &mut Piece<'_, B>,
     ) -> Result<(), serde_json::Error> {
         while let Cursor::Results { next, number } = &mut self.cursor
-            && piece.bytes() < full_at
+            && !piece.is_full(full_at)
         {
             let left = self.last_result.saturating_sub(*next);
             let most = usize::try_from(left)
