@@ -199,16 +199,24 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// # Errors
     /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
     pub fn prepare(&mut self) -> Result<Step, String> {
-        let mut standby = self.standby.take();
-        let ground = self.ground(true);
-        let read = match &mut standby {
+        let standby = self.standby.take();
+        let ground = self.ground(!self.distrusts_snapshots);
+        let read = match standby {
             Some(standby) => ground.read_on(standby),
-            None => ground.prepare().map(|prepared| standby = Some(prepared)),
+            None => ground.prepare(),
         };
-        if let Err(error) = read {
-            return self.not_taken_over(error);
+        let read = match read {
+            Err(TakeOverError::Unreadable(error)) => {
+                tracing::warn!(%error, "getting ready from all events instead");
+                self.distrusts_snapshots = true;
+                self.ground(false).prepare()
+            }
+            read => read,
+        };
+        match read {
+            Ok(standby) => self.standby = Some(standby),
+            Err(error) => return self.not_taken_over(error),
         }
-        self.standby = standby;
         self.ownership.send_if_modified(|ownership| {
             let before = std::mem::replace(ownership, Ownership::Standby);
             before != Ownership::Standby

@@ -96,9 +96,12 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
     }
 
     /// Reads what was written since, while another process still owns the partition.
-    pub(crate) fn read_on(&self, standby: &mut Standby<B, L>) -> Result<(), TakeOverError> {
+    pub(crate) fn read_on(
+        &self,
+        mut standby: Standby<B, L>,
+    ) -> Result<Standby<B, L>, TakeOverError> {
         match standby.recovery.catch_up(self, STANDBY_STALL) {
-            Ok(()) | Err(TakeOverError::Retry(_)) => Ok(()),
+            Ok(()) | Err(TakeOverError::Retry(_)) => Ok(standby),
             Err(error) => Err(error),
         }
     }
@@ -167,6 +170,8 @@ pub(crate) struct Standby<B: BoundedContext, L: EventLog> {
 /// A partition being read back.
 struct Recovery<B: BoundedContext, R> {
     back: ReadBack<B>,
+    /// Whether it reads snapshots at all; what stands on events alone has no use for any.
+    snapshots: bool,
     /// The round that it stands on.
     round: Option<Complete>,
     /// Aggregates that left memory before this offset are still to be looked for.
@@ -224,6 +229,7 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         }
         Ok(Self {
             back,
+            snapshots: ground.snapshots,
             round: found.as_ref().map(Checkpoint::complete),
             scan_to: found
                 .as_ref()
@@ -255,13 +261,15 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         let (back, assembler) = (&mut self.back, &mut self.assembler);
         let snapshots = [at.clone()];
         self.reader.pause(&own)?;
-        self.reader.resume(&snapshots)?;
-        read_to(&mut self.reader, &[(at, high)], stall, |record| {
-            if let Some(whole) = assembler.take(&record)? {
-                back.take_late_snapshot(context, whole)?;
-            }
-            Ok::<(), TakeOverError>(())
-        })?;
+        if self.snapshots {
+            self.reader.resume(&snapshots)?;
+            read_to(&mut self.reader, &[(at, high)], stall, |record| {
+                if let Some(whole) = assembler.take(&record)? {
+                    back.take_late_snapshot(context, whole)?;
+                }
+                Ok::<(), TakeOverError>(())
+            })?;
+        }
         let beyond = |record: &Record| {
             let at = record.topic_partition();
             targets

@@ -251,6 +251,27 @@ fn an_unreadable_snapshot_falls_back_to_the_events() {
 }
 
 #[test]
+fn a_successor_gets_ready_without_snapshots_that_it_cannot_read() {
+    let mut rig = Rig::with(small_rounds);
+    let mut early = rig.rival();
+    add_to_many(&mut rig);
+    assert_eq!(early.prepare(), Ok(Step::Idle));
+    foreign_snapshot(&rig, "1", "99");
+    let mut late = rig.rival();
+    for successor in [&mut late, &mut early] {
+        assert_eq!(successor.prepare(), Ok(Step::Idle));
+        // Its owner goes on writing what this process cannot read.
+        foreign_snapshot(&rig, "1", "99");
+        assert_eq!(successor.prepare(), Ok(Step::Idle));
+        assert_eq!(*successor.ownership().borrow(), Ownership::Standby);
+    }
+    let _ = rig.decide(add("sku-0"), None);
+    assert_eq!(early.take_over(), Ok(Step::Idle));
+    std::mem::swap(&mut rig.shard, &mut early);
+    assert_eq!(version(rig.decide(add("sku-0"), None)), 3);
+}
+
+#[test]
 fn a_snapshot_of_a_transaction_that_the_journal_does_not_know_is_refused() {
     let mut rig = Rig::with(small_rounds);
     for _ in 0..20 {
