@@ -86,11 +86,15 @@ impl<B: BoundedContext, L: EventLog> AnyContextHost for ContextHost<B, L> {
     }
 
     fn running(&self) -> Vec<ShardId> {
-        let ending = self.ending.iter().filter(|(_, shard)| !shard.has_ended());
-        let partitions = ending.map(|(partition, _)| partition);
-        let mut running: Vec<ShardId> = partitions
-            .chain(self.threads.keys())
-            .map(|partition| ShardId {
+        let ending = self
+            .ending
+            .iter()
+            .map(|(partition, shard)| (partition, shard));
+        // A successor waits for no more than that the partition is let go of.
+        let mut running: Vec<ShardId> = ending
+            .chain(&self.threads)
+            .filter(|(_, shard)| !shard.has_let_go())
+            .map(|(partition, _)| ShardId {
                 context: B::CONTEXT,
                 partition: *partition,
             })

@@ -85,6 +85,13 @@ impl<C> ShardThread<C> {
         self.thread.is_finished()
     }
 
+    /// Whether it will write nothing any more: its claim on the partition has ended, its producer is
+    /// closed, and another process can take over undisturbed. Its threads may take longer to end.
+    #[must_use]
+    pub fn has_let_go(&self) -> bool {
+        self.has_ended() || self.mailbox.ownership.borrow().is_final()
+    }
+
     /// Asks the shard to decide what waits, commit it and end. Returns whether it did within
     /// `limit`.
     #[must_use]

@@ -1,5 +1,6 @@
 //! The shard on the in-memory log: what it promises under every fault that the log can show.
 
+mod bent;
 mod faults;
 mod idempotency;
 mod nodes;

@@ -1,6 +1,7 @@
 //! The shard on its own thread: mailbox, inbox pump, backpressure and a graceful stop.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::memory::{Fault, MemoryLog};
@@ -13,16 +14,22 @@ use cartwright_shard::{
 };
 use tokio::sync::oneshot;
 
+use crate::bent::BentLog;
 use crate::rig::{SNAPSHOTS, TOPICS};
 use crate::toy::{Command, TORN, Toy};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn start(options: ShardOptions) -> (MemoryLog, ShardThread<Command>) {
+fn empty_log() -> MemoryLog {
     let log = MemoryLog::waiting();
     for topic in TOPICS.iter().chain(&["checkout.inbox.v1"]) {
         log.create_topic(topic, 1);
     }
+    log
+}
+
+fn start(options: ShardOptions) -> (MemoryLog, ShardThread<Command>) {
+    let log = empty_log();
     let shard = spawn(
         Toy,
         0,
@@ -203,6 +210,50 @@ fn a_shard_that_panics_says_so_and_takes_no_more() {
     let (late, _) = submission("a");
     assert!(shard.mailbox.submit(late).is_err(), "nobody is there");
     assert!(!shard.stop(PATIENCE), "it has not ended well");
+}
+
+/// A reader that has died brings nothing any more: the shard would wait for ever, and busily.
+#[test]
+fn a_shard_ends_when_the_thread_that_reads_its_inbox_has_died() {
+    let log = BentLog {
+        log: empty_log(),
+        purpose: ReaderPurpose::Tailing,
+        breaks: Arc::default(),
+    };
+    let shard = spawn(
+        Toy,
+        0,
+        log.clone(),
+        Codec::fixed(),
+        ShardOptions::default(),
+        Arc::new(SystemClock),
+        Begin::TakeOver,
+    );
+    let shard = shard.expect("a thread");
+    let mut ownership = shard.mailbox.ownership_changes();
+    let reply = submit(&shard.mailbox, "a").blocking_recv();
+    assert!(matches!(reply, Ok(Reply::Decided(_))), "{reply:?}");
+    log.breaks.store(true, Ordering::Relaxed);
+    wait_until(&mut ownership, Ownership::is_final);
+    match shard.mailbox.ownership() {
+        Ownership::Refused { reason } => assert!(reason.contains("the inbox"), "{reason}"),
+        other => panic!("{other}"),
+    }
+}
+
+/// Whoever takes over next waits for the end of the claim, not for that of the threads.
+#[test]
+fn a_shard_has_let_go_when_its_claim_has_ended() {
+    let (_log, shard) = start(ShardOptions::default());
+    let mut ownership = shard.mailbox.ownership_changes();
+    wait_until(&mut ownership, |ownership| {
+        matches!(ownership, Ownership::Serving { .. })
+    });
+    assert!(!shard.has_let_go());
+    shard.let_go();
+    wait_until(&mut ownership, |ownership| *ownership == Ownership::Stopped);
+    assert!(shard.has_let_go());
+    assert!(shard.stop(PATIENCE));
 }
 
 fn wait_until(
