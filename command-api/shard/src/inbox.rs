@@ -6,7 +6,7 @@ use std::time::Duration;
 use cartwright_event_log::{
     EventLog, LogError, LogReader, ReaderPurpose, Record, Start, TopicPartition,
 };
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 /// Batches that may wait between the reader and the shard.
 const WAITING_BATCHES: usize = 2;
@@ -28,6 +28,8 @@ struct StartAt {
 /// The inbox reader's thread.
 pub(crate) struct InboxPump {
     control: Sender<StartAt>,
+    /// The last start, while the pump has had no room for it.
+    pending: Option<StartAt>,
     pub(crate) batches: Receiver<InboxBatch>,
     starts: u64,
     thread: Option<JoinHandle<()>>,
@@ -46,6 +48,7 @@ impl InboxPump {
             .spawn(move || pump(&log, &inbox, batch, &controls, &sender))?;
         Ok(Self {
             control,
+            pending: None,
             batches,
             starts: 0,
             thread: Some(thread),
@@ -55,14 +58,22 @@ impl InboxPump {
     /// Reads from `position` on; batches of earlier starts are stale from now on.
     pub(crate) fn start_at(&mut self, position: u64) {
         self.starts += 1;
-        // The pump takes controls between polls; if it is gone, batches end and say so.
-        let _ = self.control.send_timeout(
-            StartAt {
-                start: self.starts,
-                position,
-            },
-            POLL * 8,
-        );
+        self.pending = Some(StartAt {
+            start: self.starts,
+            position,
+        });
+        self.tell();
+    }
+
+    /// Tells the pump where to start, if it has not been told yet. The pump takes what it is told
+    /// between polls and not while it waits for room for a batch, so this may have to be tried again;
+    /// if it is gone, batches end and say so.
+    pub(crate) fn tell(&mut self) {
+        if let Some(start) = self.pending.take()
+            && let Err(TrySendError::Full(start)) = self.control.try_send(start)
+        {
+            self.pending = Some(start);
+        }
     }
 
     pub(crate) fn is_current(&self, batch: &InboxBatch) -> bool {
@@ -147,7 +158,8 @@ fn follow<L: EventLog>(
     };
     loop {
         match controls.try_recv() {
-            Ok(at) => return Followed::Restart(at),
+            // Of several the last one counts.
+            Ok(at) => return Followed::Restart(controls.try_iter().last().unwrap_or(at)),
             Err(crossbeam_channel::TryRecvError::Disconnected) => return Followed::Ended,
             Err(crossbeam_channel::TryRecvError::Empty) => {}
         }
@@ -167,5 +179,56 @@ fn follow<L: EventLog>(
             }
             Err(error) => return Followed::Failed { position, error },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use cartwright_event_log::memory::MemoryLog;
+    use cartwright_event_log::{LogWriter, NewRecord};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A take-over that follows others while the pump waits for room must not be forgotten: all that
+    /// it reads from then on would be stale.
+    #[test]
+    fn the_last_of_many_starts_is_followed_although_the_pump_was_busy() {
+        let (log, inbox) = (MemoryLog::waiting(), TopicPartition::new("inbox", 0));
+        log.create_topic("inbox", 1);
+        let mut writer = log.writer("sender").expect("a writer");
+        writer.take_over().expect("a take-over");
+        let record = NewRecord {
+            topic: Arc::from("inbox"),
+            partition: 0,
+            key: Vec::new(),
+            value: Some(Vec::new()),
+            headers: Vec::new(),
+        };
+        writer.commit(vec![record; 20]).expect("a commit");
+        let mut pump = InboxPump::spawn(log, inbox, 1).expect("a thread");
+        pump.start_at(0);
+        let begun = Instant::now();
+        while pump.batches.len() < WAITING_BATCHES {
+            assert!(begun.elapsed() < PATIENCE, "nothing is read");
+            thread::yield_now();
+        }
+        for position in 1..=10 {
+            pump.start_at(position);
+        }
+        loop {
+            pump.tell();
+            let batch = pump.batches.recv_timeout(PATIENCE).expect("a batch");
+            if pump.is_current(&batch) {
+                let records = batch.records.expect("records");
+                assert_eq!(records.first().map(|record| record.offset), Some(10));
+                break;
+            }
+        }
+        pump.stop();
     }
 }

@@ -205,6 +205,8 @@ enum Woken<C> {
     Letter(Letter<C>),
     Inbox(InboxBatch),
     Archive(ArchiveAnswer),
+    /// Whatever this reads will come no more.
+    Dead(&'static str),
     Timer,
     Stop,
 }
@@ -224,6 +226,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
     fn serve(&mut self) {
         loop {
             let mut inputs = Inputs::default();
+            self.pump.tell();
             let woken = if self.shard.has_backlog() {
                 Woken::Timer
             } else {
@@ -247,6 +250,11 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
                 Woken::Archive(answer) => {
                     inputs.archive.push(answer);
                     false
+                }
+                Woken::Dead(thread) => {
+                    let reason = format!("the thread that reads {thread} has died");
+                    self.shard.end(Ownership::Refused { reason });
+                    return;
                 }
                 Woken::Timer => self.told.try_recv() == Ok(Order::Stop),
                 Woken::Stop => true,
@@ -334,8 +342,8 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
                 Ok(Order::Stop) | Err(_) => Woken::Stop,
             },
             recv(self.letters) -> letter => letter.map_or(Woken::Stop, Woken::Letter),
-            recv(batches) -> batch => batch.map_or(Woken::Timer, Woken::Inbox),
-            recv(self.archive.answers) -> answer => answer.map_or(Woken::Timer, Woken::Archive),
+            recv(batches) -> batch => batch.map_or(Woken::Dead("the inbox"), Woken::Inbox),
+            recv(self.archive.answers) -> answer => answer.map_or(Woken::Dead("the snapshots"), Woken::Archive),
             default(due) => Woken::Timer,
         }
     }
