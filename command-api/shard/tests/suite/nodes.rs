@@ -24,6 +24,9 @@ use crate::toy::{Command, Toy};
 
 const PARTITIONS: u32 = 6;
 const STEP_MS: u64 = 50;
+/// Steps without news after which a cluster is at rest: an allocator can be silent for as long as a
+/// node may be before it counts as dead.
+const QUIET_STEPS: u64 = 80;
 
 /// The shards of one process.
 struct Host {
@@ -180,7 +183,7 @@ impl Cluster {
         let begun = self.now_ms;
         let mut quiet = 0;
         let mut before = OwnerMap::default();
-        while quiet < 40 {
+        while quiet < QUIET_STEPS {
             assert!(self.now_ms - begun < 60_000, "not settled: {before:?}");
             self.step();
             let map = self.map();
@@ -196,7 +199,7 @@ impl Cluster {
                 self.log.expire_oldest_member(ALLOCATOR_GROUP);
             }
         }
-        self.now_ms - begun - 40 * STEP_MS
+        self.now_ms - begun - QUIET_STEPS * STEP_MS
     }
 
     fn map(&self) -> OwnerMap {
