@@ -297,7 +297,10 @@ async fn moved(peers: Option<&Peers>, shard: ShardId, owner: Option<&NodeId>) {
 /// Whether another process may serve the shard now or soon: not when it refuses for a reason that
 /// every process would find.
 fn may_be_elsewhere<C>(mailbox: &Mailbox<C>) -> bool {
-    matches!(mailbox.ownership(), Ownership::Fenced | Ownership::Stopped)
+    matches!(
+        mailbox.ownership(),
+        Ownership::Fenced | Ownership::Outdated { .. } | Ownership::Stopped
+    )
 }
 
 pub(crate) fn not_served_now(shard: ShardId, why: &str) -> Error {

@@ -81,7 +81,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             Halt::NewerWriter(reason) => {
                 fail_all(group.pending, "the shard has stopped");
-                self.end(Ownership::Refused { reason })
+                self.end(Ownership::Outdated { reason })
             }
             Halt::Retry(reason) => {
                 for pending in group.pending.into_iter().rev() {

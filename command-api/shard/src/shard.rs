@@ -288,6 +288,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             TakeOverError::Fenced => Ok(self.end(Ownership::Fenced)),
             TakeOverError::Refused(reason) => Ok(self.end(Ownership::Refused { reason })),
         }
+            TakeOverError::Outdated(reason) => Ok(self.end(Ownership::Outdated { reason })),
     }
 
     /// Decides what has arrived and what is due, commits it in one transaction, and replies.

@@ -187,4 +187,8 @@ pub struct Beat {
     pub ready: Vec<(ShardId, u64)>,
     /// Shards that were taken from it although it was their owner at this version.
     pub lost: Vec<(ShardId, u64)>,
+    /// Shards whose log holds what a newer version of the code wrote: this start of the node can't
+    /// serve them.
+    #[serde(default)]
+    pub outdated: Vec<ShardId>,
 }

@@ -46,6 +46,9 @@ pub(crate) enum TakeOverError {
     /// The snapshots are of no use: the events are read instead.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+    /// The log holds what a newer version of this code wrote.
+    #[error("{0}")]
+    Outdated(String),
 }
 
 impl From<LogError> for TakeOverError {

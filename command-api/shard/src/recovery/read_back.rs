@@ -143,6 +143,10 @@ impl<B: BoundedContext> ReadBack<B> {
         };
         let refused = |error: CodecError| match error {
             CodecError::RegistryUnavailable { .. } => TakeOverError::Retry(error.to_string()),
+            CodecError::NewerWriter { .. } => TakeOverError::Outdated(format!(
+                "{at} offset {} is from a newer writer: upgrade this process",
+                record.offset
+            )),
             _ => TakeOverError::Refused(format!("{at} offset {}: {error}", record.offset)),
         };
         match Stream::of_topic(&record.topic) {

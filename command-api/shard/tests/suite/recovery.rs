@@ -356,6 +356,31 @@ fn a_gap_in_the_seqs_is_refused() {
     assert_refused(&mut rig, "2 was due");
 }
 
+#[test]
+fn what_a_newer_writer_wrote_is_told_apart_from_what_nobody_may_write_after() {
+    let mut rig = Rig::new();
+    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
+    let known = rig.records("inventory.stock.events.v1")[0]
+        .value
+        .clone()
+        .expect("a value");
+    // Frame, id, version and time of the event, and then no branch that is known here.
+    let mut value = known[..5].to_vec();
+    value.extend([2, b'a', 2, 0]);
+    value.extend([0; 32]);
+    write(
+        &rig,
+        "inventory.stock.events.v1",
+        value,
+        &[("seq", "2"), ("writer_epoch", "1")],
+    );
+    assert_eq!(rig.restart(), Ok(Step::Ended));
+    match rig.ownership() {
+        Ownership::Outdated { reason } => assert!(reason.contains("newer writer"), "{reason}"),
+        other => panic!("{other}"),
+    }
+}
+
 fn assert_refused(rig: &mut Rig, with: &str) {
     assert_eq!(rig.restart(), Ok(Step::Ended));
     match rig.ownership() {
