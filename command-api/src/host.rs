@@ -135,6 +135,7 @@ async fn watch_over<C: Send + 'static>(id: ShardId, mailbox: Mailbox<C>, check: 
     ];
     let serving_gauge = metrics::gauge!(metric_names::SHARD_SERVING, &labels);
     let depth_gauge = metrics::gauge!(metric_names::MAILBOX_DEPTH, &labels);
+    let stuck_gauge = metrics::gauge!(metric_names::INBOX_STUCK, &labels);
     let mut changes = mailbox.ownership_changes();
     loop {
         let ownership = changes.borrow_and_update().clone();
@@ -146,8 +147,16 @@ async fn watch_over<C: Send + 'static>(id: ShardId, mailbox: Mailbox<C>, check: 
         if ownership.is_final() {
             return depth_gauge.set(0.0);
         }
+        let mut told = None;
         let ended = loop {
             depth_gauge.set(mailbox.depth() as f64);
+            let trouble = mailbox.inbox_trouble();
+            stuck_gauge.set(f64::from(u8::from(trouble.is_some())));
+            if let Some(check) = check.as_ref().filter(|_| trouble != told) {
+                let inbox = trouble.iter().map(|trouble| format!("; {trouble}"));
+                check.set(serving, format!("{ownership}{}", inbox.collect::<String>()));
+                told = trouble;
+            }
             tokio::select! {
                 changed = changes.changed() => break changed.is_err(),
                 () = tokio::time::sleep(DEPTH_EVERY) => {}

@@ -1,12 +1,15 @@
 //! Reading the inbox: a consumer on a thread of its own that hands batches to the shard.
 
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cartwright_event_log::{
     EventLog, LogError, LogReader, ReaderPurpose, Record, Start, TopicPartition,
 };
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use tokio::sync::watch;
+
+use crate::recovery::what_is_open;
 
 /// Batches that may wait between the reader and the shard.
 const WAITING_BATCHES: usize = 2;
@@ -40,12 +43,21 @@ impl InboxPump {
         log: L,
         inbox: TopicPartition,
         batch: usize,
+        watchdog: Watchdog,
     ) -> std::io::Result<Self> {
         let (control, controls) = bounded(4);
         let (sender, batches) = bounded(WAITING_BATCHES);
+        let mut pump = Pump {
+            log,
+            inbox,
+            batch,
+            controls,
+            sender,
+            watchdog,
+        };
         let thread = thread::Builder::new()
-            .name(format!("inbox-{}", inbox.partition))
-            .spawn(move || pump(&log, &inbox, batch, &controls, &sender))?;
+            .name(format!("inbox-{}", pump.inbox.partition))
+            .spawn(move || pump.run())?;
         Ok(Self {
             control,
             pending: None,
@@ -97,36 +109,61 @@ impl InboxPump {
     }
 }
 
-fn pump<L: EventLog>(
-    log: &L,
-    inbox: &TopicPartition,
-    batch: usize,
-    controls: &Receiver<StartAt>,
-    sender: &Sender<InboxBatch>,
-) {
-    let mut next = controls.recv().ok();
-    while let Some(StartAt { start, position }) = next.take() {
-        next = match follow(log, inbox, batch, start, position, controls, sender) {
-            Followed::Restart(at) => Some(at),
-            Followed::Failed { position, error } => {
-                let report = InboxBatch {
-                    start,
-                    records: Err(error),
-                };
-                if sender.send(report).is_err() {
-                    return;
-                }
-                match controls.recv_timeout(RETRY_PAUSE) {
-                    Ok(at) => Some(at),
-                    Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                        Some(StartAt { start, position })
-                    }
-                    Err(crossbeam_channel::RecvTimeoutError::Disconnected) => None,
-                }
-            }
-            Followed::Ended => None,
-        };
+/// Looks whether nothing comes although there is something: an open transaction, of whomever, holds
+/// up what is behind it.
+pub(crate) struct Watchdog {
+    after: Duration,
+    /// What holds the inbox up; nothing while it moves.
+    trouble: watch::Sender<Option<String>>,
+    quiet_since: Instant,
+}
+
+impl Watchdog {
+    pub(crate) fn new(after: Duration, trouble: watch::Sender<Option<String>>) -> Self {
+        Self {
+            after,
+            trouble,
+            quiet_since: Instant::now(),
+        }
     }
+
+    /// Records came, or there are none.
+    fn moved(&mut self) {
+        self.quiet_since = Instant::now();
+        self.trouble
+            .send_if_modified(|trouble| trouble.take().is_some());
+    }
+
+    /// Nothing came. Asks at most once in `after`.
+    fn quiet<L: EventLog>(&mut self, log: &L, reader: &L::Reader, inbox: &TopicPartition) {
+        if self.quiet_since.elapsed() < self.after {
+            return;
+        }
+        let behind = reader.position(inbox).and_then(|position| {
+            let (_, high) = reader.watermarks(inbox)?;
+            Ok((position < high).then_some((position, high)))
+        });
+        let Ok(Some((position, high))) = behind else {
+            // What can't be told now is looked at again later; the pump's own polls report errors.
+            return self.moved();
+        };
+        self.quiet_since = Instant::now();
+        let what = format!(
+            "nothing comes of {inbox} at {position} of {high}: {}",
+            what_is_open(log, inbox)
+        );
+        tracing::warn!(what, "the inbox stands still");
+        self.trouble.send_replace(Some(what));
+    }
+}
+
+struct Pump<L> {
+    log: L,
+    inbox: TopicPartition,
+    batch: usize,
+    controls: Receiver<StartAt>,
+    sender: Sender<InboxBatch>,
+    watchdog: Watchdog,
 }
 
 enum Followed {
@@ -135,49 +172,73 @@ enum Followed {
     Ended,
 }
 
-fn follow<L: EventLog>(
-    log: &L,
-    inbox: &TopicPartition,
-    batch: usize,
-    start: u64,
-    mut position: u64,
-    controls: &Receiver<StartAt>,
-    sender: &Sender<InboxBatch>,
-) -> Followed {
-    let at = match position {
-        0 => Start::Beginning,
-        offset => Start::Offset(offset),
-    };
-    let opened = log.reader(ReaderPurpose::Tailing).and_then(|mut reader| {
-        reader.assign(&[(inbox.clone(), at)])?;
-        Ok(reader)
-    });
-    let mut reader = match opened {
-        Ok(reader) => reader,
-        Err(error) => return Followed::Failed { position, error },
-    };
-    loop {
-        match controls.try_recv() {
-            // Of several the last one counts.
-            Ok(at) => return Followed::Restart(controls.try_iter().last().unwrap_or(at)),
-            Err(crossbeam_channel::TryRecvError::Disconnected) => return Followed::Ended,
-            Err(crossbeam_channel::TryRecvError::Empty) => {}
+impl<L: EventLog> Pump<L> {
+    fn run(&mut self) {
+        let mut next = self.controls.recv().ok();
+        while let Some(StartAt { start, position }) = next.take() {
+            next = match self.follow(start, position) {
+                Followed::Restart(at) => Some(at),
+                Followed::Failed { position, error } => {
+                    let report = InboxBatch {
+                        start,
+                        records: Err(error),
+                    };
+                    if self.sender.send(report).is_err() {
+                        return;
+                    }
+                    match self.controls.recv_timeout(RETRY_PAUSE) {
+                        Ok(at) => Some(at),
+                        Err(RecvTimeoutError::Timeout) => Some(StartAt { start, position }),
+                        Err(RecvTimeoutError::Disconnected) => None,
+                    }
+                }
+                Followed::Ended => None,
+            };
         }
-        match reader.poll(batch, POLL) {
-            Ok(records) => {
-                let Some(last) = records.last() else { continue };
-                position = last.offset + 1;
-                if sender
-                    .send(InboxBatch {
+    }
+
+    fn follow(&mut self, start: u64, mut position: u64) -> Followed {
+        let at = match position {
+            0 => Start::Beginning,
+            offset => Start::Offset(offset),
+        };
+        let opened = self
+            .log
+            .reader(ReaderPurpose::Tailing)
+            .and_then(|mut reader| {
+                reader.assign(&[(self.inbox.clone(), at)])?;
+                Ok(reader)
+            });
+        let mut reader = match opened {
+            Ok(reader) => reader,
+            Err(error) => return Followed::Failed { position, error },
+        };
+        self.watchdog.moved();
+        loop {
+            match self.controls.try_recv() {
+                // Of several the last one counts.
+                Ok(at) => return Followed::Restart(self.controls.try_iter().last().unwrap_or(at)),
+                Err(TryRecvError::Disconnected) => return Followed::Ended,
+                Err(TryRecvError::Empty) => {}
+            }
+            match reader.poll(self.batch, POLL) {
+                Ok(records) => {
+                    let Some(last) = records.last() else {
+                        self.watchdog.quiet(&self.log, &reader, &self.inbox);
+                        continue;
+                    };
+                    position = last.offset + 1;
+                    let batch = InboxBatch {
                         start,
                         records: Ok(records),
-                    })
-                    .is_err()
-                {
-                    return Followed::Ended;
+                    };
+                    if self.sender.send(batch).is_err() {
+                        return Followed::Ended;
+                    }
+                    self.watchdog.moved();
                 }
+                Err(error) => return Followed::Failed { position, error },
             }
-            Err(error) => return Followed::Failed { position, error },
         }
     }
 }
@@ -185,7 +246,6 @@ fn follow<L: EventLog>(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Instant;
 
     use cartwright_event_log::memory::MemoryLog;
     use cartwright_event_log::{LogWriter, NewRecord};
@@ -210,7 +270,8 @@ mod tests {
             headers: Vec::new(),
         };
         writer.commit(vec![record; 20]).expect("a commit");
-        let mut pump = InboxPump::spawn(log, inbox, 1).expect("a thread");
+        let watchdog = Watchdog::new(PATIENCE, watch::Sender::new(None));
+        let mut pump = InboxPump::spawn(log, inbox, 1, watchdog).expect("a thread");
         pump.start_at(0);
         let begun = Instant::now();
         while pump.batches.len() < WAITING_BATCHES {

@@ -18,6 +18,9 @@ pub struct ShardOptions {
     pub group_outcome_bytes: usize,
     /// Inbox messages that may wait in memory.
     pub inbox_batch: usize,
+    /// How long nothing may come of the inbox although there is something, in milliseconds, before
+    /// the shard says what holds it up.
+    pub inbox_stuck_after_ms: u64,
     /// Results remembered by idempotency key; the oldest goes first.
     pub results_kept: usize,
     /// How long a result is remembered, in milliseconds.
@@ -76,6 +79,7 @@ impl Default for ShardOptions {
             checkpoint_tail: 100_000,
             checkpoint_age_ms: 3 * 24 * 3_600_000,
             results_reach: 50_000,
+            inbox_stuck_after_ms: 10_000,
             snapshot_group_bytes: 256 * 1024,
             snapshot_bytes_per_event: 1_024,
             archive_after_ms: 600_000,

@@ -11,12 +11,13 @@ use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, LogError, Record, TopicPartition};
 use cartwright_events::codec::Codec;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use tokio::sync::watch;
 
 use crate::archive::{ArchiveAnswer, ArchiveAsk};
 use crate::archive_reader::ArchiveReader;
 use crate::clock::Clock;
 use crate::decide::panic_text;
-use crate::inbox::{InboxBatch, InboxPump};
+use crate::inbox::{InboxBatch, InboxPump, Watchdog};
 use crate::mailbox::{Letter, Mailbox};
 use crate::options::ShardOptions;
 use crate::ownership::Ownership;
@@ -125,7 +126,10 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
     let (sender, letters) = bounded(options.mailbox_capacity);
     let (orders, told) = bounded(WAITING_ORDERS);
     let inbox = TopicPartition::new(B::CONTEXT.inbox_topic(), partition);
-    let pump = InboxPump::spawn(log.clone(), inbox, options.inbox_batch)?;
+    let (trouble, inbox_trouble) = watch::channel(None);
+    let stuck_after = Duration::from_millis(options.inbox_stuck_after_ms);
+    let watchdog = Watchdog::new(stuck_after, trouble);
+    let pump = InboxPump::spawn(log.clone(), inbox, options.inbox_batch, watchdog)?;
     let snapshots = TopicPartition::new(B::CONTEXT.snapshots_topic(), partition);
     let archive = ArchiveReader::spawn(log.clone(), snapshots, options.recovery_stall())?;
     let shard = Shard::new(
@@ -140,6 +144,7 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
     let mailbox = Mailbox {
         letters: sender,
         ownership: shard.ownership(),
+        inbox_trouble,
         micros_per_command: Arc::clone(&micros_per_command),
     };
     let deposed = Arc::new(AtomicBool::new(false));

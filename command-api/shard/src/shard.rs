@@ -278,7 +278,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
 
     fn not_taken_over(&mut self, error: TakeOverError) -> Result<Step, String> {
         match error {
-            TakeOverError::Retry(_) | TakeOverError::Unreadable(_) => {
+            TakeOverError::Retry(_) | TakeOverError::Stalled(_) | TakeOverError::Unreadable(_) => {
                 let because = error.to_string();
                 self.ownership.send_replace(Ownership::Recovering {
                     because: because.clone(),

@@ -37,6 +37,9 @@ pub(crate) enum TakeOverError {
     /// Try again after a pause.
     #[error("{0}")]
     Retry(String),
+    /// Likewise: the reading stands still.
+    #[error("{0}")]
+    Stalled(LogError),
     /// Another process took the partition over meanwhile.
     #[error("fenced by another process")]
     Fenced,
@@ -58,6 +61,7 @@ impl From<LogError> for TakeOverError {
             LogError::OutOfRange { .. }
             | LogError::UnknownTopic { .. }
             | LogError::UnknownPartition(_) => TakeOverError::Refused(error.to_string()),
+            LogError::Stalled { .. } => TakeOverError::Stalled(error),
             other => TakeOverError::Retry(other.to_string()),
         }
     }
@@ -93,7 +97,9 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         let mut recovery = Recovery::open(self)?;
         match recovery.catch_up(self, STANDBY_STALL) {
             // What an open transaction hides is read after the fence.
-            Ok(()) | Err(TakeOverError::Retry(_)) => Ok(Standby { writer, recovery }),
+            Ok(()) | Err(TakeOverError::Retry(_) | TakeOverError::Stalled(_)) => {
+                Ok(Standby { writer, recovery })
+            }
             Err(error) => Err(error),
         }
     }
@@ -104,7 +110,7 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         mut standby: Standby<B, L>,
     ) -> Result<Standby<B, L>, TakeOverError> {
         match standby.recovery.catch_up(self, STANDBY_STALL) {
-            Ok(()) | Err(TakeOverError::Retry(_)) => Ok(standby),
+            Ok(()) | Err(TakeOverError::Retry(_) | TakeOverError::Stalled(_)) => Ok(standby),
             Err(error) => Err(error),
         }
     }
@@ -124,7 +130,9 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
             Some(recovery) => recovery,
             None => Recovery::open(self)?,
         };
-        recovery.catch_up(self, self.options.recovery_stall())?;
+        recovery
+            .catch_up(self, self.options.recovery_stall())
+            .map_err(|error| self.with_what_holds_it_up(error))?;
         let mut state = recovery.finish(self)?;
         let behind_ms = (state.last_time.as_micros() - self.clock.now().as_micros()) / 1000;
         let allowed_ms = self.options.max_clock_skew_ms;
@@ -147,6 +155,16 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         Ok((writer, state))
     }
 
+    /// A reading that stands still, with whose transaction it waits for.
+    fn with_what_holds_it_up(&self, error: TakeOverError) -> TakeOverError {
+        match error {
+            TakeOverError::Stalled(LogError::Stalled { ref at, .. }) => {
+                TakeOverError::Retry(format!("{error}: {}", what_is_open(self.log, at)))
+            }
+            error => error,
+        }
+    }
+
     fn transactional_id(&self) -> String {
         B::CONTEXT.transactional_id(self.place.partition)
     }
@@ -161,6 +179,15 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         let topics = streams.map(|stream| stream.topic());
         let topics = topics.chain([B::CONTEXT.journal_topic()]);
         topics.map(|topic| self.at(topic)).collect()
+    }
+}
+
+/// What holds readers of committed records up on a partition, in words.
+pub(crate) fn what_is_open<L: EventLog>(log: &L, at: &TopicPartition) -> String {
+    match log.open_transactions(at).as_deref() {
+        Ok([first, ..]) => first.to_string(),
+        Ok([]) => "no transaction is open there".to_owned(),
+        Err(error) => format!("which transactions are open there can't be told: {error}"),
     }
 }
 

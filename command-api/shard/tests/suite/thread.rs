@@ -212,6 +212,39 @@ fn a_shard_that_panics_says_so_and_takes_no_more() {
     assert!(!shard.stop(PATIENCE), "it has not ended well");
 }
 
+/// A stranger's transaction that stays open holds up every message behind it.
+#[test]
+fn what_holds_the_inbox_up_is_named_until_it_has_gone() {
+    let (log, shard) = start(ShardOptions {
+        inbox_stuck_after_ms: 1,
+        ..ShardOptions::default()
+    });
+    let mut stranger = log.writer("stranger").expect("a writer");
+    stranger.take_over().expect("a take-over");
+    log.inject_for("stranger", Fault::UnknownCommit { committed: false });
+    let record = cartwright_event_log::NewRecord {
+        topic: Arc::from("inventory.inbox.v1"),
+        partition: 0,
+        key: Vec::new(),
+        value: Some(Vec::new()),
+        headers: Vec::new(),
+    };
+    stranger.commit(vec![record]).expect_err("it stays open");
+    let trouble = |wanted: fn(&Option<String>) -> bool| {
+        let begun = Instant::now();
+        while !wanted(&shard.mailbox.inbox_trouble()) {
+            assert!(begun.elapsed() < PATIENCE, "the trouble is not told");
+            std::thread::yield_now();
+        }
+        shard.mailbox.inbox_trouble()
+    };
+    let named = trouble(Option::is_some).expect("a trouble");
+    assert!(named.contains("the transaction of stranger"), "{named}");
+    stranger.take_over().expect("a take-over");
+    trouble(Option::is_none);
+    assert!(shard.stop(PATIENCE));
+}
+
 /// A reader that has died brings nothing any more: the shard would wait for ever, and busily.
 #[test]
 fn a_shard_ends_when_the_thread_that_reads_its_inbox_has_died() {
