@@ -264,6 +264,11 @@ impl Archive {
         self.index.len()
     }
 
+    /// Bytes that it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        32 * self.index.len() + 96 * self.unchanged.len() + 64 * self.leaving.len()
+    }
+
     /// Whether it is known what has left memory.
     pub(crate) fn knows_all(&self) -> bool {
         self.scan_to.is_none()

@@ -154,7 +154,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 return Ok(());
             }
             Whereabouts::Nowhere
-                if self.context.count(&state.aggregates) >= self.options.live_max =>
+                if self.context.count(&state.aggregates) >= self.options.live_max
+                    || state.is_over_memory() =>
             {
                 send(submission.reply, NO_ROOM);
                 return Ok(());

@@ -11,7 +11,7 @@ use cartwright_events::journal::{DecidedCommand, FailedMessage, JournalRecord, S
 use cartwright_events::{Event, PositionToken, Stream, Timestamp};
 
 use crate::mailbox::{Reply, Submission};
-use crate::results::ResultKey;
+use crate::results::{Evicted, ResultKey};
 use crate::snapshots::CHECKPOINT;
 use crate::state::ShardState;
 
@@ -137,7 +137,7 @@ impl<C> Group<C> {
         for event in &decision.events {
             let stream = event.body.stream();
             let seq = state.next_seq(stream);
-            context.evolve(&mut state.aggregates, event, seq)?;
+            state.evolve(context, event, seq)?;
             position.raise(stream, place.partition, seq);
             let range = self.ranges.entry(stream).or_insert((seq, seq));
             range.1 = seq;
@@ -206,9 +206,10 @@ impl<C> Group<C> {
             fingerprint: fingerprint.clone(),
             outcome: outcome.clone(),
         });
+        let room = state.room_for_results();
+        state.results.allow(room);
         let evicted = state.results.remember(key, fingerprint, outcome, self.now);
-        metrics::counter!("cartwright_shard_results_evicted_total", "context" => B::CONTEXT.name())
-            .increment(evicted as u64);
+        count_evicted::<B>(evicted);
     }
 
     /// Notes in the journal that a message was given up.
@@ -253,6 +254,22 @@ impl<C> Group<C> {
             value: Some(place.codec.encode_journal(B::CONTEXT, &journal)),
             headers,
         });
+    }
+}
+
+fn count_evicted<B: BoundedContext>(evicted: Evicted) {
+    let counts = [
+        ("age", evicted.age),
+        ("number", evicted.number),
+        ("memory", evicted.memory),
+    ];
+    for (reason, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        metrics::counter!(
+            "cartwright_shard_results_evicted_total",
+            "context" => B::CONTEXT.name(),
+            "reason" => reason
+        )
+        .increment(count);
     }
 }
 

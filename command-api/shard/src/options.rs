@@ -46,6 +46,11 @@ pub struct ShardOptions {
     pub finished_kept: usize,
     /// Aggregates in memory beyond which none is created.
     pub live_max: usize,
+    /// Bytes that a shard's state may take, by an estimate of its aggregates, its remembered results
+    /// and its index of what has left memory. From three quarters on finished aggregates leave at
+    /// once; results take what is left, a sixteenth at least, the oldest going first; with the others
+    /// at fifteen sixteenths no aggregate is created. Not less than a few MiB.
+    pub memory_bytes: usize,
     /// Callers that may wait for an outcome at a time.
     pub waiters: usize,
     /// Timers decided in one group.
@@ -74,17 +79,18 @@ impl Default for ShardOptions {
             group_records: 20_000,
             group_outcome_bytes: 512 * 1024,
             inbox_batch: 2_000,
+            inbox_stuck_after_ms: 10_000,
             results_kept: 200_000,
             results_ttl_ms: 24 * 3_600_000,
             checkpoint_tail: 100_000,
             checkpoint_age_ms: 3 * 24 * 3_600_000,
             results_reach: 50_000,
-            inbox_stuck_after_ms: 10_000,
             snapshot_group_bytes: 256 * 1024,
             snapshot_bytes_per_event: 1_024,
             archive_after_ms: 600_000,
             finished_kept: 50_000,
             live_max: 2_000_000,
+            memory_bytes: 4 * 1_024 * 1_024 * 1_024,
             waiters: 20_000,
             timers_per_group: 500,
             keep_alive_ms: 24 * 3_600_000,

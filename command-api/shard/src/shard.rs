@@ -176,7 +176,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let timer = self.context.next_due(&live.state.aggregates);
         let timer = timer.map(|due| self.timers_rest_until.map_or(due, |rest| due.max(rest)));
         let archive = &live.state.archive;
-        let leaving = archive.next_leaving(options.archive_after_ms, options.finished_kept);
+        let leaving =
+            archive.next_leaving(live.state.archive_after_ms(options), options.finished_kept);
         let rounds = &live.state.rounds;
         let round = rounds.is_under_way().then_some(live.state.last_time);
         let old = rounds.due_by_age(options.checkpoint_age_ms);
@@ -287,8 +288,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             TakeOverError::Fenced => Ok(self.end(Ownership::Fenced)),
             TakeOverError::Refused(reason) => Ok(self.end(Ownership::Refused { reason })),
-        }
             TakeOverError::Outdated(reason) => Ok(self.end(Ownership::Outdated { reason })),
+        }
     }
 
     /// Decides what has arrived and what is due, commits it in one transaction, and replies.
@@ -340,8 +341,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             let in_memory = self.context.ids_after(&state.aggregates, None);
             if let Some(whole) = state.archive.take(answer, in_memory)? {
                 let snapshot = whole.read()?;
-                self.context
-                    .restore(&mut state.aggregates, &whole.name, snapshot);
+                state.restore(&self.context, &whole.name, snapshot);
                 restored.insert(whole.name.clone());
                 state.archive.may_leave(state.last_time, whole.name);
             }

@@ -46,12 +46,12 @@ pub(crate) enum TakeOverError {
     /// The log holds what must not be written after. For a person to look at.
     #[error("{0}")]
     Refused(String),
-    /// The snapshots are of no use: the events are read instead.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
     /// The log holds what a newer version of this code wrote.
     #[error("{0}")]
     Outdated(String),
+    /// The snapshots are of no use: the events are read instead.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
 }
 
 impl From<LogError> for TakeOverError {
@@ -217,7 +217,11 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
     fn open<L: EventLog<Reader = R>>(ground: &Ground<'_, B, L>) -> Result<Self, TakeOverError> {
         let options = ground.options;
         let stall = options.recovery_stall();
-        let window = ResultWindow::new(options.results_kept, options.results_ttl_ms);
+        let window = ResultWindow::new(
+            options.results_kept,
+            options.results_ttl_ms,
+            options.memory_bytes,
+        );
         let mut back = ReadBack::new(window);
         let mut reader = ground.log.reader(ReaderPurpose::Recovery)?;
         let journal = ground.at(B::CONTEXT.journal_topic());
@@ -349,9 +353,12 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         state.rounds = Rounds::after(self.round, taken);
         state.archive = Archive::after(ground.number, archived, self.scan_to);
         let now = state.last_time;
-        let ids = ground.context.ids_after(&state.aggregates, None);
-        for id in ids.filter(|id| ground.context.is_finished(&state.aggregates, id)) {
-            state.archive.may_leave(now, id.to_owned());
+        state.memory_bytes = ground.options.memory_bytes;
+        for id in ground.context.ids_after(&state.aggregates, None) {
+            state.aggregate_bytes += ground.context.size_hint(&state.aggregates, id);
+            if ground.context.is_finished(&state.aggregates, id) {
+                state.archive.may_leave(now, id.to_owned());
+            }
         }
         Ok(state)
     }

@@ -3,6 +3,7 @@
 mod bent;
 mod faults;
 mod idempotency;
+mod memory;
 mod nodes;
 mod recovery;
 mod rig;
