@@ -116,6 +116,8 @@ pub(crate) struct Watchdog {
     /// What holds the inbox up; nothing while it moves.
     trouble: watch::Sender<Option<String>>,
     quiet_since: Instant,
+    /// Where it stood behind the end when it was looked at last.
+    behind_at: Option<u64>,
 }
 
 impl Watchdog {
@@ -124,17 +126,20 @@ impl Watchdog {
             after,
             trouble,
             quiet_since: Instant::now(),
+            behind_at: None,
         }
     }
 
     /// Records came, or there are none.
     fn moved(&mut self) {
         self.quiet_since = Instant::now();
+        self.behind_at = None;
         self.trouble
             .send_if_modified(|trouble| trouble.take().is_some());
     }
 
-    /// Nothing came. Asks at most once in `after`.
+    /// Nothing came. Looks once in `after`, and says so when it is behind where it was at the look
+    /// before: a transaction that is being written just now is no trouble.
     fn quiet<L: EventLog>(&mut self, log: &L, reader: &L::Reader, inbox: &TopicPartition) {
         if self.quiet_since.elapsed() < self.after {
             return;
@@ -148,6 +153,9 @@ impl Watchdog {
             return self.moved();
         };
         self.quiet_since = Instant::now();
+        if self.behind_at.replace(position) != Some(position) {
+            return;
+        }
         let what = format!(
             "nothing comes of {inbox} at {position} of {high}: {}",
             what_is_open(log, inbox)
