@@ -329,7 +329,10 @@ fn is_final(decided: &Result<Answer, Error>) -> bool {
 /// Whether another process may serve the shard now or soon: not when it refuses for a reason that
 /// every process would find.
 fn may_be_elsewhere<C>(mailbox: &Mailbox<C>) -> bool {
-    matches!(mailbox.ownership(), Ownership::Fenced | Ownership::Stopped)
+    matches!(
+        mailbox.ownership(),
+        Ownership::Fenced | Ownership::Outdated { .. } | Ownership::Stopped
+    )
 }
 
 pub(crate) fn not_served_now(shard: ShardId, why: &str) -> Error {

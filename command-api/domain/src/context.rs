@@ -123,6 +123,12 @@ pub trait BoundedContext: Send + Sync + 'static {
     /// Whether the aggregate is in memory.
     fn holds(&self, state: &Self::State, aggregate_id: &str) -> bool;
 
+    /// Bytes that the aggregate takes in memory, about, with its id; 0 when it is not there. Asked
+    /// before and after every event, so that it must cost little.
+    fn size_hint(&self, state: &Self::State, aggregate_id: &str) -> usize {
+        usize::from(self.holds(state, aggregate_id)) * 1_024
+    }
+
     /// The aggregate as it is; `None` when it is not in memory.
     fn snapshot(&self, state: &Self::State, aggregate_id: &str) -> Option<Self::Snapshot>;
 

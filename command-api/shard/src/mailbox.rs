@@ -109,6 +109,7 @@ pub(crate) enum Letter<C> {
 pub struct Mailbox<C> {
     pub(crate) letters: Sender<Letter<C>>,
     pub(crate) ownership: watch::Receiver<Ownership>,
+    pub(crate) inbox_trouble: watch::Receiver<Option<String>>,
     pub(crate) micros_per_command: Arc<AtomicU64>,
 }
 
@@ -117,6 +118,7 @@ impl<C> Clone for Mailbox<C> {
         Self {
             letters: self.letters.clone(),
             ownership: self.ownership.clone(),
+            inbox_trouble: self.inbox_trouble.clone(),
             micros_per_command: Arc::clone(&self.micros_per_command),
         }
     }
@@ -180,6 +182,13 @@ impl<C> Mailbox<C> {
     #[must_use]
     pub fn ownership(&self) -> Ownership {
         self.ownership.borrow().clone()
+    }
+
+    /// What holds the shard's inbox up; nothing while it moves. The shard serves commands all the
+    /// same, but hears nothing of other shards.
+    #[must_use]
+    pub fn inbox_trouble(&self) -> Option<String> {
+        self.inbox_trouble.borrow().clone()
     }
 
     /// To wait for a change of ownership.

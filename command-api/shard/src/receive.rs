@@ -6,7 +6,6 @@ use cartwright_domain::{BoundedContext, Readiness, Reason, Rejection};
 use cartwright_event_log::{EventLog, Record};
 use cartwright_events::codec::CodecError;
 use cartwright_events::envelope::header;
-use cartwright_events::journal::FailedMessage;
 use cartwright_events::messages::SubmitCommand;
 use cartwright_events::{Message, PositionToken, Timestamp};
 use tokio::sync::oneshot;
@@ -57,10 +56,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                         );
                         let answers = self.context.give_up(&message, &reason);
                         group.send(state, &self.place, &answers, &cause);
-                        group.failed.push(FailedMessage {
-                            offset: record.offset,
-                            reason,
-                        });
+                        group.fail(record.offset, reason);
                     }
                 }
             }
@@ -76,10 +72,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             Err(error) => {
                 tracing::error!(offset = record.offset, %error, "an inbox message is unreadable");
-                group.failed.push(FailedMessage {
-                    offset: record.offset,
-                    reason: error.to_string(),
-                });
+                group.fail(record.offset, error.to_string());
             }
         }
         state.inbox_position = record.offset + 1;

@@ -15,7 +15,7 @@ use crate::context::{
     Accepted, BoundedContext, Decision, EvolveError, Outgoing, Prices, Readiness,
 };
 use crate::facts::{Decided, misfit, nothing};
-use crate::memory::keys_after;
+use crate::memory::{ENTRY_BYTES, keys_after};
 use crate::settings::CheckoutSettings;
 use cart::state::Cart;
 use command::CheckoutCommand;
@@ -47,6 +47,13 @@ pub struct CartAndOrder {
 }
 
 impl CartAndOrder {
+    /// Bytes that both take in memory, about.
+    fn size_hint(&self) -> usize {
+        size_of::<Self>()
+            + self.cart.as_ref().map_or(0, Cart::lines_size_hint)
+            + self.order.as_ref().map_or(0, Order::parts_size_hint)
+    }
+
     /// Neither changes but by a caller's command. Money that is known for no order stays in sight.
     fn is_finished(&self) -> bool {
         let cart_is_closed = self.cart.as_ref().is_none_or(|cart| !cart.is_open());
@@ -287,6 +294,12 @@ impl BoundedContext for Checkout {
 
     fn holds(&self, state: &CheckoutState, id: &str) -> bool {
         state.by_id.contains_key(id)
+    }
+
+    fn size_hint(&self, state: &CheckoutState, id: &str) -> usize {
+        let known = state.by_id.get(id);
+        // A timer has the id as well.
+        known.map_or(0, |known| known.size_hint() + 2 * (ENTRY_BYTES + id.len()))
     }
 
     fn snapshot(&self, state: &CheckoutState, id: &str) -> Option<CartAndOrder> {
