@@ -65,18 +65,31 @@ impl App {
         self.freshness.source()
     }
 
-    /// Chooses a version of each of `views` for this request, and captures how far they are.
+    /// The version of `projection` that `ask` is to be answered from. A request chooses each of its
+    /// views once, before anything is read.
     ///
     /// # Errors
-    /// As [`Pointers::view`] and [`Freshness::capture`].
-    pub async fn capture(&self, views: &[&'static Projection], ask: &Ask) -> Result<Fresh, Error> {
-        self.freshness.check_log(ask)?;
+    /// As [`Pointers::view`].
+    pub fn choose(&self, projection: &'static Projection, ask: &Ask) -> Result<View, Error> {
         let wanted = ask.as_of.as_deref().map_or(Wanted::Current, Wanted::Named);
-        let views: Result<Vec<View>, Error> = views
-            .iter()
-            .map(|view| self.pointers.view(view, wanted))
-            .collect();
-        self.freshness.capture(&views?, ask).await
+        self.pointers.view(projection, wanted)
+    }
+
+    /// Chooses a version of `projection` for a request about `key`, and captures how far it is and
+    /// what it has put aside of that key.
+    ///
+    /// # Errors
+    /// As [`App::choose`], [`Freshness::capture`] and [`Freshness::about`].
+    pub async fn capture(
+        &self,
+        projection: &'static Projection,
+        key: &str,
+        ask: &Ask,
+    ) -> Result<Fresh, Error> {
+        self.freshness.check_log(ask)?;
+        let view = self.choose(projection, ask)?;
+        let fresh = self.freshness.capture(&[view], ask).await?;
+        Ok(self.freshness.about(fresh, &[key.to_owned()]).await?)
     }
 
     /// The same for a list, whose cursor goes on in the version that gave it.

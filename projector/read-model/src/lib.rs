@@ -38,7 +38,7 @@ pub use clock::{CellTime, ClockError};
 pub use ddl::{create_table_cql, create_table_sql};
 pub use error::ReadModelError;
 pub use op::{InvalidOp, MAX_KEY_BYTES, MAX_TEXT_BYTES, RowOp};
-pub use parked::{ParkReason, ParkedRecord, ParkedRow, ParkedSeq};
+pub use parked::{MOST_PARKED, ParkReason, ParkedLook, ParkedRecord, ParkedRow, ParkedSeq};
 pub use parking::{
     MOST_REQUESTS, ParkAction, ParkRequest, RequestOutcome, RequestState, SkippedRow,
 };
