@@ -21,6 +21,9 @@ use crate::stores::Stores;
 /// How soon a store that does not answer is asked again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// How long a store may take to hear that this reader is gone; who retires a version finds out anyway.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+
 /// The service's state. A cheap handle; clones share it.
 #[derive(Clone)]
 pub struct App(Arc<AppInner>);
@@ -120,8 +123,9 @@ impl App {
     }
 
     /// Connects to the stores and goes on looking whether they answer and have their tables, and which
-    /// versions are current, until `shutdown`; keeps one check per store. A store that is not there is no reason to end: what
-    /// the other answers goes on, and it is found again when it is back.
+    /// versions are current, until the watchers are dropped; keeps one check per store until
+    /// `shutdown`. A store that is not there is no reason to end: what the other answers goes on, and
+    /// it is found again when it is back.
     #[must_use]
     pub fn watch_stores(&self, readiness: &Readiness, shutdown: &Shutdown) -> JoinSet<()> {
         let mut watchers = JoinSet::new();
@@ -134,16 +138,26 @@ impl App {
                     app.report(&check, result, &stop).await;
                 }
             });
-            let (app, stop) = (self.clone(), shutdown.clone());
-            let instance = self.instance.clone();
-            watchers.spawn(async move {
-                pointers::follow(app.clone(), store, instance.clone(), stop).await;
-                if let Err(error) = pointers::leave(&app, store, &instance).await {
-                    tracing::debug!(%error, "could not say that this reader is gone");
-                }
-            });
+            // Not until `shutdown`: reads that are under way then are still answered.
+            watchers.spawn(pointers::follow(self.clone(), store));
         }
         watchers
+    }
+
+    /// Says in every store that this reader is gone, so that nobody waits for it; for when it has
+    /// answered for the last time and looks at the stores no more.
+    pub async fn leave(&self) {
+        for store in Store::ALL {
+            let left = pointers::leave(self, store);
+            match tokio::time::timeout(LEAVE_LIMIT, left).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::info!(%error, "could not say that this reader is gone"),
+                Err(_) => tracing::info!(
+                    store = store.name(),
+                    "could not say that this reader is gone"
+                ),
+            }
+        }
     }
 
     /// Whether a store answers, the versions in it are known and their tables there.
