@@ -8,9 +8,9 @@ use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::parked::{ParkedLook, ParkedSeq};
 use crate::schema::Projection;
-use crate::tables::{CONTROL_VERSION, PARKED, CONTROL_TABLES};
+use crate::tables::{CONTROL_VERSION, PARKED, READERS_TABLES};
 
-/// The control tables, and the tables of `views` (each with its version), that nobody has made yet,
+/// The control tables that a reader needs, and the tables of `views` (each with its version), that nobody has made yet,
 /// by their names in the store.
 ///
 /// # Errors
@@ -23,7 +23,7 @@ pub async fn missing_tables(
         let tables = each.tables.iter();
         tables.map(move |table| table.physical_name(*version))
     });
-    let wanted: Vec<String> = CONTROL_TABLES
+    let wanted: Vec<String> = READERS_TABLES
         .iter()
         .map(|table| table.physical_name(CONTROL_VERSION))
         .chain(declared)
