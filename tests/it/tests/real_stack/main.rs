@@ -3,8 +3,10 @@
 //!
 //! The tests run one after the other: some kill parts of the stack.
 
+mod beside;
 mod clients;
 mod crashes;
+mod following;
 mod hanging;
 mod nodes;
 mod poison;
@@ -14,6 +16,7 @@ mod sale;
 mod seams;
 mod tools;
 mod topics;
+mod traces;
 mod versions;
 
 use std::future::Future;
