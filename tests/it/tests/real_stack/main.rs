@@ -10,6 +10,7 @@ mod following;
 mod hanging;
 mod nodes;
 mod poison;
+mod readers;
 mod readme;
 mod restore;
 mod sale;
@@ -74,6 +75,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         versions::a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_cancelled_leaves_nothing,
         versions::a_build_whose_store_is_killed_ends_as_if_it_had_not_been,
         versions::a_point_in_time_is_read_beside_the_present,
+        readers::a_reader_that_cannot_say_what_it_reads_answers_and_one_that_leaves_says_so,
         tools::an_order_is_explained_and_the_log_audited,
         restore::both_stores_are_lost_and_one_command_brings_everything_back,
         readme::every_command_is_known_to_the_launcher,
