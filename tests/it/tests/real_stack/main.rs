@@ -7,6 +7,7 @@ mod beside;
 mod clients;
 mod crashes;
 mod following;
+mod freshness;
 mod hanging;
 mod nodes;
 mod poison;
@@ -90,6 +91,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         clients::with_limited_stock_orders_are_rejected_and_nothing_is_oversold,
         clients::an_import_survives_the_death_of_every_process,
         clients::the_demo_holds_its_invariants,
+        freshness::a_rebuild_leaves_the_live_versions_fresh,
         crashes::command_api_dies_and_no_acknowledged_command_is_lost,
         crashes::the_projector_dies_and_the_read_model_is_as_if_it_had_not,
         crashes::a_second_owner_fences_the_first,
