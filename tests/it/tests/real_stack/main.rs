@@ -10,6 +10,7 @@ mod following;
 mod freshness;
 mod hanging;
 mod nodes;
+mod operating;
 mod poison;
 mod projectors;
 mod readers;
@@ -76,6 +77,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         versions::a_version_is_built_verified_flipped_to_and_the_old_one_retired_under_reads,
         versions::a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_cancelled_leaves_nothing,
         versions::a_build_whose_store_is_killed_ends_as_if_it_had_not_been,
+        operating::a_build_is_planned_held_resumed_and_tried_with_a_few_keys,
         versions::a_point_in_time_is_read_beside_the_present,
         readers::a_reader_that_cannot_say_what_it_reads_answers_and_one_that_leaves_says_so,
         tools::an_order_is_explained_and_the_log_audited,
