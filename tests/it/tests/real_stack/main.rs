@@ -18,6 +18,7 @@ mod readme;
 mod restore;
 mod sale;
 mod seams;
+mod storm;
 mod tools;
 mod topics;
 mod traces;
@@ -101,6 +102,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         crashes::a_second_owner_fences_the_first,
         hanging::a_transaction_that_a_killed_broker_left_hanging_is_ended,
         nodes::three_nodes_lose_and_refuse_nothing,
+        storm::a_storm_of_poison_is_parked_read_around_and_given_up,
         poison::a_poisoned_record_is_parked_and_the_rest_goes_on,
     ]
 }
