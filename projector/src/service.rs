@@ -20,6 +20,7 @@ use crate::plan::{Limits, Plan, UnknownProjection};
 use crate::runner::{Pace, Runner};
 use crate::settings::{InvalidSetting, Projector, Settings};
 use crate::supervisor::Supervisor;
+use crate::telling::Telling;
 use crate::worker::Worker;
 
 /// Why the projector cannot start. What may pass (a store, the registry or the log that does not
@@ -91,7 +92,7 @@ impl Projections {
         let stop = Arc::new(AtomicBool::new(false));
         let refusal = Refusal::default();
         let board = Board::default();
-        let (limits, pace, generation) = (of.limits(), pace(of), of.log_generation);
+        let (limits, pace) = (of.limits(), pace(of));
         let start = {
             let (stores, readiness) = (stores.clone(), readiness.clone());
             let board = board.clone();
@@ -104,14 +105,17 @@ impl Projections {
                 Runner::start(plan, make, held_up_by, check, board.clone(), pace)
             }
         };
+        let address = of.address.clone();
+        let address = address.unwrap_or_else(|| settings.http.listen.to_string());
+        let telling = Telling::new(board.clone(), address, pace.report_every);
         let supervisor = Supervisor::new(
             stores,
             readiness,
             of,
-            generation,
             start,
             refusal.clone(),
             shutdown.clone(),
+            telling,
         )?;
         let stopped = Arc::clone(&stop);
         let supervisor = std::thread::Builder::new()

@@ -74,6 +74,8 @@ pub struct Projector {
     pub stuck_after_ms: u64,
     /// How often the stores are asked which versions are to be fed. Default 1,000.
     pub versions_poll_ms: u64,
+    /// Where others reach this process over HTTP, to be shown to operators. Default: `http.listen`.
+    pub address: Option<String>,
     /// How often lag is measured. Default 2,000.
     pub report_interval_ms: u64,
     /// How long the projections may take to finish their batches when the process stops.
@@ -137,6 +139,7 @@ impl Default for Projector {
             unpark_slice_ms: ms(limits.unpark_slice),
             stuck_after_ms: 30_000,
             versions_poll_ms: 1_000,
+            address: None,
             report_interval_ms: 2_000,
             stop_limit_ms: 10_000,
             postgres_statement_timeout_ms: 60_000,

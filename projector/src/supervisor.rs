@@ -17,6 +17,7 @@ use crate::plan::{Plan, UnknownProjection};
 use crate::runner::Runner;
 use crate::service::Refusal;
 use crate::settings::Projector;
+use crate::telling::Telling;
 
 /// A thread that starts a [`Runner`] for every version that is live and stops those of versions
 /// that no longer are.
@@ -31,6 +32,7 @@ pub(crate) struct Supervisor<S> {
     leaving: Vec<Runner>,
     refusal: Refusal,
     shutdown: Shutdown,
+    telling: Telling,
 }
 
 /// One store, and the projections of this process that live in it.
@@ -70,11 +72,12 @@ where
         stores: Stores,
         readiness: &Readiness,
         settings: &Projector,
-        generation: u32,
         start: S,
         refusal: Refusal,
         shutdown: Shutdown,
+        telling: Telling,
     ) -> Result<Self, UnknownProjection> {
+        let generation = settings.log_generation;
         let mut homes: Vec<Home> = Vec::new();
         for name in &settings.projections {
             let plan = Plan::named(name, generation)?;
@@ -102,6 +105,7 @@ where
             leaving: Vec::new(),
             refusal,
             shutdown,
+            telling,
         })
     }
 
@@ -126,7 +130,14 @@ where
             let label = runner.label().to_owned();
             (!runner.join()).then_some(label)
         });
-        late.collect()
+        let late = late.collect();
+        for home in &self.homes {
+            if let Some(control) = &home.control {
+                let leave = self.telling.leave(home.store, control);
+                self.stores.runtime.block_on(leave);
+            }
+        }
+        late
     }
 
     /// Looks at every projection's versions once.
@@ -167,6 +178,10 @@ where
                     self.feed(name, &[])?;
                 }
             }
+        }
+        if let Some(control) = &home.control {
+            let round = self.telling.round(home.store, control, &home.projections);
+            self.stores.runtime.block_on(round);
         }
         match lost.is_empty() {
             true => home.check.ok("known"),

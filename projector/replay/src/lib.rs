@@ -16,7 +16,6 @@ pub mod context;
 pub mod dry_run;
 pub mod exit;
 pub mod explain;
-pub mod live;
 pub mod output;
 pub mod parking;
 pub mod reached;

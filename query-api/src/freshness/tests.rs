@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cartwright_events::Stream;
 use cartwright_read_model::tables::projections::{ORDERS, PRODUCTS, STOCK, TIMELINE};
-use cartwright_read_model::{ParkedSeq, Projection, Store};
+use cartwright_read_model::{ParkedRecord, Projection, Store};
 
 use super::*;
 
@@ -21,6 +21,8 @@ struct Fake {
 struct State {
     seqs: HashMap<(&'static str, Stream, u32), (u32, u64, i64)>,
     parked: Vec<ParkedRecord>,
+    /// How many of these a look shows.
+    shown: Option<usize>,
     failure: Option<StoreError>,
 }
 
@@ -36,13 +38,17 @@ impl Fake {
     }
 
     fn park(&self, stream: Stream, seq: u64) {
+        self.park_under("key", stream, seq);
+    }
+
+    fn park_under(&self, key: &str, stream: Stream, seq: u64) {
         let place = ParkedSeq {
             stream,
             partition: 0,
             generation: 1,
             seq,
         };
-        let key = "key".to_owned();
+        let key = key.to_owned();
         let mut state = self.state.lock().unwrap();
         state.parked.push(ParkedRecord { place, key });
     }
@@ -82,7 +88,36 @@ impl PositionSource for Fake {
             };
             (key, position)
         });
-        Ok((positions.collect(), state.parked.clone()))
+        let shown = state.shown.unwrap_or(usize::MAX);
+        let parked = ParkedLook {
+            records: state.parked.iter().take(shown).cloned().collect(),
+            more: state.parked.len() > shown,
+        };
+        Ok((positions.collect(), parked))
+    }
+
+    async fn parked_among(
+        &self,
+        _: View,
+        places: Vec<ParkedSeq>,
+    ) -> Result<Vec<ParkedSeq>, StoreError> {
+        let state = self.state.lock().unwrap();
+        let is_parked = |place: &ParkedSeq| state.parked.iter().any(|each| each.place == *place);
+        Ok(places.into_iter().filter(is_parked).collect())
+    }
+
+    async fn parked_under(
+        &self,
+        _: View,
+        keys: &[String],
+        partitions: &[(Stream, u32)],
+    ) -> Result<u64, StoreError> {
+        let state = self.state.lock().unwrap();
+        let parked = state.parked.iter().filter(|each| {
+            keys.contains(&each.key)
+                && partitions.contains(&(each.place.stream, each.place.partition))
+        });
+        Ok(parked.count() as u64)
     }
 }
 
@@ -367,7 +402,75 @@ async fn an_answer_knows_how_much_waits_under_its_key_and_how_many_keys_do() {
     let views = freshness(&fake);
     let orders = [View::from(&ORDERS)];
     let fresh = views.capture(&orders, &Ask::default()).await.unwrap();
-    assert_eq!(fresh.clone().about("key").parked(), 2, "records of the key");
-    assert_eq!(fresh.clone().about("other").parked(), 0);
-    assert_eq!(fresh.parked(), 1, "keys of the view");
+    let known = |count| Parked { count, more: false };
+    assert_eq!(fresh.parked, known(1), "keys of the view");
+    assert_eq!(
+        under(&views, &fresh, &["key"]).await,
+        known(2),
+        "records of the key"
+    );
+    assert_eq!(under(&views, &fresh, &["other"]).await, known(0));
+}
+
+async fn under(views: &Freshness<Fake>, fresh: &Fresh, keys: &[&str]) -> Parked {
+    let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
+    views.about(fresh.clone(), &keys).await.unwrap().parked
+}
+
+#[tokio::test]
+async fn what_is_put_aside_beyond_what_a_look_shows_is_asked_for() {
+    let fake = Fake::default().at(&ORDERS, Stream::Order, 9);
+    for (key, seq) in [("a", 3), ("b", 4), ("b", 5)] {
+        fake.park_under(key, Stream::Order, seq);
+    }
+    fake.state.lock().unwrap().shown = Some(1);
+    let views = patient(&fake);
+    let orders = [View::from(&ORDERS)];
+    for (token, is_parked) in [("g1:o0=3", true), ("g1:o0=5", true), ("g1:o0=6", false)] {
+        match views.capture(&orders, &ask(token)).await {
+            Err(Error::PositionParked { parked, .. }) if is_parked => {
+                assert_eq!(parked.to_string(), token);
+            }
+            Ok(_) if !is_parked => {}
+            other => panic!("{token}: {other:?}"),
+        }
+    }
+    // A token that the view does not consume has nothing to do with what it put aside.
+    views.capture(&orders, &ask("g1:p0=1")).await.unwrap();
+    let fresh = views.capture(&orders, &Ask::default()).await.unwrap();
+    let at_least = Parked {
+        count: 1,
+        more: true,
+    };
+    assert_eq!(fresh.parked, at_least, "keys");
+    for (keys, count) in [(&["b"][..], 2), (&["c"], 0), (&["a", "b"], 3)] {
+        let parked = under(&views, &fresh, keys).await;
+        assert_eq!(parked, Parked { count, more: false }, "{keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_is_asked_later_leaves_what_is_known_of_the_first_as_it_was() {
+    let fake = Fake::default()
+        .at(&STOCK, Stream::Stock, 5)
+        .at(&PRODUCTS, Stream::Product, 2);
+    let settings = Query {
+        as_of_max_age_ms: 0,
+        ..settings()
+    };
+    let views = Freshness::new(fake.clone(), settings);
+    let ask = ask("g1:p0=2,s0=5,c0=1");
+    let first = views.capture(&[View::from(&STOCK)], &ask).await.unwrap();
+    assert_eq!(
+        first.uncovered.as_ref().unwrap().to_string(),
+        "g1:p0=2,c0=1"
+    );
+    // Its rows are read here; what happens to it afterwards is not in the answer.
+    fake.set(&STOCK, Stream::Stock, (1, 6, 3_000));
+    fake.set(&PRODUCTS, Stream::Product, (1, 3, 2_000));
+    let both = views.extend(first, View::from(&PRODUCTS), &ask).await;
+    let both = both.unwrap();
+    assert_eq!(both.as_of, Some(Timestamp::from_micros(1_000)));
+    assert_eq!(both.uncovered.unwrap().to_string(), "g1:c0=1");
+    assert_eq!(both.views, [&STOCK, &PRODUCTS].map(View::from));
 }

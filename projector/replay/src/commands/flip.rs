@@ -17,6 +17,8 @@ use crate::registry::Home;
 const POLL: Duration = Duration::from_millis(200);
 /// How much longer than a reader's own bound it is waited for, for what clocks differ.
 const SKEW: Duration = Duration::from_secs(5);
+/// A reader that has said nothing for so long is not coming back.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
 
 /// Arguments of `flip` and `rollback`.
 #[derive(Debug, clap::Args)]
@@ -195,9 +197,26 @@ fn until_followed(
 /// A reader that has said nothing for longer than its own bound answers nothing from these versions
 /// any more.
 fn is_alive(reader: &Reader) -> bool {
-    let silent_us = Timestamp::now().as_micros() - reader.seen_at.as_micros();
     let bound = Duration::from_millis(reader.pointer_max_age_ms) + SKEW;
-    i128::from(silent_us) <= bound.as_micros() as i128
+    !is_silent(reader, bound, Timestamp::now())
+}
+
+fn is_silent(reader: &Reader, for_longer_than: Duration, now: Timestamp) -> bool {
+    let silent_us = now.as_micros() - reader.seen_at.as_micros();
+    i128::from(silent_us) > for_longer_than.as_micros() as i128
+}
+
+/// Removes what readers said of themselves that were killed, and so could not do it. One that comes
+/// back after all says it again.
+fn forget_the_dead(context: &Context, home: &Home<'_>) -> anyhow::Result<()> {
+    let name = home.projection.name;
+    let now = Timestamp::now();
+    for reader in context.wait(home.control.readers(name))? {
+        if is_silent(&reader, FORGOTTEN_AFTER, now) {
+            context.wait(home.control.forget_reader(name, &reader.instance))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a version out of use and removes its tables, when nobody reads them any more.
@@ -222,6 +241,7 @@ pub fn retire(context: &Context, arguments: &RetireArguments) -> anyhow::Result<
                 home.label(number)
             );
         }
+        forget_the_dead(context, &home)?;
         // Reads that began before are still answered from it.
         std::thread::sleep(Duration::from_secs(arguments.reads_s));
         context.wait(home.control.remove_version(declared, number))?;
@@ -258,5 +278,28 @@ fn until_cursors_died(
                 std::thread::sleep(POLL);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_is_waited_for_while_it_may_answer_and_remembered_for_longer() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let reader = Reader {
+            instance: "one".to_owned(),
+            revision: 1,
+            serves: 1,
+            pointer_max_age_ms: 5_000,
+            seen_at: at(10_000),
+        };
+        let bound = Duration::from_millis(5_000) + SKEW;
+        assert!(!is_silent(&reader, bound, at(10_010)));
+        assert!(is_silent(&reader, bound, at(10_011)));
+        assert!(!is_silent(&reader, FORGOTTEN_AFTER, at(13_600)));
+        assert!(is_silent(&reader, FORGOTTEN_AFTER, at(13_601)));
+        assert!(!is_silent(&reader, bound, at(9_000)), "its clock is ahead");
     }
 }
