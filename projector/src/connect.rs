@@ -82,7 +82,7 @@ impl Stores {
         match store {
             Store::Postgres => {
                 let mut client = self.postgres.get().await?;
-                postgres::migrate(&mut client, &[]).await?;
+                postgres::make_control_tables(&mut client).await?;
                 Ok(Control::Postgres(self.postgres.clone()))
             }
             Store::Cassandra => {

@@ -133,7 +133,9 @@ fn classify(store: Store, error: &ReadModelError) -> StoreError {
         ReadModelError::Pool { .. } | ReadModelError::Cassandra { .. } => {
             StoreError::Failed { store, reason }
         }
-        ReadModelError::Drift { .. } | ReadModelError::Type { .. } => {
+        ReadModelError::Drift { .. }
+        | ReadModelError::Gone { .. }
+        | ReadModelError::Type { .. } => {
             StoreError::Broken { store, reason }
         }
     }

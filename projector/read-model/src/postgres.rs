@@ -16,7 +16,7 @@ pub use connect::{PostgresOptions, pool};
 pub use control::{all_rows, load_parked, load_position, load_positions};
 pub(crate) use control::{control_rows, delete_rows, get, put, put_versions, scan};
 pub use database::make_database;
-pub use migrate::{add_key, migrate, migrate_bare};
+pub use migrate::{add_key, is_whole, make_control_tables, migrate, migrate_bare};
 pub use parking::{ask, park_requests, parked_rows, skipped_rows};
 pub use presence::{missing_tables, parked_records};
 pub use sales::{ReportBy, SalesQuery, SalesRow, currencies, sales_report};

@@ -26,8 +26,8 @@ impl Control {
     ) -> Result<(), ReadModelError> {
         match self {
             Control::Postgres(pool) => {
-                let client = pool.get().await?;
-                postgres::scan(&**client, table, version, visit).await
+                let mut client = pool.get().await?;
+                postgres::scan(&mut client, table, version, visit).await
             }
             Control::Cassandra(session, keyspace) => {
                 cassandra::scan(session, keyspace, table, version, visit).await

@@ -349,7 +349,9 @@ impl From<ReadModelError> for SinkError {
             ReadModelError::Pool { .. } | ReadModelError::Cassandra { .. } => {
                 SinkError::retry(error)
             }
-            ReadModelError::Drift { .. } | ReadModelError::Type { .. } => SinkError::fatal(error),
+            ReadModelError::Drift { .. }
+            | ReadModelError::Gone { .. }
+            | ReadModelError::Type { .. } => SinkError::fatal(error),
         }
     }
 }

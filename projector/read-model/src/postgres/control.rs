@@ -1,7 +1,7 @@
 //! Positions and parked records.
 
 use futures::TryStreamExt;
-use tokio_postgres::GenericClient;
+use tokio_postgres::{Client, GenericClient};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::from_sql;
@@ -127,9 +127,9 @@ pub async fn control_rows(
     rows.iter().map(|row| from_sql(table, row)).collect()
 }
 
-/// Gives every row of a table to `visit`.
+/// Gives every row of a table to `visit`, however long that takes.
 pub(crate) async fn scan(
-    client: &impl GenericClient,
+    client: &mut Client,
     table: &'static Table,
     version: u32,
     visit: &mut (dyn FnMut(Row) + Send),
@@ -139,12 +139,19 @@ pub(crate) async fn scan(
         names(table.columns()),
         table.physical_name(version),
     );
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    transaction
+        .batch_execute("SET LOCAL statement_timeout = 0")
+        .await?;
     let nothing: [(&(dyn ToSql + Sync), Type); 0] = [];
-    let rows = client.query_typed_raw(&sql, nothing).await?;
-    futures::pin_mut!(rows);
-    while let Some(row) = rows.try_next().await? {
-        visit(from_sql(table, &row)?);
+    {
+        let rows = transaction.query_typed_raw(&sql, nothing).await?;
+        futures::pin_mut!(rows);
+        while let Some(row) = rows.try_next().await? {
+            visit(from_sql(table, &row)?);
+        }
     }
+    transaction.commit().await?;
     Ok(())
 }
 

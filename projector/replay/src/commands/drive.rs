@@ -90,7 +90,7 @@ pub fn build_version(
     let done = supervised(context, home, version, &me, &board, parallel)?;
     let versions = match done {
         true => {
-            finish(context, home, version)?;
+            finish(context, home, version, &me, &board)?;
             home.change(|versions| versions.built(number))?
         }
         false => home.versions()?,
@@ -169,11 +169,32 @@ fn round(
     Ok(())
 }
 
-/// What remains to be done when all rows are there.
-fn finish(context: &Context, home: &Home<'_>, version: &Version) -> anyhow::Result<()> {
+/// What remains to be done when all rows are there: keys and indexes, which may take as long as the
+/// rows did. It goes on saying that somebody builds.
+fn finish(
+    context: &Context,
+    home: &Home<'_>,
+    version: &Version,
+    me: &Builder,
+    board: &Board,
+) -> anyhow::Result<()> {
     let plan = home.plan(version)?;
     let mut sink = context.stores.sink(&plan);
-    sink.prepare().map_err(Into::into)
+    std::thread::scope(|scope| {
+        let finishing = scope.spawn(move || sink.prepare());
+        while !finishing.is_finished() {
+            // A store that does not answer now is the other thread's matter.
+            let _ = say(context, home, version.number, me, board);
+            let end = Instant::now() + ROUND;
+            while Instant::now() < end && !finishing.is_finished() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        match finishing.join() {
+            Ok(prepared) => prepared.map_err(Into::into),
+            Err(_) => anyhow::bail!("making keys and indexes has ended in a panic"),
+        }
+    })
 }
 
 fn limits(context: &Context) -> Limits {
