@@ -32,6 +32,7 @@ pub mod service;
 pub mod settings;
 mod supervisor;
 mod unpark;
+mod watchdog;
 mod work;
 mod worker;
 
