@@ -135,9 +135,7 @@ fn classify(store: Store, error: &ReadModelError) -> StoreError {
         }
         ReadModelError::Drift { .. }
         | ReadModelError::Gone { .. }
-        | ReadModelError::Type { .. } => {
-            StoreError::Broken { store, reason }
-        }
+        | ReadModelError::Type { .. } => StoreError::Broken { store, reason },
     }
 }
 
