@@ -94,6 +94,8 @@ fn group_prefix(projection: &Projection) -> String {
 pub struct Limits {
     /// Records taken from the log at a time.
     pub max_records: usize,
+    /// Bytes of them, about: how many fit is judged by those before.
+    pub max_bytes: usize,
     /// Row operations in one batch. A single event may ask for more; it is never cut.
     pub max_rows: usize,
     /// How long to gather records after the first one.
@@ -126,6 +128,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_records: 500,
+            max_bytes: 32 * 1_024 * 1_024,
             max_rows: 5_000,
             linger: Duration::from_millis(10),
             poll: Duration::from_millis(200),
