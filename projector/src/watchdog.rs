@@ -93,7 +93,11 @@ impl Watched {
         let store = self.plan.projection.store.name();
         let reason = format!("{store} has not answered for {} s", silent.as_secs());
         if self.told.is_none() {
-            tracing::warn!(projection = self.plan.label(), reason, "a step does not end");
+            tracing::warn!(
+                projection = self.plan.label(),
+                reason,
+                "a step does not end"
+            );
         }
         let more = now.saturating_duration_since(self.told.replace(now).unwrap_or(since));
         self.check.not_ok(reason.clone());
@@ -213,7 +217,13 @@ mod tests {
                 ..Limits::default()
             };
             let sink = sink.take().ok_or("the only one")?;
-            Ok(Worker::new(plan, limits, source, Codec::fixed(), Box::new(sink)))
+            Ok(Worker::new(
+                plan,
+                limits,
+                source,
+                Codec::fixed(),
+                Box::new(sink),
+            ))
         };
         let (readiness, board, watchdog) =
             (Readiness::new(), Board::default(), Watchdog::default());
@@ -238,9 +248,16 @@ mod tests {
         assert!(!readiness.is_ready());
         assert_eq!(state().phase, Phase::Waiting);
         let reason = state().reason.unwrap();
-        assert!(reason.starts_with("postgres has not answered for 4"), "{reason}");
+        assert!(
+            reason.starts_with("postgres has not answered for 4"),
+            "{reason}"
+        );
         let partition = state().partitions.remove(0);
-        assert!(partition.stuck.is_some_and(|stuck| stuck.ends_with(&reason)));
+        assert!(
+            partition
+                .stuck
+                .is_some_and(|stuck| stuck.ends_with(&reason))
+        );
         assert!(partition.lag_seconds > Some(40.0));
 
         answers.send(()).unwrap();
@@ -250,6 +267,9 @@ mod tests {
         drop(answers);
         assert!(runner.join());
         watchdog.look(Instant::now());
-        assert!(watchdog.0.lock().unwrap().is_empty(), "nobody to look after");
+        assert!(
+            watchdog.0.lock().unwrap().is_empty(),
+            "nobody to look after"
+        );
     }
 }

@@ -114,7 +114,9 @@ fn keys_indexes_and_whole_tables_may_take_longer_than_a_statement() {
     let mut rows = 0;
     let scan = server.runtime.block_on(async {
         let mut count = |_| rows += 1;
-        Control::Postgres(hasty).scan(&PARTS, version, &mut count).await
+        Control::Postgres(hasty)
+            .scan(&PARTS, version, &mut count)
+            .await
     });
     scan.expect("all of it is read");
     assert_eq!(rows, 1_000_000);
@@ -145,7 +147,12 @@ fn who_makes_a_versions_keys_keeps_nobody_from_the_others() {
         });
         let waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = to_regclass($1)";
         let deadline = Instant::now() + PATIENCE;
-        while reading.query(waits, &[&parts]).await.expect("asked").is_empty() {
+        while reading
+            .query(waits, &[&parts])
+            .await
+            .expect("asked")
+            .is_empty()
+        {
             assert!(Instant::now() < deadline, "nobody waits");
         }
         let others = async {
@@ -164,13 +171,19 @@ fn a_table_that_is_gone_under_its_positions_is_not_made_anew() {
     let Some(server) = Server::find() else { return };
     let mut sink = server.sink(&server.pool);
     sink.prepare().expect("tables");
-    server.sql(&format!("DROP TABLE {}", PARTS.physical_name(server.subject.version())));
+    server.sql(&format!(
+        "DROP TABLE {}",
+        PARTS.physical_name(server.subject.version())
+    ));
     sink.prepare().expect("nothing is stored yet");
     sink.load(&server.key(), 1).expect("loaded");
     sink.apply(&server.batch(0, 1)).expect("applied");
     let parts = PARTS.physical_name(server.subject.version());
     server.sql(&format!("DROP TABLE {parts}"));
-    for mut sink in [server.sink(&server.pool), server.sink(&server.pool).in_bulk()] {
+    for mut sink in [
+        server.sink(&server.pool),
+        server.sink(&server.pool).in_bulk(),
+    ] {
         let refused = sink.prepare().expect_err("it is gone");
         let SinkError::Fatal { reason } = refused else {
             panic!("{refused:?}");
@@ -211,7 +224,10 @@ impl Proxy {
             for client in listener.incoming().flatten() {
                 let server = TcpStream::connect(&upstream).expect("the server");
                 let pairs = [
-                    (client.try_clone().expect("a clone"), server.try_clone().expect("a clone")),
+                    (
+                        client.try_clone().expect("a clone"),
+                        server.try_clone().expect("a clone"),
+                    ),
                     (server, client),
                 ];
                 for (from, to) in pairs {
@@ -249,7 +265,9 @@ fn a_server_that_goes_silent_is_given_up_and_found_again() {
     let config: tokio_postgres::Config = server.url.parse().expect("a URL");
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let proxy = Proxy::to(format!("127.0.0.1:{port}"));
-    let url = server.url.replace(&format!(":{port}"), &format!(":{}", proxy.port));
+    let url = server
+        .url
+        .replace(&format!(":{port}"), &format!(":{}", proxy.port));
     let silent = pool(&PostgresOptions::new(url)).expect("a pool");
     let mut sink = server.sink(&silent).with_limit(Duration::from_secs(1));
     sink.prepare().expect("tables");

@@ -73,7 +73,10 @@ async fn begun(
 ) -> Result<Vec<(&'static Projection, u32)>, ReadModelError> {
     let positions = POSITIONS.physical_name(CONTROL_VERSION);
     let mut begun = Vec::new();
-    if projections.is_empty() || !existing_columns(session, keyspace).await?.contains_key(&positions)
+    if projections.is_empty()
+        || !existing_columns(session, keyspace)
+            .await?
+            .contains_key(&positions)
     {
         return Ok(begun);
     }
