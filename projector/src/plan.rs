@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use cartwright_event_log::Record;
+use cartwright_events::Stream;
 use cartwright_folds::{Fold, fold_of};
 use cartwright_read_model::{Projection, projection};
 use thiserror::Error;
@@ -22,6 +24,9 @@ pub struct Plan {
     pub generation: u32,
     /// Only records with these keys, for a trial; `None`: all.
     pub keys: Option<&'static BTreeSet<String>>,
+    /// Records that operators gave up under another version (stream, partition, offset): they make
+    /// nothing of the rows here, either.
+    pub given_up: Option<&'static BTreeSet<(Stream, u32, u64)>>,
 }
 
 /// There is no projection of that name, or it has no fold.
@@ -56,7 +61,15 @@ impl Plan {
             fold: fold_of(projection).ok_or_else(unknown)?,
             generation,
             keys: None,
+            given_up: None,
         })
+    }
+
+    /// Whether a record of `stream` was given up.
+    pub(crate) fn gives_up(&self, stream: Stream, record: &Record) -> bool {
+        let place = (stream, record.partition, record.offset);
+        self.given_up
+            .is_some_and(|given_up| given_up.contains(&place))
     }
 
     /// `name@version`.

@@ -14,7 +14,7 @@ mod timeline;
 pub use catalog::{SearchCursor, SearchHit, list_products, search_products};
 pub use connect::{PostgresOptions, pool};
 pub use control::{all_rows, load_parked, load_position, load_positions};
-pub(crate) use control::{control_rows, delete_rows, get, put, put_versions, scan};
+pub(crate) use control::{control_rows, delete_rows, get, is_empty, put, put_versions, scan, size};
 pub use database::make_database;
 pub use migrate::{add_key, is_whole, make_control_tables, migrate, migrate_bare};
 pub use parking::{ask, park_requests, parked_rows, skipped_rows};

@@ -7,7 +7,9 @@ mod history;
 #[path = "../../../tests/suite/setup.rs"]
 mod setup;
 
+mod auditing;
 mod building;
 mod comparing;
+mod giving_up;
 mod memory;
 mod reaching;
