@@ -15,6 +15,7 @@ pub mod commands;
 pub mod context;
 pub mod dry_run;
 pub mod emptied;
+pub mod estimate;
 pub mod exit;
 pub mod explain;
 pub mod given_up;

@@ -10,6 +10,7 @@ mod setup;
 mod auditing;
 mod building;
 mod comparing;
+mod estimating;
 mod giving_up;
 mod memory;
 mod reaching;
