@@ -110,7 +110,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     })
 }
 
-/// The live version that is not current, when there is one only.
+/// The live version that is not current, when there is one only, or only one that is newer.
 ///
 /// # Errors
 /// None, or several.
@@ -120,10 +120,15 @@ pub fn other_than_current(versions: &Versions) -> anyhow::Result<u32> {
         .filter(|each| each.state == State::Live && each.number != versions.current)
         .map(|each| each.number)
         .collect();
-    match others.as_slice() {
-        [number] => Ok(*number),
-        [] => bail!("no version but the current one is live"),
-        several => bail!("several versions are live: {several:?}; say which"),
+    let newer: Vec<u32> = others
+        .iter()
+        .copied()
+        .filter(|each| *each > versions.current)
+        .collect();
+    match (others.as_slice(), newer.as_slice()) {
+        ([number], _) | (_, [number]) => Ok(*number),
+        ([], _) => bail!("no version but the current one is live"),
+        (several, _) => bail!("several versions are live: {several:?}; say which"),
     }
 }
 
@@ -380,4 +385,28 @@ fn told(left: &str, right: &str, difference: &Difference) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_read_model::tables::projections::SALES;
+
+    use super::*;
+
+    #[test]
+    fn of_several_live_versions_the_newer_one_is_meant() {
+        let now = Timestamp::EPOCH;
+        let add = |versions: &Versions, number| {
+            let added = versions.add(&SALES, number, Default::default(), now);
+            added.and_then(|added| added.built(number)).expect("live")
+        };
+        let one = Versions::begin(&SALES, 1, now);
+        assert!(other_than_current(&one).is_err());
+        let mut versions = add(&add(&one, 2), 3);
+        assert!(other_than_current(&versions).is_err(), "2 or 3");
+        versions.current = 2;
+        assert_eq!(other_than_current(&versions).expect("one"), 3);
+        versions.current = 3;
+        assert!(other_than_current(&versions).is_err(), "1 or 2");
+    }
 }
