@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use cartwright_event_log::TopicPartition;
 use cartwright_event_log::kafka::KafkaLog;
-use cartwright_event_log::{Record, TopicPartition};
 use cartwright_events::Timestamp;
 use cartwright_projector::{Plan, connect};
 use cartwright_read_model::tables::PARKED;
@@ -19,10 +19,10 @@ use cartwright_read_model::{PROJECTIONS, Projection, declaration};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::damage::look_for_damage;
 use super::drive::{Built, bar_style, build_version};
-use crate::audit::{Finding, RowCheck, StoredView, ViewRows};
+use crate::audit::Finding;
 use crate::context::{Context, known};
-use crate::emptied::emptied;
 use crate::exit::Exit;
 use crate::output::table;
 use crate::reached::{Missing, missing};
@@ -132,7 +132,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     for each in wanted {
         let mut held = until_held(context, &log, each, deadline)?;
         if held.is_complete() {
-            look_at_rows(context, &log, &mut held, arguments.rows)?;
+            let home = Home::open(context, held.projection)?;
+            let damage = look_for_damage(context, home, &log, held.version, arguments.rows)?;
+            held.emptied_tables = damage.emptied_tables;
+            held.rows_checked = damage.rows_checked;
+            held.wrong_rows = damage.wrong_rows;
         }
         restored.push(held);
     }
@@ -263,56 +267,6 @@ impl Restored {
     fn is_damaged(&self) -> bool {
         self.gone || !self.emptied_tables.is_empty() || !self.wrong_rows.is_empty()
     }
-}
-
-/// Positions say what was applied, and not what has become of the rows since.
-fn look_at_rows(
-    context: &Context,
-    log: &KafkaLog,
-    restored: &mut Restored,
-    whole: bool,
-) -> anyhow::Result<()> {
-    let home = Home::open(context, restored.projection)?;
-    let versions = home.versions()?;
-    let Some(version) = versions.get(restored.version) else {
-        return Ok(());
-    };
-    let plan = match home.plan(version) {
-        Ok(plan) => plan,
-        Err(error) => {
-            let label = home.label(version.number);
-            context
-                .output
-                .remark(format!("rows of {label} are not looked at: {error}"));
-            return Ok(());
-        }
-    };
-    let positions = home.positions(version.number)?;
-    let mut empty = Vec::new();
-    for table in plan.projection.tables.iter().copied() {
-        if context.wait(home.control.is_empty(table, version.number))? {
-            empty.push(table);
-        }
-    }
-    let projection = home.projection;
-    let aside = StoredView::new(context, home, plan).put_aside()?;
-    if !empty.is_empty() {
-        let codec = context.codec()?;
-        restored.emptied_tables = emptied(log, &codec, &plan, &empty, &positions, &aside)?;
-    }
-    if whole && restored.emptied_tables.is_empty() {
-        let codec = context.codec()?;
-        let mut check = RowCheck::new(context, &codec, &[projection])?;
-        let mut read_to = Vec::new();
-        for stream in plan.projection.streams {
-            let starts = reading::whole_topic(log, stream.topic())?;
-            let take = |record: &Record| check.take(*stream, record);
-            read_to.extend(reading::read_once(log, &starts, take)?);
-        }
-        restored.wrong_rows = check.finish(log, &read_to)?;
-        restored.rows_checked = check.rows_checked();
-    }
-    Ok(())
 }
 
 fn exit(report: &Report) -> Exit {
