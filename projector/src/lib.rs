@@ -34,6 +34,7 @@ pub mod settings;
 mod supervisor;
 mod telling;
 mod unpark;
+mod watchdog;
 mod work;
 mod worker;
 

@@ -42,6 +42,8 @@ pub struct Projector {
     pub log_generation: u32,
     /// Records taken from the log at a time. Default 500.
     pub max_batch_records: usize,
+    /// Bytes of them, about. Default 33,554,432.
+    pub max_batch_bytes: usize,
     /// Row operations in one batch; a single event may ask for more. Default 5,000.
     pub max_batch_rows: usize,
     /// How long to gather records after the first one. More makes larger batches, which are
@@ -125,6 +127,7 @@ impl Default for Projector {
                 .collect(),
             log_generation: 1,
             max_batch_records: limits.max_records,
+            max_batch_bytes: limits.max_bytes,
             max_batch_rows: limits.max_rows,
             linger_ms: ms(limits.linger),
             poll_ms: ms(limits.poll),
@@ -157,6 +160,7 @@ impl Projector {
     pub fn limits(&self) -> Limits {
         Limits {
             max_records: self.max_batch_records,
+            max_bytes: self.max_batch_bytes,
             max_rows: self.max_batch_rows,
             linger: Duration::from_millis(self.linger_ms),
             poll: Duration::from_millis(self.poll_ms),
@@ -180,6 +184,7 @@ impl Projector {
         let invalid = |key, rule: String| Err(InvalidSetting { key, rule });
         let positive = [
             ("max_batch_records", self.max_batch_records),
+            ("max_batch_bytes", self.max_batch_bytes),
             ("max_batch_rows", self.max_batch_rows),
             ("max_parked_keys", self.max_parked_keys),
             ("max_parked_records", self.max_parked_records),

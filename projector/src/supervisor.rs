@@ -19,6 +19,10 @@ use crate::service::Refusal;
 use crate::settings::Projector;
 use crate::telling::Telling;
 
+/// How long a store may take to say which versions there are: what lives in the other one must not wait
+/// for it.
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
+
 /// A thread that starts a [`Runner`] for every version that is live and stops those of versions
 /// that no longer are.
 pub(crate) struct Supervisor<S> {
@@ -156,11 +160,22 @@ where
 
     /// A store that does not answer is waited for; what runs goes on meanwhile.
     fn look_at(&mut self, home: &mut Home) -> Result<(), String> {
-        let looks = self.stores.runtime.block_on(looks(&self.stores, home));
+        let store = home.store;
+        let looks = self.stores.runtime.block_on(async {
+            let looks = looks(&self.stores, home);
+            tokio::time::timeout(LOOK_LIMIT, looks).await
+        });
         let looks = match looks {
-            Ok(looks) => looks,
-            Err(error) => {
+            Ok(Ok(looks)) => looks,
+            Ok(Err(error)) => {
                 home.check.not_ok(error.to_string());
+                return Ok(());
+            }
+            Err(_) => {
+                self.stores.forget_connections(store);
+                let (store, seconds) = (store.name(), LOOK_LIMIT.as_secs());
+                home.check
+                    .not_ok(format!("{store}: no answer in {seconds} s"));
                 return Ok(());
             }
         };

@@ -17,6 +17,9 @@ use crate::requests::Requests;
 use crate::unpark::{Drain, Lookup};
 use crate::work::{Work, halt_of, halt_of_log};
 
+/// Records that are taken at first, before it is known how large they are.
+const FIRST_RECORDS: usize = 16;
+
 /// The pipeline of one projection: group reader, codec, fold, sink.
 pub struct Worker<G> {
     plan: Plan,
@@ -34,6 +37,8 @@ pub struct Worker<G> {
     /// What the reader was told to hold back meanwhile.
     paused: Vec<TopicPartition>,
     heartbeat: Instant,
+    /// Bytes of a record, on average over what was read last; `None` before anything was.
+    record_bytes: Option<usize>,
     /// Reads parked records again; without it nobody can ask for that.
     lookup: Option<Lookup>,
     requests: Requests,
@@ -56,6 +61,7 @@ impl<G: GroupReader> Worker<G> {
             backoff: None,
             paused: Vec::new(),
             heartbeat: Instant::now(),
+            record_bytes: None,
             lookup: None,
             requests: Requests::default(),
         }
@@ -212,7 +218,7 @@ impl<G: GroupReader> Worker<G> {
         let mut rebalanced = self.poll(self.limits.poll)?;
         let first = Instant::now();
         let mut read = 0;
-        while !rebalanced && (read + 1..self.limits.max_records).contains(&self.read()) {
+        while !rebalanced && self.read() > read && self.room() > 0 {
             let left = self.limits.linger.saturating_sub(first.elapsed());
             if left.is_zero() {
                 break;
@@ -223,8 +229,18 @@ impl<G: GroupReader> Worker<G> {
         Ok(rebalanced)
     }
 
+    /// How many more records may be read.
+    fn room(&self) -> usize {
+        let records = self.limits.max_records.saturating_sub(self.read());
+        let Some(average) = self.record_bytes else {
+            return records.min(FIRST_RECORDS);
+        };
+        let bytes = self.limits.max_bytes.saturating_sub(self.read() * average);
+        records.min(bytes / average.max(1))
+    }
+
     fn poll(&mut self, timeout: Duration) -> Result<bool, Halt> {
-        let room = self.limits.max_records.saturating_sub(self.read()).max(1);
+        let room = self.room().max(1);
         let event = self.reader.poll(room, timeout).map_err(halt_of_log)?;
         self.hear(event)
     }
@@ -256,6 +272,10 @@ impl<G: GroupReader> Worker<G> {
                 Ok(true)
             }
             GroupEvent::Records(records) => {
+                let bytes: usize = records.iter().map(bytes_of).sum();
+                if let Some(average) = bytes.checked_div(records.len()) {
+                    self.record_bytes = Some(average.max(1));
+                }
                 for record in records {
                     self.keep(record);
                 }
@@ -381,4 +401,9 @@ impl<G: GroupReader> Worker<G> {
         }
         outcome
     }
+}
+
+fn bytes_of(record: &Record) -> usize {
+    let parts = [record.key.as_ref(), record.value.as_ref()];
+    parts.into_iter().flatten().map(Vec::len).sum()
 }

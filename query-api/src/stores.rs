@@ -102,9 +102,9 @@ fn classify(store: Store, error: &ReadModelError) -> StoreError {
         ReadModelError::Pool { .. } | ReadModelError::Cassandra { .. } => {
             StoreError::Failed { store, reason }
         }
-        ReadModelError::Drift { .. } | ReadModelError::Type { .. } => {
-            StoreError::Broken { store, reason }
-        }
+        ReadModelError::Drift { .. }
+        | ReadModelError::Gone { .. }
+        | ReadModelError::Type { .. } => StoreError::Broken { store, reason },
     }
 }
 

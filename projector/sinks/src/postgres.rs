@@ -1,10 +1,12 @@
 //! PostgreSQL: rows and position in one transaction.
 
 mod bulk;
+mod limit;
 mod statements;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cartwright_events::Timestamp;
 use cartwright_read_model::postgres::{self, Micros};
@@ -36,6 +38,8 @@ pub struct PostgresSink {
     written_at: HashMap<PositionKey, Timestamp>,
     /// Set while a version is built that nobody reads.
     bulk: Option<Written>,
+    /// How long a call may take, but for one that makes keys and indexes.
+    limit: Duration,
 }
 
 impl PostgresSink {
@@ -49,7 +53,15 @@ impl PostgresSink {
             version,
             written_at: HashMap::new(),
             bulk: None,
+            limit: limit::DEFAULT,
         }
+    }
+
+    /// The same with another limit on how long the server may be silent: longer than it may take over a
+    /// statement, since it says so itself when it gives one up.
+    #[must_use]
+    pub fn with_limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// The same for building a version that nobody reads yet: new rows are copied, and indexes (also
@@ -62,18 +74,22 @@ impl PostgresSink {
         }
     }
 
-    /// Runs in a task of its own and waits for it: a transaction whose future is dropped half way
-    /// would leave its connection in an unknown state.
+    /// Runs in a task of its own and waits for it, within the limit.
     fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, SinkError>> + Send + 'static,
     ) -> Result<T, SinkError> {
         let task = self.runtime.spawn(work);
-        match self.runtime.block_on(task) {
-            Ok(result) => result,
-            Err(error) if error.is_cancelled() => Err(SinkError::retry("the runtime is stopping")),
-            Err(error) => Err(SinkError::fatal(error)),
-        }
+        limit::wait(&self.runtime, &self.pool, Some(self.limit), task)
+    }
+
+    /// The same for as long as it takes.
+    fn run_long<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, SinkError>> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let task = self.runtime.spawn(work);
+        limit::wait(&self.runtime, &self.pool, None, task)
     }
 }
 
@@ -134,7 +150,12 @@ impl Sink for PostgresSink {
     fn prepare(&mut self) -> Result<(), SinkError> {
         let (pool, projection, version) = (self.pool.clone(), self.projection, self.version);
         let bulk = self.bulk.is_some();
-        self.run(async move {
+        let asked = self.pool.clone();
+        let made = self.run(async move {
+            let client = asked.get().await.map_err(ReadModelError::from)?;
+            Ok(postgres::is_whole(&**client, projection, version).await?)
+        })?;
+        let prepare = async move {
             let mut client = pool.get().await.map_err(ReadModelError::from)?;
             match bulk {
                 // Indexes and keys are made at the end, all at once.
@@ -142,7 +163,11 @@ impl Sink for PostgresSink {
                 false => postgres::migrate(&mut client, &[(projection, version)]).await?,
             }
             Ok(())
-        })
+        };
+        match made {
+            true => self.run(prepare),
+            false => self.run_long(prepare),
+        }
     }
 
     fn load(&mut self, key: &PositionKey, generation: u32) -> Result<Loaded, SinkError> {
@@ -337,10 +362,12 @@ impl From<tokio_postgres::Error> for SinkError {
 }
 
 /// Whether the same statement may work later: the connection (08), the rights (28), the database
-/// (3D), a conflict (40), resources (53), an object in use (55) or the server (57, 58).
+/// (3D), a conflict (40), resources (53), an object in use (55) or the server (57, 58); also one that
+/// takes no writes now: a primary that has become a standby, until another is found.
 fn passes(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
-    matches!(class, "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58")
+    *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        || matches!(class, "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58")
 }
 
 impl From<ReadModelError> for SinkError {
@@ -350,7 +377,9 @@ impl From<ReadModelError> for SinkError {
             ReadModelError::Pool { .. } | ReadModelError::Cassandra { .. } => {
                 SinkError::retry(error)
             }
-            ReadModelError::Drift { .. } | ReadModelError::Type { .. } => SinkError::fatal(error),
+            ReadModelError::Drift { .. }
+            | ReadModelError::Gone { .. }
+            | ReadModelError::Type { .. } => SinkError::fatal(error),
         }
     }
 }

@@ -7,6 +7,9 @@ use tokio_postgres::NoTls;
 
 use crate::error::ReadModelError;
 
+/// A connection is dead when nothing that was sent on it has been received for that long.
+const SILENT: Duration = Duration::from_secs(30);
+
 /// How to reach the database.
 #[derive(Clone)]
 pub struct PostgresOptions {
@@ -58,7 +61,9 @@ pub fn pool(options: &PostgresOptions) -> Result<Pool, ReadModelError> {
     let mut config: tokio_postgres::Config = options.url.parse()?;
     config
         .application_name("cartwright")
-        .connect_timeout(options.connect_timeout);
+        .connect_timeout(options.connect_timeout)
+        .keepalives_idle(SILENT)
+        .tcp_user_timeout(SILENT);
     let given = config.get_options().unwrap_or_default();
     config.options(format!("{given}{}", options.session_settings()));
     let recycling = ManagerConfig {
