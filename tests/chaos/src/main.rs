@@ -1,13 +1,14 @@
-//! `cartwright-chaos`: the write side on a cluster of three brokers, under load, while processes are
-//! killed and frozen and connections are cut and slowed down. What clients were told is written to a
+//! `cartwright-chaos`: everything on a cluster of three brokers, under load, while processes are killed and
+//! frozen, connections are cut and slowed down, and disks are full. What clients were told is written to a
 //! history; a separate program, which shares no code with this project, judges it against the log.
 
-mod brokers;
 mod faults;
 mod ground;
+mod history;
 mod load;
 mod process;
 mod proxy;
+mod reads;
 mod report;
 mod skew;
 mod visit;
@@ -22,7 +23,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use faults::Nemesis;
-use ground::{Ground, PAYMENT_DEADLINE};
+use ground::{Ground, PAYMENT_DEADLINE, PROJECTORS, have_own_mounts};
 use load::Load;
 
 /// How long the last orders get to expire and to let go of what they hold, after their deadline.
@@ -45,6 +46,9 @@ struct Arguments {
     /// Clients at a time.
     #[arg(long, default_value_t = 16)]
     clients: u64,
+    /// Clients besides that only read.
+    #[arg(long, default_value_t = 2)]
+    readers: u64,
     /// First port; the cluster takes 100 from it upwards. Default: 200 above CARTWRIGHT_BASE_PORT.
     #[arg(long)]
     base_port: Option<u16>,
@@ -58,7 +62,12 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    let done = match have_own_mounts() {
+        Ok(()) => run(arguments).await,
+        Err(error) => Err(error),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -100,20 +109,24 @@ async fn rehearse_and_judge(ground: &mut Ground, arguments: &Arguments) -> anyho
     let began = Instant::now();
     let (load, nemesis) = rehearse(ground, arguments).await?;
     report::print(ground, &load, &nemesis)?;
-    let clean = report::judge(ground, &checker).await?;
+    let judged = report::judge(ground, &checker).await?;
+    let audited = report::audit(ground).await?;
     println!(
         "seed {}, {:.0} s in all",
         arguments.seed,
         began.elapsed().as_secs_f64()
     );
-    Ok(clean && report::enough(&load, &nemesis))
+    Ok(judged && audited && report::enough(&load, &nemesis))
 }
 
 async fn rehearse(
     ground: &mut Ground,
     arguments: &Arguments,
 ) -> anyhow::Result<(Arc<Load>, Nemesis)> {
-    println!("starting three brokers and {} nodes", arguments.nodes);
+    println!(
+        "starting three brokers, {} nodes, the stores, {PROJECTORS} projectors and query-api",
+        arguments.nodes
+    );
     let began = Instant::now();
     ground.start().await?;
     let load = Arc::new(Load::new(ground, arguments.seed)?);
@@ -124,7 +137,8 @@ async fn rehearse(
         arguments.minutes,
         arguments.seed
     );
-    let running = load.start(arguments.clients);
+    let mut running = load.start(arguments.clients);
+    running.extend(load.start_readers(arguments.clients, arguments.readers));
     let mut nemesis = Nemesis::new(arguments.seed);
     let limit = Duration::from_secs_f64(arguments.minutes * 60.0);
     let raged = nemesis.rage(ground, &load, limit).await;

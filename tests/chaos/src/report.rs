@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
-use crate::brokers::coordinator_moves;
-use crate::faults::{Fault, Nemesis, left_out};
+use crate::faults::{Fault, Nemesis, coordinator_moves, left_out};
 use crate::ground::Ground;
 use crate::load::Load;
 
 /// Successes without which a verdict says nothing.
 const ENOUGH: u64 = 200;
+/// Reads without which it says nothing of them.
+const ENOUGH_READ: u64 = 50;
 
 /// The checker's own Python with what it needs, made once in the folder of downloads.
 pub(crate) async fn prepare_checker(ground: &Ground, python: &str) -> anyhow::Result<PathBuf> {
@@ -61,6 +62,8 @@ struct Kind {
     gap: Duration,
     /// For one command.
     wait: Duration,
+    /// Without a read that was answered.
+    unread: Duration,
 }
 
 /// Prints faults by kind with the longest unavailability, and attempts by outcome.
@@ -69,18 +72,23 @@ pub(crate) fn print(ground: &Ground, load: &Load, nemesis: &Nemesis) -> anyhow::
     for struck in &nemesis.struck {
         let kind = kinds.entry(struck.fault).or_default();
         kind.count += 1;
-        kind.gap = kind.gap.max(load.longest_gap(struck.from, struck.to));
+        kind.gap = kind
+            .gap
+            .max(load.commands.longest_gap(struck.from, struck.to));
         kind.wait = kind.wait.max(load.longest_wait(struck.from, struck.to));
+        let unread = load.reads.longest_gap(struck.from, struck.to);
+        kind.unread = kind.unread.max(unread);
     }
     println!("\n{} faults:", nemesis.struck.len());
     println!("        the longest, in seconds:");
-    println!("  times  no success  one command");
+    println!("  times  no success  one command  no read");
     for (fault, kind) in &kinds {
         println!(
-            "{:>7}  {:>10.1}  {:>11.1}  {}",
+            "{:>7}  {:>10.1}  {:>11.1}  {:>7.1}  {}",
             kind.count,
             kind.gap.as_secs_f64(),
             kind.wait.as_secs_f64(),
+            kind.unread.as_secs_f64(),
             fault.name()
         );
     }
@@ -88,16 +96,18 @@ pub(crate) fn print(ground: &Ground, load: &Load, nemesis: &Nemesis) -> anyhow::
         "transaction coordinators moved {} times in all",
         coordinator_moves(ground)?
     );
-    for fault in left_out(ground) {
-        println!("left out, there is no C compiler: {fault}");
+    for (fault, why) in left_out(ground) {
+        println!("left out, {why}: {fault}");
     }
-    println!("attempts by outcome:");
-    for (outcome, count) in load.outcomes() {
-        println!("{count:>7}  {outcome}");
+    for (what, reads) in [("attempts", false), ("reads", true)] {
+        println!("{what} by outcome:");
+        for (outcome, count) in load.outcomes(reads) {
+            println!("{count:>7}  {outcome}");
+        }
     }
     if let (Some(first), Some(last)) = (nemesis.struck.first(), nemesis.struck.last()) {
         let seconds = (last.to - first.from).as_secs_f64();
-        let rate = load.successes(first.from, last.to) as f64 / seconds;
+        let rate = load.commands.count(first.from, last.to) as f64 / seconds;
         println!("{rate:>7.0}  successes a second, over {seconds:.0} s");
     }
     Ok(())
@@ -105,11 +115,12 @@ pub(crate) fn print(ground: &Ground, load: &Load, nemesis: &Nemesis) -> anyhow::
 
 /// Whether enough happened for a verdict to say anything.
 pub(crate) fn enough(load: &Load, nemesis: &Nemesis) -> bool {
-    let ok = load.outcomes().get("ok").copied().unwrap_or_default();
-    let enough = ok >= ENOUGH && !nemesis.struck.is_empty();
+    let ok = |reads| load.outcomes(reads).get("ok").copied().unwrap_or_default();
+    let (done, read) = (ok(false), ok(true));
+    let enough = done >= ENOUGH && read >= ENOUGH_READ && !nemesis.struck.is_empty();
     if !enough {
         println!(
-            "too little happened for a verdict: {ok} successes, {} faults",
+            "too little happened for a verdict: {done} successes, {read} reads, {} faults",
             nemesis.struck.len()
         );
     }
@@ -126,6 +137,8 @@ pub(crate) async fn judge(ground: &Ground, python: &Path) -> anyhow::Result<bool
         .arg(ground.layout.bootstrap())
         .arg("--registry")
         .arg(ground.registry_url()?)
+        .arg("--query")
+        .arg(ground.query_url()?)
         .kill_on_drop(true)
         .status()
         .await
@@ -134,5 +147,25 @@ pub(crate) async fn judge(ground: &Ground, python: &Path) -> anyhow::Result<bool
         Some(0) => Ok(true),
         Some(1) => Ok(false),
         other => anyhow::bail!("the checker ended with {other:?}"),
+    }
+}
+
+/// Has the project's own audit look at the whole log and at every row of the read model. Returns whether
+/// it found nothing.
+pub(crate) async fn audit(ground: &Ground) -> anyhow::Result<bool> {
+    println!("\nthe audit of the log and of every row:");
+    let status = Command::new(ground.config.program("cartwright-replay"))
+        .arg("--config")
+        .arg(ground.tool_settings()?)
+        .args(["audit", "--full", "--rows"])
+        .kill_on_drop(true)
+        .status()
+        .await
+        .context("running the audit")?;
+    match status.code() {
+        Some(0) => Ok(true),
+        // Findings, and lesser ones.
+        Some(3 | 5) => Ok(false),
+        other => anyhow::bail!("the audit ended with {other:?}"),
     }
 }
