@@ -31,6 +31,8 @@ pub struct StackConfig {
     pub json_logs: bool,
     /// Parts whose data is elsewhere than in the state folder's `data`, say on a file system of their own.
     pub data_dirs: BTreeMap<Part, PathBuf>,
+    /// Whether parts are killed soon and often: their Java compiles less, which starts faster.
+    pub short_lived: bool,
     /// How much of its log PostgreSQL keeps before it makes a checkpoint, in MiB. More is faster.
     pub max_wal_mib: u32,
     /// Additional environment of single services, for instance `CARTWRIGHT__HTTP__…` overrides.
@@ -71,6 +73,7 @@ impl StackConfig {
             nodes: 1,
             json_logs: false,
             data_dirs: BTreeMap::new(),
+            short_lived: false,
             max_wal_mib: 2_048,
             service_env: BTreeMap::new(),
         })

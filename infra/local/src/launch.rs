@@ -166,6 +166,9 @@ fn cassandra(config: &StackConfig, ports: Ports, library: &Library) -> Result<La
     let file_url = |name: &str| format!("file://{}", config.config_dir().join(name).display());
     let mut command = java_command(&java, library, Part::Cassandra, ports);
     command.extend(words(CASSANDRA_FLAGS));
+    if config.short_lived {
+        command.push("-XX:TieredStopAtLevel=1".to_owned());
+    }
     // Later Javas want to be told that a program may set its own security manager.
     if java.feature() >= 18 {
         command.push("-Djava.security.manager=allow".to_owned());

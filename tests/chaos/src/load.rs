@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a client waits for one answer; a node gives one within ten seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(12);
 /// A client's pause between two commands.
-const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often a client asks what became of a command that was queued.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) const POSITION: &str = "Cartwright-Position";
@@ -42,7 +42,8 @@ pub(crate) struct Load {
     /// Attempts by whether they were reads, and outcome.
     outcomes: Mutex<BTreeMap<(bool, &'static str), u64>>,
     pub(crate) commands: Answers,
-    pub(crate) reads: Answers,
+    /// By store.
+    pub(crate) reads: [Answers; 2],
     /// Commands, from when to when a client went on trying.
     waits: Mutex<Vec<(Instant, Instant)>>,
     /// When each client last had a success.
@@ -66,7 +67,7 @@ impl Load {
             recent: Mutex::default(),
             outcomes: Mutex::default(),
             commands: Answers::default(),
-            reads: Answers::default(),
+            reads: Default::default(),
             waits: Mutex::default(),
             successes: Mutex::default(),
         })

@@ -22,7 +22,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use faults::Nemesis;
+use faults::{Family, Nemesis};
 use ground::{Ground, PAYMENT_DEADLINE, PROJECTORS, have_own_mounts};
 use load::Load;
 
@@ -40,15 +40,15 @@ struct Arguments {
     /// What the choice of faults and requests comes from. (The machine's timing does not.)
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only faults of these families, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Family>,
     /// Nodes of command-api, at most 4.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
     /// Clients at a time.
     #[arg(long, default_value_t = 16)]
     clients: u64,
-    /// Clients besides that only read.
-    #[arg(long, default_value_t = 2)]
-    readers: u64,
     /// First port; the cluster takes 100 from it upwards. Default: 200 above CARTWRIGHT_BASE_PORT.
     #[arg(long)]
     base_port: Option<u16>,
@@ -138,8 +138,8 @@ async fn rehearse(
         arguments.seed
     );
     let mut running = load.start(arguments.clients);
-    running.extend(load.start_readers(arguments.clients, arguments.readers));
-    let mut nemesis = Nemesis::new(arguments.seed);
+    running.extend(load.start_readers(arguments.clients));
+    let mut nemesis = Nemesis::new(arguments.seed, arguments.only.clone());
     let limit = Duration::from_secs_f64(arguments.minutes * 60.0);
     let raged = nemesis.rage(ground, &load, limit).await;
     if raged.is_err() {

@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use cartwright_local::Part;
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom;
-use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::ground::STORES;
 use crate::history::lock;
 use crate::load::{Load, POSITION, told};
 use crate::visit::Wish;
@@ -62,35 +64,39 @@ impl Recent {
 }
 
 impl Load {
-    /// Readers, numbered after the other clients.
-    pub(crate) fn start_readers(self: &Arc<Self>, first: u64, count: u64) -> Vec<JoinHandle<()>> {
-        let readers = first..first + count;
-        let start = |reader| {
+    /// One reader for each store, numbered after the other clients.
+    pub(crate) fn start_readers(self: &Arc<Self>, first: u64) -> Vec<JoinHandle<()>> {
+        let start = |(reader, store)| {
             lock(&self.successes).insert(reader, self.began);
             let load = Arc::clone(self);
-            tokio::spawn(async move { load.reader(reader).await })
+            tokio::spawn(async move { load.reader(reader, store).await })
         };
-        readers.map(start).collect()
+        (first..).zip(STORES).map(start).collect()
     }
 
-    async fn reader(&self, reader: u64) {
+    /// The longest time without an answer from one of the stores.
+    pub(crate) fn longest_unread(&self, from: Instant, to: Instant) -> Duration {
+        let gaps = self.reads.iter().map(|reads| reads.longest_gap(from, to));
+        gaps.max().unwrap_or_default()
+    }
+
+    async fn reader(&self, reader: u64, store: Part) {
         let mut rng = SmallRng::seed_from_u64(self.seed ^ (reader + 1).wrapping_mul(0x51f1_5e5b));
         while !self.stopped.load(Ordering::SeqCst) {
             tokio::time::sleep(PAUSE).await;
             let written = lock(&self.recent).0.iter().choose(&mut rng).cloned();
             if let Some(written) = written
-                && self.read(reader, &written, &mut rng).await
+                && self.read(store, &written).await
             {
-                self.reads.note();
-                lock(&self.successes).insert(reader, tokio::time::Instant::now().into_std());
+                self.reads[usize::from(store == Part::Cassandra)].note();
+                lock(&self.successes).insert(reader, Instant::now());
             }
         }
     }
 
-    /// Reads what was written, from the store of views by key or from that of lists. Whether it was
-    /// answered.
-    async fn read(&self, reader: u64, written: &Written, rng: &mut SmallRng) -> bool {
-        let by_key = rng.random_range(0..3) > 0;
+    /// Reads what was written from a store. Whether it was answered.
+    async fn read(&self, store: Part, written: &Written) -> bool {
+        let by_key = store == Part::Cassandra;
         let path = match (by_key, written.kind) {
             (true, kind) => format!("/v1/{kind}s/{}", written.aggregate),
             (false, _) => format!("/v1/orders/{}/timeline?limit=500", written.aggregate),
@@ -119,7 +125,7 @@ impl Load {
         };
         self.count(outcome, true);
         self.history.note(json!({
-            "client": format!("reader-{reader}"), "event": "read", "path": path,
+            "client": format!("reader of {store}"), "event": "read", "path": path,
             "kind": written.kind, "aggregate": written.aggregate,
             "asked": {"position": written.position, "version": written.version},
             "told": {"status": status, "version": version, "code": body["code"]},

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::faults::{Fault, Nemesis, coordinator_moves, left_out};
@@ -14,6 +15,8 @@ use crate::load::Load;
 
 /// Successes without which a verdict says nothing.
 const ENOUGH: u64 = 200;
+/// Findings of the audit that are printed.
+const MOST_PRINTED: usize = 40;
 /// Reads without which it says nothing of them.
 const ENOUGH_READ: u64 = 50;
 
@@ -62,7 +65,7 @@ struct Kind {
     gap: Duration,
     /// For one command.
     wait: Duration,
-    /// Without a read that was answered.
+    /// Without a read that was answered from one of the stores.
     unread: Duration,
 }
 
@@ -76,7 +79,7 @@ pub(crate) fn print(ground: &Ground, load: &Load, nemesis: &Nemesis) -> anyhow::
             .gap
             .max(load.commands.longest_gap(struck.from, struck.to));
         kind.wait = kind.wait.max(load.longest_wait(struck.from, struck.to));
-        let unread = load.reads.longest_gap(struck.from, struck.to);
+        let unread = load.longest_unread(struck.from, struck.to);
         kind.unread = kind.unread.max(unread);
     }
     println!("\n{} faults:", nemesis.struck.len());
@@ -153,19 +156,28 @@ pub(crate) async fn judge(ground: &Ground, python: &Path) -> anyhow::Result<bool
 /// Has the project's own audit look at the whole log and at every row of the read model. Returns whether
 /// it found nothing.
 pub(crate) async fn audit(ground: &Ground) -> anyhow::Result<bool> {
-    println!("\nthe audit of the log and of every row:");
-    let status = Command::new(ground.config.program("cartwright-replay"))
+    let output = Command::new(ground.config.program("cartwright-replay"))
         .arg("--config")
         .arg(ground.tool_settings()?)
-        .args(["audit", "--full", "--rows"])
+        .args(["--json", "audit", "--full", "--rows"])
         .kill_on_drop(true)
-        .status()
+        .output()
         .await
         .context("running the audit")?;
-    match status.code() {
-        Some(0) => Ok(true),
-        // Findings, and lesser ones.
-        Some(3 | 5) => Ok(false),
-        other => anyhow::bail!("the audit ended with {other:?}"),
+    let complained = String::from_utf8_lossy(&output.stderr);
+    let told: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("the audit said {}", complained.trim()))?;
+    println!(
+        "audit: {} records read, {} rows held against them: {} errors, {} warnings",
+        told["records_read"], told["rows_checked"], told["errors"], told["warnings"]
+    );
+    // What is only told, such as money that is owed, is no finding.
+    let findings = told["findings"].as_array().into_iter().flatten();
+    let findings = findings.filter(|finding| finding["severity"] != "info");
+    for finding in findings.take(MOST_PRINTED) {
+        println!("FOUND  {finding}");
     }
+    let rows = told["rows_checked"].as_u64().unwrap_or_default();
+    ensure!(rows > 0, "the audit has looked at no row");
+    Ok(output.status.success())
 }

@@ -38,7 +38,7 @@ pub(crate) enum Fault {
 }
 
 /// What a kind of fault strikes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Family {
     Nodes,
     Brokers,
@@ -184,6 +184,8 @@ pub(crate) fn left_out(ground: &Ground) -> Vec<(&'static str, &'static str)> {
 /// each.
 #[derive(Default)]
 pub(crate) struct Bag {
+    /// Of these families; of all when none is named.
+    only: Vec<Family>,
     /// Kinds that have not had their turn in this round.
     kinds: Vec<Fault>,
     /// Families that have not had their turn among those that still have kinds.
@@ -191,9 +193,18 @@ pub(crate) struct Bag {
 }
 
 impl Bag {
+    pub(crate) fn new(only: Vec<Family>) -> Self {
+        Self {
+            only,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn next(&mut self, ground: &Ground, rng: &mut SmallRng) -> Fault {
+        let only = self.only.clone();
+        let is_wanted = |fault: &Fault| only.is_empty() || only.contains(&fault.family());
         self.deal(rng, || {
-            let all = Fault::ALL.into_iter();
+            let all = Fault::ALL.into_iter().filter(is_wanted);
             all.filter(|fault| obstacle(ground, *fault).is_none())
                 .collect()
         })

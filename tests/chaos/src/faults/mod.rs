@@ -14,12 +14,12 @@ use anyhow::{Context as _, ensure};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-pub(crate) use kinds::{Fault, left_out};
+pub(crate) use kinds::{Family, Fault, left_out};
 pub(crate) use said::coordinator_moves;
 
 use crate::ground::Ground;
 use crate::load::Load;
-use kinds::{Bag, Family};
+use kinds::Bag;
 
 /// How long the shop is left alone before the next fault; what is measured reaches as far.
 const CALM: Duration = Duration::from_secs(2);
@@ -48,11 +48,11 @@ pub(crate) struct Nemesis {
 }
 
 impl Nemesis {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, only: Vec<Family>) -> Self {
         Self {
             rng: SmallRng::seed_from_u64(seed ^ 0xfa17),
             struck: Vec::new(),
-            bag: Bag::default(),
+            bag: Bag::new(only),
         }
     }
 
@@ -89,7 +89,7 @@ impl Nemesis {
                 load.commands.count(from, to),
                 gap.as_secs_f64(),
                 load.longest_wait(from, to).as_secs_f64(),
-                load.reads.longest_gap(from, to).as_secs_f64(),
+                load.longest_unread(from, to).as_secs_f64(),
             );
             self.struck.push(Struck { fault, from, to });
             ensure!(

@@ -70,6 +70,7 @@ impl Ground {
         let state_dir = arguments.state_dir.clone().unwrap_or(own);
         let mut config = StackConfig::new(base_port, &state_dir)?;
         config.max_wal_mib = MAX_WAL_MIB;
+        config.short_lived = true;
         config.make_folders()?;
         Stack::new(config.clone())?.down().await?;
         for old in ["data", "disks", "logs", "config", "history.jsonl"] {
