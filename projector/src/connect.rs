@@ -153,6 +153,8 @@ fn postgres_options(settings: &Settings) -> PostgresOptions {
     options.connect_timeout = settings.postgres.connect_timeout();
     let timeout_ms = settings.projector.postgres_statement_timeout_ms;
     options.statement_timeout = Some(Duration::from_millis(timeout_ms));
+    let timeout_ms = settings.projector.postgres_idle_in_transaction_ms;
+    options.idle_in_transaction_timeout = Some(Duration::from_millis(timeout_ms));
     options
 }
 

@@ -336,10 +336,12 @@ impl From<tokio_postgres::Error> for SinkError {
 }
 
 /// Whether the same statement may work later: the connection (08), the rights (28), the database
-/// (3D), a conflict (40), resources (53), an object in use (55) or the server (57, 58).
+/// (3D), a conflict (40), resources (53), an object in use (55) or the server (57, 58); or the server
+/// has ended a transaction in which this process had stood still.
 fn passes(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
-    matches!(class, "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58")
+    *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+        || matches!(class, "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58")
 }
 
 impl From<ReadModelError> for SinkError {

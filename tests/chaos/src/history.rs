@@ -55,9 +55,10 @@ impl Answers {
     /// The longest time without a success that touches what lies between `from` and `to`.
     pub(crate) fn longest_gap(&self, from: Instant, to: Instant) -> Duration {
         let answered = lock(&self.0);
-        let begin = answered.partition_point(|at| *at < from).saturating_sub(1);
+        let begin = answered.partition_point(|at| *at < from);
+        let before = begin.checked_sub(1).and_then(|last| answered.get(last));
         let mut longest = Duration::ZERO;
-        let mut last = answered.get(begin).copied().unwrap_or(from);
+        let mut last = before.copied().unwrap_or(from);
         for at in answered[begin..].iter().copied().chain([to]) {
             longest = longest.max(at.saturating_duration_since(last));
             if at > to {
@@ -71,4 +72,25 @@ impl Answers {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_reaches_over_both_ends_and_begins_with_the_fault_when_nothing_was_before() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let gap = |answers: &[u64], from, to| {
+            let answers = answers.iter().map(|second| at(*second)).collect();
+            let gap = Answers(Mutex::new(answers)).longest_gap(at(from), at(to));
+            gap.as_secs()
+        };
+        assert_eq!(gap(&[], 2, 9), 7);
+        assert_eq!(gap(&[7], 2, 9), 5);
+        assert_eq!(gap(&[1, 7, 8], 2, 9), 6);
+        assert_eq!(gap(&[1, 3, 12], 2, 9), 9);
+        assert_eq!(gap(&[1, 2, 3], 2, 3), 1);
+    }
 }
