@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -15,6 +15,10 @@ use crate::load::Load;
 
 /// Successes without which a verdict says nothing.
 const ENOUGH: u64 = 200;
+/// A fault in which a command can be expected to have a success.
+const LONG_ENOUGH: Duration = Duration::from_secs(3);
+/// Such faults, below which one busy moment of the machine would decide.
+const FEW: usize = 3;
 /// Findings of the audit that are printed.
 const MOST_PRINTED: usize = 40;
 /// Reads without which it says nothing of them.
@@ -128,6 +132,23 @@ pub(crate) fn enough(load: &Load, nemesis: &Nemesis) -> bool {
         );
     }
     enough
+}
+
+/// Whether commands went on while the read side alone was struck. A machine that is too busy stops them
+/// now and then; if they waited for a store they would stand still in most of such faults.
+pub(crate) fn commands_went_on(load: &Load, nemesis: &Nemesis) -> bool {
+    let struck = nemesis.struck.iter();
+    let alone: Vec<_> = struck
+        .filter(|struck| struck.fault.spares_commands() && struck.lasted >= LONG_ENOUGH)
+        .collect();
+    let went_on = |from: Instant, lasted| load.commands.count(from, from + lasted) > 0;
+    let served = alone.iter().filter(|one| went_on(one.from, one.lasted));
+    let served = served.count();
+    println!(
+        "commands had success in {served} of {} faults that struck the read side alone for a while",
+        alone.len()
+    );
+    alone.len() < FEW || served * 2 > alone.len()
 }
 
 /// Has the history judged. Returns whether the verdict is clean.
