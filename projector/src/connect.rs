@@ -166,6 +166,8 @@ fn postgres_options(settings: &Settings) -> PostgresOptions {
     options.max_connections = settings.postgres.max_connections;
     options.connect_timeout = settings.postgres.connect_timeout();
     options.statement_timeout = Some(statement_timeout(settings));
+    let timeout_ms = settings.projector.postgres_idle_in_transaction_ms;
+    options.idle_in_transaction_timeout = Some(Duration::from_millis(timeout_ms));
     options
 }
 

@@ -96,7 +96,7 @@ impl Projections {
         let stop = Arc::new(AtomicBool::new(false));
         let refusal = Refusal::default();
         let (board, watchdog) = (Board::default(), Watchdog::default());
-        let (limits, pace, generation) = (of.limits(), pace(of), of.log_generation);
+        let (limits, pace) = (of.limits(), pace(of));
         let start = {
             let (stores, readiness) = (stores.clone(), readiness.clone());
             let (board, watchdog) = (board.clone(), watchdog.clone());

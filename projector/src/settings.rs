@@ -85,6 +85,9 @@ pub struct Projector {
     pub stop_limit_ms: u64,
     /// How long PostgreSQL may take over one statement. Default 60,000.
     pub postgres_statement_timeout_ms: u64,
+    /// How long PostgreSQL waits for a projector that stands still in the middle of a transaction. Until
+    /// then the partition is locked, also for the process that has taken it over. Default 5,000.
+    pub postgres_idle_in_transaction_ms: u64,
     /// Writes that each projection keeps in flight at Cassandra. Default 128.
     pub cassandra_concurrency: usize,
     /// Replicas that have to answer. Default `local_quorum`.
@@ -146,6 +149,7 @@ impl Default for Projector {
             report_interval_ms: 2_000,
             stop_limit_ms: 10_000,
             postgres_statement_timeout_ms: 60_000,
+            postgres_idle_in_transaction_ms: 5_000,
             cassandra_concurrency: 128,
             cassandra_consistency: Consistency::LocalQuorum,
             cassandra_replication_factor: 1,
@@ -204,6 +208,10 @@ impl Projector {
             (
                 "postgres_statement_timeout_ms",
                 self.postgres_statement_timeout_ms as usize,
+            ),
+            (
+                "postgres_idle_in_transaction_ms",
+                self.postgres_idle_in_transaction_ms as usize,
             ),
             ("cassandra_timeout_ms", self.cassandra_timeout_ms as usize),
         ];

@@ -363,10 +363,12 @@ impl From<tokio_postgres::Error> for SinkError {
 
 /// Whether the same statement may work later: the connection (08), the rights (28), the database
 /// (3D), a conflict (40), resources (53), an object in use (55) or the server (57, 58); also one that
-/// takes no writes now: a primary that has become a standby, until another is found.
+/// takes no writes now (a primary that has become a standby, until another is found), and one that has
+/// ended a transaction in which this process had stood still.
 fn passes(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
     *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
         || matches!(class, "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58")
 }
 
