@@ -57,3 +57,21 @@ pub(crate) async fn a_reader_that_cannot_say_what_it_reads_answers_and_one_that_
     );
     Ok(())
 }
+
+/// What a query-api that was killed has left behind.
+pub(crate) async fn a_reader_died_long_ago(stack: &TestStack) -> anyhow::Result<()> {
+    let pool = pool(&PostgresOptions::new(stack.stack.postgres_url()))?;
+    let client = pool.get().await?;
+    let sql = "INSERT INTO readers_v1 (projection, instance, revision, serves, \
+               pointer_max_age_ms, seen_at, row_seq) \
+               VALUES ('sales', 'dead', 1, 2, 5000, now() - interval '2 hours', 0)";
+    Ok(client.batch_execute(sql).await?)
+}
+
+pub(crate) async fn the_dead_reader_is_forgotten(stack: &TestStack) -> anyhow::Result<()> {
+    let pool = pool(&PostgresOptions::new(stack.stack.postgres_url()))?;
+    let sql = "SELECT 1 FROM readers_v1 WHERE instance = 'dead'";
+    let left = pool.get().await?.query(sql, &[]).await?;
+    ensure!(left.is_empty(), "a reader that died is remembered");
+    Ok(())
+}

@@ -8,12 +8,12 @@ use anyhow::{Context as _, ensure};
 use cartwright_events::Timestamp;
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::Part;
-use cartwright_read_model::postgres::{PostgresOptions, pool};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::beside::Beside;
 use crate::following::{Answered, every_switch_was_followed};
+use crate::readers::{a_reader_died_long_ago, the_dead_reader_is_forgotten};
 use crate::sale::{capture, check_out, fill_cart, stock_product};
 use crate::traces::nothing_is_left_of;
 
@@ -254,24 +254,6 @@ async fn switch_to_and_fro(
     the_dead_reader_is_forgotten(stack).await?;
     let answer = api.get(next_page, None).await?.expect(410)?;
     ensure!(answer.code() == "cursor_outdated", "{}", answer.text);
-    Ok(())
-}
-
-/// What a query-api that was killed has left behind.
-async fn a_reader_died_long_ago(stack: &TestStack) -> anyhow::Result<()> {
-    let pool = pool(&PostgresOptions::new(stack.stack.postgres_url()))?;
-    let client = pool.get().await?;
-    let sql = "INSERT INTO readers_v1 (projection, instance, revision, serves, \
-               pointer_max_age_ms, seen_at, row_seq) \
-               VALUES ('sales', 'dead', 1, 2, 5000, now() - interval '2 hours', 0)";
-    Ok(client.batch_execute(sql).await?)
-}
-
-async fn the_dead_reader_is_forgotten(stack: &TestStack) -> anyhow::Result<()> {
-    let pool = pool(&PostgresOptions::new(stack.stack.postgres_url()))?;
-    let sql = "SELECT 1 FROM readers_v1 WHERE instance = 'dead'";
-    let left = pool.get().await?.query(sql, &[]).await?;
-    ensure!(left.is_empty(), "a reader that died is remembered");
     Ok(())
 }
 
