@@ -31,7 +31,8 @@ pub struct StackConfig {
     pub json_logs: bool,
     /// Parts whose data is elsewhere than in the state folder's `data`, say on a file system of their own.
     pub data_dirs: BTreeMap<Part, PathBuf>,
-    /// Whether parts are killed soon and often: their Java compiles less, which starts faster.
+    /// Whether parts are killed soon and often, and their disks full: their Java compiles less, which
+    /// starts faster, and Cassandra acknowledges nothing that it has not written.
     pub short_lived: bool,
     /// How much of its log PostgreSQL keeps before it makes a checkpoint, in MiB. More is faster.
     pub max_wal_mib: u32,

@@ -64,13 +64,26 @@ fn kafka(config: &StackConfig, ports: Ports) -> String {
     )
 }
 
+/// Cassandra's log is a mapped file: killed, it has lost nothing, since the system still has the pages.
+const MAPPED_LOG: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms";
+
+/// A mapped file that can't grow because the disk is full loses what is written to it, also what has been
+/// acknowledged. This one is written, and answers wait for that.
+const WRITTEN_LOG: &str =
+    "commitlog_sync: batch\ncommitlog_compression:\n  - class_name: LZ4Compressor";
+
 fn cassandra(config: &StackConfig, ports: Ports) -> String {
+    let commit_log = match config.short_lived {
+        true => WRITTEN_LOG,
+        false => MAPPED_LOG,
+    };
     let data_dir = config.data_dir(Part::Cassandra).display().to_string();
     fill(
         CASSANDRA,
         &[
             ("cql_port", &ports.cassandra().to_string()),
             ("storage_port", &ports.cassandra_storage().to_string()),
+            ("commit_log", commit_log),
             ("data_dir", &data_dir),
         ],
     )

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const FIRST_BASE_PORT: u16 = 23_000;
 const PORTS: u16 = 100;
-/// Long enough for a fault of each family.
+/// Long enough for a fault of a store and one of a projector, also on a busy machine.
 const MINUTES: &str = "2";
 /// On a new machine the first run downloads the brokers and the checker's environment first.
 const FIRST_START_LIMIT: Duration = Duration::from_secs(600);
