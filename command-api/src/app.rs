@@ -182,7 +182,8 @@ impl<L: EventLog> Starter<'_, L> {
         };
         let writer = format!("cartwright-queue-{writer}");
         // It ends by itself with the last handle.
-        let (queue, _) = Queue::start(self.log.clone(), self.codec.clone(), writer)?;
+        let limits = self.config.command.queue_limits();
+        let (queue, _) = Queue::start(self.log.clone(), self.codec.clone(), writer, limits)?;
         let price_thread = self.follow_prices(&prices, readiness)?;
         let (running, peers) = match self.run(host, shards, readiness) {
             Ok(started) => started,

@@ -140,6 +140,11 @@ pub struct Command {
     pub position_wait_ms: u64,
     /// The longest wait for an order's outcome that `Prefer: wait` can ask for. Default 10,000.
     pub wait_max_ms: u64,
+    /// Commands whose callers do not wait that may wait to be written to an inbox; one more is
+    /// refused. Default 2,048.
+    pub queue_capacity: usize,
+    /// So many of them are written in one transaction at most. Default 500.
+    pub queue_group: usize,
     /// How long to try at boot to reach the log and the registry. Default 30,000.
     pub boot_wait_ms: u64,
     /// How long the shards may take to stop. Default 10,000.
@@ -156,6 +161,8 @@ impl Default for Command {
             reply_wait_ms: 10_000,
             position_wait_ms: 5_000,
             wait_max_ms: 10_000,
+            queue_capacity: 2_048,
+            queue_group: 500,
             boot_wait_ms: 30_000,
             stop_limit_ms: 10_000,
         }
@@ -179,6 +186,11 @@ impl Command {
     #[must_use]
     pub const fn wait_max(&self) -> Duration {
         Duration::from_millis(self.wait_max_ms)
+    }
+
+    /// [`Command::queue_capacity`] and [`Command::queue_group`].
+    pub(crate) const fn queue_limits(&self) -> (usize, usize) {
+        (self.queue_capacity, self.queue_group)
     }
 
     /// [`Command::boot_wait_ms`] as a duration.
@@ -238,8 +250,9 @@ impl Config {
     /// Checks what no single key can show.
     ///
     /// # Errors
-    /// [`InvalidSetting`]: no context or one twice, a time or limit of zero or below, or waits that
-    /// together outlast `http.request_timeout_ms`.
+    /// [`InvalidSetting`]: no context or one twice, a time or limit of zero or below, a mailbox that
+    /// holds as many as the process takes at a time, or waits that together outlast
+    /// `http.request_timeout_ms`.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         let contexts = &self.command.contexts;
         let distinct: BTreeSet<&Context> = contexts.iter().collect();
@@ -270,6 +283,11 @@ impl Config {
                 "shard.mailbox_capacity",
                 self.shard.mailbox_capacity as i128,
             ),
+            (
+                "command.queue_capacity",
+                self.command.queue_capacity as i128,
+            ),
+            ("command.queue_group", self.command.queue_group as i128),
         ];
         for (key, value) in positive {
             if value <= 0 {
@@ -278,6 +296,15 @@ impl Config {
                     rule: "must be above zero".to_owned(),
                 });
             }
+        }
+        if self.shard.mailbox_capacity >= self.http.max_in_flight {
+            let most = self.http.max_in_flight;
+            return Err(InvalidSetting {
+                key: "shard.mailbox_capacity",
+                rule: format!(
+                    "must be below http.max_in_flight ({most}), or one shard's queue takes every place"
+                ),
+            });
         }
         if let Some(nodes) = &self.nodes {
             nodes.validate()?;

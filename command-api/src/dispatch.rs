@@ -131,10 +131,15 @@ impl App {
                 Some(_) if travelling.call.hops >= peers.max_hops => {
                     Tried::Again(not_served_now(shard.id, "is changing its owner"))
                 }
-                Some(now) => forward(peers, shard.id, &now.owner, travelling).await,
+                Some(now) => {
+                    let limit = self.answer_limit(travelling.call);
+                    forward(peers, shard.id, &now.owner, travelling, limit).await
+                }
             };
             let error = match tried {
-                Tried::Settled(decided) => return decided,
+                Tried::Settled(decided) if is_final(&decided) => return decided,
+                // Nothing was begun this time; whether it was before is still not known.
+                Tried::Settled(decided) => return in_doubt.map_or(decided, Err),
                 Tried::Again(error) => error,
             };
             let left = travelling
@@ -155,6 +160,14 @@ impl App {
                 () = tokio::time::sleep(left.min(TRY_AGAIN)) => {}
             }
         }
+    }
+
+    /// How long another node's answer is waited for: as long as that node waits itself.
+    fn answer_limit(&self, call: &Call) -> Duration {
+        let position = call.position.as_ref();
+        let position = position.map_or(Duration::ZERO, |_| self.settings.position_wait());
+        let outcome = call.wait.unwrap_or_default().min(self.settings.wait_max());
+        position + self.settings.reply_wait() + outcome
     }
 
     async fn decide_here<C: Clone + Send + 'static>(
@@ -210,6 +223,7 @@ impl App {
             Ok(Ok(Reply::DeadlinePassed)) => Err(Error::DeadlinePassed {
                 state: state(),
                 shard: name,
+                retry_after: Duration::from_millis(mailbox.retry_after_ms()),
             }),
             Ok(Ok(Reply::Overloaded { retry_after_ms })) => Err(Error::MailboxFull {
                 shard: name,
@@ -245,12 +259,14 @@ impl App {
     }
 }
 
-/// Sends the request to the owner and waits for its answer, or for news that make waiting futile.
+/// Sends the request to the owner and waits for its answer, `limit` at most, or for news that make
+/// waiting futile.
 async fn forward<C>(
     peers: &Peers,
     shard: ShardId,
     owner: &NodeAddress,
     travelling: &Travelling<'_, C>,
+    limit: Duration,
 ) -> Tried {
     let left = travelling
         .deadline
@@ -270,6 +286,7 @@ async fn forward<C>(
             Ok(response) => (Tried::Settled(Err(Error::Elsewhere(Box::new(response)))), "answered"),
             Err(error) => (Tried::Again(unknown(error.to_string())), "no_answer"),
         },
+        () = tokio::time::sleep(limit) => (Tried::Again(unknown(format!("{} gave no answer in time", owner.address))), "no_answer"),
         () = moved(Some(peers), shard, Some(&owner.node)) => (Tried::Again(unknown("its shard has moved".to_owned())), "moved"),
     };
     metrics::counter!(metric_names::FORWARDED, "outcome" => outcome).increment(1);
@@ -294,10 +311,28 @@ async fn moved(peers: Option<&Peers>, shard: ShardId, owner: Option<&NodeId>) {
     tokio::time::sleep(MOVED_GRACE).await;
 }
 
+/// Whether this is what became of the command, and not that it was not begun this time.
+fn is_final(decided: &Result<Answer, Error>) -> bool {
+    match decided {
+        Ok(_) | Err(Error::Rejected(_) | Error::KeyReused | Error::Failed { .. }) => true,
+        Err(Error::Elsewhere(response)) => {
+            use http::StatusCode as S;
+            !matches!(
+                response.status(),
+                S::SERVICE_UNAVAILABLE | S::GATEWAY_TIMEOUT | S::TOO_MANY_REQUESTS
+            )
+        }
+        Err(_) => false,
+    }
+}
+
 /// Whether another process may serve the shard now or soon: not when it refuses for a reason that
 /// every process would find.
 fn may_be_elsewhere<C>(mailbox: &Mailbox<C>) -> bool {
-    matches!(mailbox.ownership(), Ownership::Fenced | Ownership::Stopped)
+    matches!(
+        mailbox.ownership(),
+        Ownership::Fenced | Ownership::Outdated { .. } | Ownership::Stopped
+    )
 }
 
 pub(crate) fn not_served_now(shard: ShardId, why: &str) -> Error {

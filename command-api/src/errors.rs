@@ -78,6 +78,8 @@ pub enum Error {
         shard: String,
         /// What it was doing.
         state: String,
+        /// When there should be less before it.
+        retry_after: Duration,
     },
     /// The command may have taken effect or not.
     #[error("shard {shard} did not say what became of the command: {why}")]
@@ -162,10 +164,10 @@ impl From<Error> for Problem {
                 RETRY_AFTER,
             )
             .with("shard", shard),
-            Error::DeadlinePassed { shard, state } => Problem::unavailable(
+            Error::DeadlinePassed { shard, state, retry_after } => Problem::unavailable(
                 "deadline_passed",
                 format!("The command's turn did not come in time (shard {shard} is {state}); nothing was begun"),
-                RETRY_AFTER,
+                retry_after,
             )
             .with("shard", shard),
             Error::Unknown { shard, why } => Problem::unavailable(

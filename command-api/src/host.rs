@@ -86,11 +86,15 @@ impl<B: BoundedContext, L: EventLog> AnyContextHost for ContextHost<B, L> {
     }
 
     fn running(&self) -> Vec<ShardId> {
-        let ending = self.ending.iter().filter(|(_, shard)| !shard.has_ended());
-        let partitions = ending.map(|(partition, _)| partition);
-        let mut running: Vec<ShardId> = partitions
-            .chain(self.threads.keys())
-            .map(|partition| ShardId {
+        let ending = self
+            .ending
+            .iter()
+            .map(|(partition, shard)| (partition, shard));
+        // A successor waits for no more than that the partition is let go of.
+        let mut running: Vec<ShardId> = ending
+            .chain(&self.threads)
+            .filter(|(_, shard)| !shard.has_let_go())
+            .map(|(partition, _)| ShardId {
                 context: B::CONTEXT,
                 partition: *partition,
             })
@@ -131,6 +135,7 @@ async fn watch_over<C: Send + 'static>(id: ShardId, mailbox: Mailbox<C>, check: 
     ];
     let serving_gauge = metrics::gauge!(metric_names::SHARD_SERVING, &labels);
     let depth_gauge = metrics::gauge!(metric_names::MAILBOX_DEPTH, &labels);
+    let stuck_gauge = metrics::gauge!(metric_names::INBOX_STUCK, &labels);
     let mut changes = mailbox.ownership_changes();
     loop {
         let ownership = changes.borrow_and_update().clone();
@@ -142,8 +147,16 @@ async fn watch_over<C: Send + 'static>(id: ShardId, mailbox: Mailbox<C>, check: 
         if ownership.is_final() {
             return depth_gauge.set(0.0);
         }
+        let mut told = None;
         let ended = loop {
             depth_gauge.set(mailbox.depth() as f64);
+            let trouble = mailbox.inbox_trouble();
+            stuck_gauge.set(f64::from(u8::from(trouble.is_some())));
+            if let Some(check) = check.as_ref().filter(|_| trouble != told) {
+                let inbox = trouble.iter().map(|trouble| format!("; {trouble}"));
+                check.set(serving, format!("{ownership}{}", inbox.collect::<String>()));
+                told = trouble;
+            }
             tokio::select! {
                 changed = changes.changed() => break changed.is_err(),
                 () = tokio::time::sleep(DEPTH_EVERY) => {}

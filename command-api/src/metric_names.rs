@@ -12,3 +12,7 @@ pub const MAILBOX_DEPTH: &str = "cartwright_shard_mailbox_depth";
 
 /// Counter: requests handed on to another node, by `outcome`: `answered`, `no_answer` or `moved`.
 pub const FORWARDED: &str = "cartwright_forwarded_total";
+
+/// Gauge: 1 while nothing comes of the inbox of the shard of a `context` and `partition` although there
+/// is something, 0 otherwise.
+pub const INBOX_STUCK: &str = "cartwright_shard_inbox_stuck";

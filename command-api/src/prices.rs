@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use cartwright_domain::{PricedProduct, Prices};
+use cartwright_domain::{PricedProduct, Prices, Readiness};
 use cartwright_event_log::EventLog;
 use cartwright_events::catalog::ProductEvent;
 use cartwright_events::codec::Codec;
@@ -29,6 +29,7 @@ pub struct PriceTable(Arc<Inner>);
 struct Inner {
     products: RwLock<HashMap<Sku, PricedProduct>>,
     progress: watch::Sender<Progress>,
+    partitions: usize,
     log_generation: u32,
 }
 
@@ -98,6 +99,7 @@ impl PriceTable {
         Self(Arc::new(Inner {
             products: RwLock::default(),
             progress,
+            partitions: partitions as usize,
             log_generation,
         }))
     }
@@ -130,26 +132,31 @@ impl PriceTable {
     /// # Errors
     /// [`PricesError`].
     pub async fn holds(&self, token: &PositionToken, limit: Duration) -> Result<(), PricesError> {
-        let partitions = self.0.progress.borrow().seqs.len();
-        let wanted: Vec<(usize, u64)> = token
+        let wanted = self.wanted(token)?;
+        self.wait_for(limit, |seqs| is_held(&wanted, seqs)).await
+    }
+
+    /// The catalog's part of `token`: partitions and seqs.
+    ///
+    /// # Errors
+    /// [`PricesError::OtherLog`].
+    pub(crate) fn wanted(&self, token: &PositionToken) -> Result<Vec<(usize, u64)>, PricesError> {
+        let partitions = self.0.partitions;
+        let of_catalog = token
             .seqs
             .iter()
-            .filter(|((stream, _), _)| *stream == Stream::Product)
+            .filter(|((stream, _), _)| *stream == Stream::Product);
+        let wanted: Vec<(usize, u64)> = of_catalog
             .map(|(&(_, partition), &seq)| (partition as usize, seq))
             .collect();
         let other_log = token.generation != self.0.log_generation
             || wanted.iter().any(|&(partition, _)| partition >= partitions);
-        if other_log {
-            return Err(PricesError::OtherLog {
+        match other_log {
+            true => Err(PricesError::OtherLog {
                 log_generation: self.0.log_generation,
-            });
+            }),
+            false => Ok(wanted),
         }
-        self.wait_for(limit, |seqs| {
-            wanted
-                .iter()
-                .all(|&(partition, seq)| seqs[partition] >= seq)
-        })
-        .await
     }
 
     async fn wait_for(
@@ -235,6 +242,13 @@ impl PriceTable {
     }
 }
 
+/// Whether every partition has been read up to the seq that is wanted of it.
+fn is_held(wanted: &[(usize, u64)], seqs: &[u64]) -> bool {
+    wanted
+        .iter()
+        .all(|&(partition, seq)| seqs.get(partition).is_some_and(|read| *read >= seq))
+}
+
 impl Prices for PriceTable {
     fn product(&self, sku: &Sku) -> Option<PricedProduct> {
         let products = self
@@ -245,7 +259,16 @@ impl Prices for PriceTable {
         products.get(sku).cloned()
     }
 
-    fn are_loaded(&self) -> bool {
-        self.0.progress.borrow().state == TableState::Following
+    fn readiness(&self, after: Option<&PositionToken>) -> Readiness {
+        let progress = self.0.progress.borrow();
+        match (&progress.state, after.map(|after| self.wanted(after))) {
+            (TableState::Loading, _) => Readiness::Loading,
+            (TableState::Stopped { .. }, _) => Readiness::Stopped,
+            (TableState::Following, None) => Readiness::Ready,
+            (TableState::Following, Some(Ok(wanted))) if is_held(&wanted, &progress.seqs) => {
+                Readiness::Ready
+            }
+            (TableState::Following, Some(_)) => Readiness::Behind,
+        }
     }
 }

@@ -10,14 +10,9 @@ use cartwright_event_log::{CommitError, EventLog, LogError, LogWriter, NewRecord
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
 use cartwright_events::messages::SubmitCommand;
-use cartwright_events::{Message, Timestamp};
+use cartwright_events::{Message, PositionToken, Timestamp};
 use cartwright_shard::nodes::ShardId;
 use tokio::sync::oneshot;
-
-/// Commands that may wait to be written; one more is refused.
-const WAITING: usize = 2_048;
-/// Commands written in one transaction.
-const GROUP: usize = 500;
 
 /// A command to be written.
 pub(crate) struct Queued {
@@ -25,6 +20,8 @@ pub(crate) struct Queued {
     pub(crate) command: SubmitCommand,
     pub(crate) correlation_id: String,
     pub(crate) traceparent: String,
+    /// What prices must hold before it is decided.
+    pub(crate) after: Option<PositionToken>,
 }
 
 struct Waiting {
@@ -56,16 +53,18 @@ impl std::fmt::Debug for Waiting {
 }
 
 impl Queue {
-    /// Starts the thread, which writes under `transactional_id`: one process's alone.
+    /// Starts the thread, which writes under `transactional_id`: one process's alone. `capacity`
+    /// commands may wait to be written, of which `group` go into one transaction.
     pub(crate) fn start<L: EventLog>(
         log: L,
         codec: Codec,
         transactional_id: String,
+        (capacity, group): (usize, usize),
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let (commands, waiting) = sync_channel(WAITING);
+        let (commands, waiting) = sync_channel(capacity);
         let thread = std::thread::Builder::new()
             .name("queue".to_owned())
-            .spawn(move || write(&log, &codec, &transactional_id, &waiting))?;
+            .spawn(move || write(&log, &codec, &transactional_id, group, &waiting))?;
         Ok((Self { commands }, thread))
     }
 
@@ -91,12 +90,18 @@ impl Queue {
     }
 }
 
-fn write<L: EventLog>(log: &L, codec: &Codec, transactional_id: &str, waiting: &Receiver<Waiting>) {
+fn write<L: EventLog>(
+    log: &L,
+    codec: &Codec,
+    transactional_id: &str,
+    most: usize,
+    waiting: &Receiver<Waiting>,
+) {
     // Connected when it is first needed; most processes never do.
     let mut writer = None;
     while let Ok(first) = waiting.recv() {
         let mut group = VecDeque::from([first]);
-        group.extend(waiting.try_iter().take(GROUP - 1));
+        group.extend(waiting.try_iter().take(most.saturating_sub(1)));
         let records = group.iter().map(|waiting| record(codec, &waiting.queued));
         let records: Vec<NewRecord> = records.collect();
         let committed = ready(log, transactional_id, &mut writer)
@@ -142,12 +147,14 @@ fn record(codec: &Codec, queued: &Queued) -> NewRecord {
     let context = queued.shard.context;
     let message = Message::SubmitCommand(queued.command.clone());
     let text = |text: &str| text.as_bytes().to_vec();
+    let after = queued.after.as_ref();
+    let after = after.map(|token| (header::AFTER_POSITION, text(&token.to_string())));
     NewRecord {
         topic: Arc::from(context.inbox_topic()),
         partition: queued.shard.partition,
         key: text(message.key()),
         value: Some(codec.encode_message(context, &message)),
-        headers: vec![
+        headers: [
             (header::CE_ID, text(&queued.command.command_id)),
             (header::CE_TYPE, text(message.type_name())),
             (header::CE_SOURCE, text("/cartwright/command-api")),
@@ -156,6 +163,9 @@ fn record(codec: &Codec, queued: &Queued) -> NewRecord {
             (header::COMMAND_ID, text(&queued.command.command_id)),
             (header::CORRELATION_ID, text(&queued.correlation_id)),
             (header::TRACEPARENT, text(&queued.traceparent)),
-        ],
+        ]
+        .into_iter()
+        .chain(after)
+        .collect(),
     }
 }

@@ -33,6 +33,10 @@ impl App {
         travelling: &Travelling<'_, C>,
     ) -> Result<Answer, Error> {
         let call = travelling.call;
+        // Whether prices hold it is the owner's question; whether it can be one is answered here.
+        if let Some(position) = &call.position {
+            self.prices.wanted(position)?;
+        }
         let idempotency = travelling.idempotency.as_ref();
         let command = SubmitCommand {
             context: shard.context,
@@ -48,6 +52,7 @@ impl App {
             command,
             correlation_id: call.request_id.as_str().to_owned(),
             traceparent: call.traceparent.to_string(),
+            after: call.position.clone(),
         };
         let shard_name = shard.to_string();
         let written = tokio::time::timeout(self.settings.reply_wait(), self.queue.put(queued));

@@ -1,15 +1,19 @@
-//! How every projection of this process stands, for `GET /v1/projections`.
+//! How every projection stands, for `GET /v1/projections`: those of this process by its own account,
+//! and all of them by what the stores say.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use cartwright_events::Timestamp;
 use cartwright_read_model::Position;
+use cartwright_service::problem::Problem;
 use serde::Serialize;
 
+use crate::overview::Overview;
 use crate::plan::Plan;
 
 /// What a projection is doing.
@@ -76,17 +80,30 @@ pub struct PartitionState {
 
 /// The states; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Board(Arc<RwLock<BTreeMap<(&'static str, u32), ProjectionState>>>);
+pub struct Board(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    states: RwLock<BTreeMap<(&'static str, u32), ProjectionState>>,
+    overviews: RwLock<BTreeMap<&'static str, Overview>>,
+}
 
 #[derive(Debug, Serialize)]
 struct Listed {
+    /// What this process feeds.
     projections: Vec<ProjectionState>,
+    /// Every projection that this process has to do with, whoever feeds it.
+    overviews: Vec<Overview>,
 }
 
 impl Board {
     /// Changes the state of the projection that `plan` builds; makes it first where there is none.
     pub(crate) fn change(&self, plan: &Plan, change: impl FnOnce(&mut ProjectionState)) {
-        let mut states = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self
+            .0
+            .states
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let key = (plan.projection.name, plan.version);
         change(states.entry(key).or_insert_with(|| ProjectionState {
             projection: plan.projection.name,
@@ -104,22 +121,56 @@ impl Board {
 
     /// Forgets a projection that this process builds no longer.
     pub fn forget(&self, projection: &'static str, version: u32) {
-        let mut states = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self
+            .0
+            .states
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         states.remove(&(projection, version));
     }
 
     /// Every projection, by name and version.
     #[must_use]
     pub fn states(&self) -> Vec<ProjectionState> {
-        let states = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let states = self.0.states.read().unwrap_or_else(PoisonError::into_inner);
         states.values().cloned().collect()
     }
 
-    /// `GET /v1/projections`.
+    /// Takes in what the stores say of a projection.
+    pub(crate) fn learn(&self, overview: Overview) {
+        let overviews = self.0.overviews.write();
+        let mut overviews = overviews.unwrap_or_else(PoisonError::into_inner);
+        overviews.insert(overview.projection, overview);
+    }
+
+    /// What the stores said of every projection, by name.
+    #[must_use]
+    pub fn overviews(&self) -> Vec<Overview> {
+        let overviews = self.0.overviews.read();
+        let overviews = overviews.unwrap_or_else(PoisonError::into_inner);
+        overviews.values().cloned().collect()
+    }
+
+    /// `GET /v1/projections` and `GET /v1/projections/{name}`.
     pub fn routes(&self) -> Router {
         Router::new()
             .route("/v1/projections", get(list))
+            .route("/v1/projections/{name}", get(one))
             .with_state(self.clone())
+    }
+}
+
+impl Phase {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Following => "following",
+            Phase::Waiting => "waiting",
+            Phase::Held => "held",
+            Phase::Stopped => "stopped",
+        }
     }
 }
 
@@ -140,5 +191,18 @@ impl ProjectionState {
 async fn list(State(board): State<Board>) -> Json<Listed> {
     Json(Listed {
         projections: board.states(),
+        overviews: board.overviews(),
     })
+}
+
+async fn one(State(board): State<Board>, Path(name): Path<String>) -> Response {
+    let mut overviews = board.overviews().into_iter();
+    match overviews.find(|each| each.projection == name) {
+        Some(overview) => Json(overview).into_response(),
+        None => Problem::not_found(
+            "projection_not_found",
+            format!("This process knows of no projection {name:?}"),
+        )
+        .into_response(),
+    }
 }

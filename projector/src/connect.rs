@@ -24,7 +24,12 @@ pub struct Stores {
     pub postgres: deadpool_postgres::Pool,
     /// Views by key.
     pub cassandra: CassandraStore,
+    /// How long PostgreSQL may be silent: what it may take over a statement, and a grace.
+    postgres_limit: Duration,
 }
+
+/// What a server that gives a statement up may take to say so.
+const GRACE: Duration = Duration::from_secs(15);
 
 impl Stores {
     /// From the settings.
@@ -37,6 +42,7 @@ impl Stores {
             runtime,
             postgres: pool(&postgres_options(settings))?,
             cassandra: CassandraStore::new(cassandra_options(settings), concurrency),
+            postgres_limit: statement_timeout(settings) + GRACE,
         })
     }
 
@@ -45,12 +51,11 @@ impl Stores {
     pub fn sink(&self, plan: &Plan) -> Box<dyn Sink> {
         let runtime = self.runtime.clone();
         match plan.projection.store {
-            Store::Postgres => Box::new(PostgresSink::new(
-                runtime,
-                self.postgres.clone(),
-                plan.projection,
-                plan.version,
-            )),
+            Store::Postgres => {
+                let pool = self.postgres.clone();
+                let sink = PostgresSink::new(runtime, pool, plan.projection, plan.version);
+                Box::new(sink.with_limit(self.postgres_limit))
+            }
             Store::Cassandra => Box::new(CassandraSink::new(
                 runtime,
                 self.cassandra.clone(),
@@ -74,6 +79,15 @@ impl Stores {
         }
     }
 
+    /// Makes the next call to a store that has been silent connect anew. The driver of Cassandra does so
+    /// by itself.
+    pub fn forget_connections(&self, store: Store) {
+        match store {
+            Store::Postgres => drop(self.postgres.retain(|_, _| false)),
+            Store::Cassandra => {}
+        }
+    }
+
     /// The control tables of a store, made where they are not there yet.
     ///
     /// # Errors
@@ -82,7 +96,7 @@ impl Stores {
         match store {
             Store::Postgres => {
                 let mut client = self.postgres.get().await?;
-                postgres::migrate(&mut client, &[]).await?;
+                postgres::make_control_tables(&mut client).await?;
                 Ok(Control::Postgres(self.postgres.clone()))
             }
             Store::Cassandra => {
@@ -151,9 +165,14 @@ fn postgres_options(settings: &Settings) -> PostgresOptions {
     let mut options = PostgresOptions::new(settings.postgres.url.expose());
     options.max_connections = settings.postgres.max_connections;
     options.connect_timeout = settings.postgres.connect_timeout();
-    let timeout_ms = settings.projector.postgres_statement_timeout_ms;
-    options.statement_timeout = Some(Duration::from_millis(timeout_ms));
+    options.statement_timeout = Some(statement_timeout(settings));
+    let timeout_ms = settings.projector.postgres_idle_in_transaction_ms;
+    options.idle_in_transaction_timeout = Some(Duration::from_millis(timeout_ms));
     options
+}
+
+const fn statement_timeout(settings: &Settings) -> Duration {
+    Duration::from_millis(settings.projector.postgres_statement_timeout_ms)
 }
 
 fn cassandra_options(settings: &Settings) -> CassandraOptions {

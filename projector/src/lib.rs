@@ -21,6 +21,7 @@ mod fixed;
 mod folding;
 pub mod metric_names;
 mod motion;
+pub mod overview;
 mod parked;
 mod partition;
 mod plan;
@@ -31,7 +32,9 @@ mod scan;
 pub mod service;
 pub mod settings;
 mod supervisor;
+mod telling;
 mod unpark;
+mod watchdog;
 mod work;
 mod worker;
 

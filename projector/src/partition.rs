@@ -308,13 +308,18 @@ impl Partition {
             Ok(envelope) => envelope,
             // No shard wrote it: it takes no place among the seqs.
             Err(error) => {
-                self.park(key, record.offset, 0, foreign(&error));
+                match plan.gives_up(self.key.stream, record) {
+                    true => self.pending.dropped += 1,
+                    false => self.park(key, record.offset, 0, foreign(&error)),
+                }
                 self.advance(record, self.next.seq);
                 return Ok(());
             }
         };
         self.check_dense(&envelope)?;
-        if self.parked.contains(&key) {
+        if plan.gives_up(self.key.stream, record) {
+            self.pending.dropped += 1;
+        } else if self.parked.contains(&key) {
             self.park(key, record.offset, envelope.seq, String::new());
         } else {
             match outcome(plan, codec, &envelope, record, &key)? {

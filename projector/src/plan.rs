@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use cartwright_event_log::Record;
+use cartwright_events::Stream;
 use cartwright_folds::{Fold, fold_of};
 use cartwright_read_model::{Projection, projection};
 use thiserror::Error;
@@ -22,6 +24,9 @@ pub struct Plan {
     pub generation: u32,
     /// Only records with these keys, for a trial; `None`: all.
     pub keys: Option<&'static BTreeSet<String>>,
+    /// Records that operators gave up under another version (stream, partition, offset): they make
+    /// nothing of the rows here, either.
+    pub given_up: Option<&'static BTreeSet<(Stream, u32, u64)>>,
 }
 
 /// There is no projection of that name, or it has no fold.
@@ -56,7 +61,15 @@ impl Plan {
             fold: fold_of(projection).ok_or_else(unknown)?,
             generation,
             keys: None,
+            given_up: None,
         })
+    }
+
+    /// Whether a record of `stream` was given up.
+    pub(crate) fn gives_up(&self, stream: Stream, record: &Record) -> bool {
+        let place = (stream, record.partition, record.offset);
+        self.given_up
+            .is_some_and(|given_up| given_up.contains(&place))
     }
 
     /// `name@version`.
@@ -94,6 +107,8 @@ fn group_prefix(projection: &Projection) -> String {
 pub struct Limits {
     /// Records taken from the log at a time.
     pub max_records: usize,
+    /// Bytes of them, about: how many fit is judged by those before.
+    pub max_bytes: usize,
     /// Row operations in one batch. A single event may ask for more; it is never cut.
     pub max_rows: usize,
     /// How long to gather records after the first one.
@@ -126,6 +141,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_records: 500,
+            max_bytes: 32 * 1_024 * 1_024,
             max_rows: 5_000,
             linger: Duration::from_millis(10),
             poll: Duration::from_millis(200),

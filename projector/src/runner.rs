@@ -15,6 +15,7 @@ use crate::metric_names as names;
 use crate::motion::{Motion, lag_seconds};
 use crate::plan::Plan;
 use crate::progress::{Applied, PartitionReport, Step};
+use crate::watchdog::{Pulse, Watchdog};
 use crate::worker::Worker;
 
 /// The thread of one projection.
@@ -41,7 +42,7 @@ pub(crate) struct Pace {
 
 impl Runner {
     /// Starts the thread of `plan`. `make` makes a worker, or says what it waits for; `held_up_by` is
-    /// asked about a partition that stands still.
+    /// asked about a partition that stands still; `watchdog` tells when a step does not end.
     ///
     /// # Errors
     /// When the system has no thread to give.
@@ -52,6 +53,7 @@ impl Runner {
         check: Check,
         board: Board,
         pace: Pace,
+        watchdog: &Watchdog,
     ) -> std::io::Result<Self>
     where
         G: GroupReader + 'static,
@@ -61,7 +63,9 @@ impl Runner {
         let stop = Arc::new(AtomicBool::new(false));
         let label = plan.label();
         board.change(&plan, |_| {});
+        let pulse = watchdog.watch(plan, check.clone(), board.clone(), pace.stuck_after);
         let mut following = Following {
+            pulse,
             name: plan.projection.name,
             version: plan.version.to_string(),
             plan,
@@ -128,6 +132,7 @@ struct Following {
     check: Check,
     board: Board,
     pace: Pace,
+    pulse: Arc<Pulse>,
     stop: Arc<AtomicBool>,
     motion: Motion,
     held_up_by: HeldUpBy,
@@ -173,7 +178,7 @@ impl Following {
         let mut counted = worker.totals().clone();
         while !self.asked_to_stop() {
             let begin = Instant::now();
-            let step = worker.step();
+            let step = self.pulse.during(|| worker.step());
             self.count(&worker.totals().since(&counted), 1.0);
             counted = worker.totals().clone();
             match step {

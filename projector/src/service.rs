@@ -20,7 +20,12 @@ use crate::plan::{Limits, Plan, UnknownProjection};
 use crate::runner::{Pace, Runner};
 use crate::settings::{InvalidSetting, Projector, Settings};
 use crate::supervisor::Supervisor;
+use crate::telling::Telling;
+use crate::watchdog::Watchdog;
 use crate::worker::Worker;
+
+/// How often it is looked whether every projection's steps end.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// Why the projector cannot start. What may pass (a store, the registry or the log that does not
 /// answer) is none of these: the projections wait for it.
@@ -90,29 +95,42 @@ impl Projections {
         let codec = LateCodec::new(&settings.registry.url);
         let stop = Arc::new(AtomicBool::new(false));
         let refusal = Refusal::default();
-        let board = Board::default();
-        let (limits, pace, generation) = (of.limits(), pace(of), of.log_generation);
+        let (board, watchdog) = (Board::default(), Watchdog::default());
+        let (limits, pace) = (of.limits(), pace(of));
         let start = {
             let (stores, readiness) = (stores.clone(), readiness.clone());
-            let board = board.clone();
+            let (board, watchdog) = (board.clone(), watchdog.clone());
             move |plan: Plan| {
                 let check = readiness.check(format!("projection {}", plan.label()));
                 let (log, stores, codec) = (log.clone(), stores.clone(), codec.clone());
                 let asked = log.clone();
                 let make = move || make_worker(plan, limits, &log, &stores, &codec);
                 let held_up_by = move |at: &TopicPartition| held_up_by(&asked, at);
-                Runner::start(plan, make, held_up_by, check, board.clone(), pace)
+                let board = board.clone();
+                Runner::start(plan, make, held_up_by, check, board, pace, &watchdog)
             }
         };
+        let address = of.address.clone();
+        let address = address.unwrap_or_else(|| settings.http.listen.to_string());
+        let telling = Telling::new(board.clone(), address, pace.report_every);
         let supervisor = Supervisor::new(
             stores,
             readiness,
             of,
-            generation,
             start,
             refusal.clone(),
             shutdown.clone(),
+            telling,
         )?;
+        let stopped = Arc::clone(&stop);
+        std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || {
+                while !stopped.load(Ordering::Acquire) {
+                    watchdog.look(Instant::now());
+                    std::thread::sleep(WATCH_EVERY);
+                }
+            })?;
         let stopped = Arc::clone(&stop);
         let supervisor = std::thread::Builder::new()
             .name("versions".to_owned())

@@ -42,6 +42,8 @@ pub struct Projector {
     pub log_generation: u32,
     /// Records taken from the log at a time. Default 500.
     pub max_batch_records: usize,
+    /// Bytes of them, about. Default 33,554,432.
+    pub max_batch_bytes: usize,
     /// Row operations in one batch; a single event may ask for more. Default 5,000.
     pub max_batch_rows: usize,
     /// How long to gather records after the first one. More makes larger batches, which are
@@ -74,6 +76,8 @@ pub struct Projector {
     pub stuck_after_ms: u64,
     /// How often the stores are asked which versions are to be fed. Default 1,000.
     pub versions_poll_ms: u64,
+    /// Where others reach this process over HTTP, to be shown to operators. Default: `http.listen`.
+    pub address: Option<String>,
     /// How often lag is measured. Default 2,000.
     pub report_interval_ms: u64,
     /// How long the projections may take to finish their batches when the process stops.
@@ -81,6 +85,9 @@ pub struct Projector {
     pub stop_limit_ms: u64,
     /// How long PostgreSQL may take over one statement. Default 60,000.
     pub postgres_statement_timeout_ms: u64,
+    /// How long PostgreSQL waits for a projector that stands still in the middle of a transaction. Until
+    /// then the partition is locked, also for the process that has taken it over. Default 5,000.
+    pub postgres_idle_in_transaction_ms: u64,
     /// Writes that each projection keeps in flight at Cassandra. Default 128.
     pub cassandra_concurrency: usize,
     /// Replicas that have to answer. Default `local_quorum`.
@@ -123,6 +130,7 @@ impl Default for Projector {
                 .collect(),
             log_generation: 1,
             max_batch_records: limits.max_records,
+            max_batch_bytes: limits.max_bytes,
             max_batch_rows: limits.max_rows,
             linger_ms: ms(limits.linger),
             poll_ms: ms(limits.poll),
@@ -137,9 +145,11 @@ impl Default for Projector {
             unpark_slice_ms: ms(limits.unpark_slice),
             stuck_after_ms: 30_000,
             versions_poll_ms: 1_000,
+            address: None,
             report_interval_ms: 2_000,
             stop_limit_ms: 10_000,
             postgres_statement_timeout_ms: 60_000,
+            postgres_idle_in_transaction_ms: 5_000,
             cassandra_concurrency: 128,
             cassandra_consistency: Consistency::LocalQuorum,
             cassandra_replication_factor: 1,
@@ -154,6 +164,7 @@ impl Projector {
     pub fn limits(&self) -> Limits {
         Limits {
             max_records: self.max_batch_records,
+            max_bytes: self.max_batch_bytes,
             max_rows: self.max_batch_rows,
             linger: Duration::from_millis(self.linger_ms),
             poll: Duration::from_millis(self.poll_ms),
@@ -177,6 +188,7 @@ impl Projector {
         let invalid = |key, rule: String| Err(InvalidSetting { key, rule });
         let positive = [
             ("max_batch_records", self.max_batch_records),
+            ("max_batch_bytes", self.max_batch_bytes),
             ("max_batch_rows", self.max_batch_rows),
             ("max_parked_keys", self.max_parked_keys),
             ("max_parked_records", self.max_parked_records),
@@ -196,6 +208,10 @@ impl Projector {
             (
                 "postgres_statement_timeout_ms",
                 self.postgres_statement_timeout_ms as usize,
+            ),
+            (
+                "postgres_idle_in_transaction_ms",
+                self.postgres_idle_in_transaction_ms as usize,
             ),
             ("cassandra_timeout_ms", self.cassandra_timeout_ms as usize),
         ];

@@ -17,6 +17,11 @@ use crate::plan::{Plan, UnknownProjection};
 use crate::runner::Runner;
 use crate::service::Refusal;
 use crate::settings::Projector;
+use crate::telling::Telling;
+
+/// How long a store may take to say which versions there are: what lives in the other one must not wait
+/// for it.
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
 
 /// A thread that starts a [`Runner`] for every version that is live and stops those of versions
 /// that no longer are.
@@ -31,6 +36,7 @@ pub(crate) struct Supervisor<S> {
     leaving: Vec<Runner>,
     refusal: Refusal,
     shutdown: Shutdown,
+    telling: Telling,
 }
 
 /// One store, and the projections of this process that live in it.
@@ -70,11 +76,12 @@ where
         stores: Stores,
         readiness: &Readiness,
         settings: &Projector,
-        generation: u32,
         start: S,
         refusal: Refusal,
         shutdown: Shutdown,
+        telling: Telling,
     ) -> Result<Self, UnknownProjection> {
+        let generation = settings.log_generation;
         let mut homes: Vec<Home> = Vec::new();
         for name in &settings.projections {
             let plan = Plan::named(name, generation)?;
@@ -102,6 +109,7 @@ where
             leaving: Vec::new(),
             refusal,
             shutdown,
+            telling,
         })
     }
 
@@ -126,7 +134,14 @@ where
             let label = runner.label().to_owned();
             (!runner.join()).then_some(label)
         });
-        late.collect()
+        let late = late.collect();
+        for home in &self.homes {
+            if let Some(control) = &home.control {
+                let leave = self.telling.leave(home.store, control);
+                self.stores.runtime.block_on(leave);
+            }
+        }
+        late
     }
 
     /// Looks at every projection's versions once.
@@ -145,11 +160,22 @@ where
 
     /// A store that does not answer is waited for; what runs goes on meanwhile.
     fn look_at(&mut self, home: &mut Home) -> Result<(), String> {
-        let looks = self.stores.runtime.block_on(looks(&self.stores, home));
+        let store = home.store;
+        let looks = self.stores.runtime.block_on(async {
+            let looks = looks(&self.stores, home);
+            tokio::time::timeout(LOOK_LIMIT, looks).await
+        });
         let looks = match looks {
-            Ok(looks) => looks,
-            Err(error) => {
+            Ok(Ok(looks)) => looks,
+            Ok(Err(error)) => {
                 home.check.not_ok(error.to_string());
+                return Ok(());
+            }
+            Err(_) => {
+                self.stores.forget_connections(store);
+                let (store, seconds) = (store.name(), LOOK_LIMIT.as_secs());
+                home.check
+                    .not_ok(format!("{store}: no answer in {seconds} s"));
                 return Ok(());
             }
         };
@@ -167,6 +193,10 @@ where
                     self.feed(name, &[])?;
                 }
             }
+        }
+        if let Some(control) = &home.control {
+            let round = self.telling.round(home.store, control, &home.projections);
+            self.stores.runtime.block_on(round);
         }
         match lost.is_empty() {
             true => home.check.ok("known"),

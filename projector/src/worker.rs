@@ -30,6 +30,8 @@ pub struct Worker<G> {
     /// What the reader was told to hold back meanwhile.
     paused: Vec<TopicPartition>,
     heartbeat: Instant,
+    /// Bytes of a record, on average over what was read last; `None` before anything was.
+    record_bytes: Option<usize>,
     /// Reads parked records again; without it nobody can ask for that.
     lookup: Option<Lookup>,
     requests: Requests,
@@ -54,6 +56,7 @@ impl<G: GroupReader> Worker<G> {
             backoff: None,
             paused: Vec::new(),
             heartbeat: Instant::now(),
+            record_bytes: None,
             lookup: None,
             requests: Requests::default(),
         }

@@ -21,6 +21,9 @@ use crate::stores::Stores;
 /// How soon a store that does not answer is asked again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// How long a store may take to hear that this reader is gone; who retires a version finds out anyway.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+
 /// The service's state. A cheap handle; clones share it.
 #[derive(Clone)]
 pub struct App(Arc<AppInner>);
@@ -65,18 +68,31 @@ impl App {
         self.freshness.source()
     }
 
-    /// Chooses a version of each of `views` for this request, and captures how far they are.
+    /// The version of `projection` that `ask` is to be answered from. A request chooses each of its
+    /// views once, before anything is read.
     ///
     /// # Errors
-    /// As [`Pointers::view`] and [`Freshness::capture`].
-    pub async fn capture(&self, views: &[&'static Projection], ask: &Ask) -> Result<Fresh, Error> {
-        self.freshness.check_log(ask)?;
+    /// As [`Pointers::view`].
+    pub fn choose(&self, projection: &'static Projection, ask: &Ask) -> Result<View, Error> {
         let wanted = ask.as_of.as_deref().map_or(Wanted::Current, Wanted::Named);
-        let views: Result<Vec<View>, Error> = views
-            .iter()
-            .map(|view| self.pointers.view(view, wanted))
-            .collect();
-        self.freshness.capture(&views?, ask).await
+        self.pointers.view(projection, wanted)
+    }
+
+    /// Chooses a version of `projection` for a request about `key`, and captures how far it is and
+    /// what it has put aside of that key.
+    ///
+    /// # Errors
+    /// As [`App::choose`], [`Freshness::capture`] and [`Freshness::about`].
+    pub async fn capture(
+        &self,
+        projection: &'static Projection,
+        key: &str,
+        ask: &Ask,
+    ) -> Result<Fresh, Error> {
+        self.freshness.check_log(ask)?;
+        let view = self.choose(projection, ask)?;
+        let fresh = self.freshness.capture(&[view], ask).await?;
+        Ok(self.freshness.about(fresh, &[key.to_owned()]).await?)
     }
 
     /// The same for a list, whose cursor goes on in the version that gave it.
@@ -107,8 +123,9 @@ impl App {
     }
 
     /// Connects to the stores and goes on looking whether they answer and have their tables, and which
-    /// versions are current, until `shutdown`; keeps one check per store. A store that is not there is no reason to end: what
-    /// the other answers goes on, and it is found again when it is back.
+    /// versions are current, until the watchers are dropped; keeps one check per store until
+    /// `shutdown`. A store that is not there is no reason to end: what the other answers goes on, and
+    /// it is found again when it is back.
     #[must_use]
     pub fn watch_stores(&self, readiness: &Readiness, shutdown: &Shutdown) -> JoinSet<()> {
         let mut watchers = JoinSet::new();
@@ -121,16 +138,26 @@ impl App {
                     app.report(&check, result, &stop).await;
                 }
             });
-            let (app, stop) = (self.clone(), shutdown.clone());
-            let instance = self.instance.clone();
-            watchers.spawn(async move {
-                pointers::follow(app.clone(), store, instance.clone(), stop).await;
-                if let Err(error) = pointers::leave(&app, store, &instance).await {
-                    tracing::debug!(%error, "could not say that this reader is gone");
-                }
-            });
+            // Not until `shutdown`: reads that are under way then are still answered.
+            watchers.spawn(pointers::follow(self.clone(), store));
         }
         watchers
+    }
+
+    /// Says in every store that this reader is gone, so that nobody waits for it; for when it has
+    /// answered for the last time and looks at the stores no more.
+    pub async fn leave(&self) {
+        for store in Store::ALL {
+            let left = pointers::leave(self, store);
+            match tokio::time::timeout(LEAVE_LIMIT, left).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::info!(%error, "could not say that this reader is gone"),
+                Err(_) => tracing::info!(
+                    store = store.name(),
+                    "could not say that this reader is gone"
+                ),
+            }
+        }
     }
 
     /// Whether a store answers, the versions in it are known and their tables there.

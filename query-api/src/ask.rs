@@ -21,7 +21,8 @@ pub const AS_OF: HeaderName = HeaderName::from_static("cartwright-as-of");
 /// In an answer: the projections behind it, each as `name@version`.
 pub const PROJECTION: HeaderName = HeaderName::from_static("cartwright-projection");
 /// In an answer: how many records wait, put aside, under the key that it is about; of an answer
-/// about many keys, how many of them have such records. Absent where there are none.
+/// about many keys, how many keys have such records, with `;more` where there may be more of them.
+/// Absent where there are none.
 pub const PARKED: HeaderName = HeaderName::from_static("cartwright-parked");
 /// Preferences, by RFC 7240; `wait` is taken.
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");

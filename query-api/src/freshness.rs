@@ -6,15 +6,15 @@
 
 mod snapshot;
 
-pub use snapshot::{Holding, Snapshot};
+pub use snapshot::{Holding, Parked, Snapshot};
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use cartwright_events::{PositionToken, Timestamp};
-use cartwright_read_model::{ParkedRecord, Position, PositionKey};
+use cartwright_events::{PositionToken, Stream, Timestamp};
+use cartwright_read_model::{ParkedLook, ParkedSeq, Position, PositionKey};
 use metrics::{gauge, histogram};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
@@ -28,14 +28,31 @@ use crate::pointers::View;
 /// Where a projection's position can be read.
 ///
 /// Contract: positions are read before the parked records. A projector parks a record before its
-/// position passes it, so a position that has passed comes with everything parked below it.
+/// position passes it, so a position that has passed comes with everything parked below it. A look
+/// may leave parked records out when there are very many, and says so; the other two never do.
 pub trait PositionSource: Send + Sync {
     /// The positions of `view` in every partition that it has begun, and what it has parked.
     fn look(&self, view: View) -> impl Future<Output = Result<Look, StoreError>> + Send;
+
+    /// Those of `places` whose records `view` has parked.
+    fn parked_among(
+        &self,
+        view: View,
+        places: Vec<ParkedSeq>,
+    ) -> impl Future<Output = Result<Vec<ParkedSeq>, StoreError>> + Send;
+
+    /// How many records `view` has parked under `keys` in `partitions`, which are all that it has
+    /// begun.
+    fn parked_under(
+        &self,
+        view: View,
+        keys: &[String],
+        partitions: &[(Stream, u32)],
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
 /// What one look at a projection shows.
-pub type Look = (Vec<(PositionKey, Position)>, Vec<ParkedRecord>);
+pub type Look = (Vec<(PositionKey, Position)>, ParkedLook);
 
 /// What is known of an answer before its rows are read.
 #[derive(Debug, Clone)]
@@ -51,8 +68,8 @@ pub struct Fresh {
     pub wait_applied: Option<Duration>,
     /// What each of the views showed of itself.
     pub snapshots: Vec<Snapshot>,
-    /// The one key that the answer is about; `None` where it is about many.
-    pub key: Option<String>,
+    /// What is put aside: keys, or records once it is known which keys the answer is about.
+    pub parked: Parked,
 }
 
 /// The shared knowledge of how far each projection is.
@@ -101,32 +118,70 @@ impl<S: PositionSource> Freshness<S> {
     /// reads that wait already, or a store that does not answer.
     pub async fn capture(&self, views: &[View], ask: &Ask) -> Result<Fresh, Error> {
         let mut fresh = Fresh {
-            views: views.to_vec(),
+            views: Vec::with_capacity(views.len()),
             as_of: None,
             uncovered: None,
             wait_applied: None,
             snapshots: Vec::with_capacity(views.len()),
-            key: None,
+            parked: Parked::default(),
         };
-        let mut deadline = None;
-        if let Some(token) = &ask.position {
-            self.check_log(ask)?;
-            fresh.uncovered = uncovered(views, token);
-            let most = self.settings.position_wait();
-            let wait = ask.wait.map_or(most, |wait| wait.min(most));
-            fresh.wait_applied = ask.wait.map(|_| wait);
-            deadline = Some((token, ask.arrived + wait));
-        }
+        self.check_log(ask)?;
         for &view in views {
-            let snapshot = match deadline {
-                Some((token, deadline)) => self.wait(view, token, deadline).await?,
-                None => self.latest(view, self.settings.as_of_max_age()).await?,
-            };
-            fresh.snapshots.push(snapshot);
+            self.add(&mut fresh, view, ask).await?;
         }
+        Ok(fresh)
+    }
+
+    /// Makes `view` one more of those that an answer is made of: captures how far it is, as
+    /// [`Freshness::capture`] does. What is known of the others stays as it is, since their rows may
+    /// have been read by now.
+    ///
+    /// # Errors
+    /// As [`Freshness::capture`].
+    pub async fn extend(&self, mut fresh: Fresh, view: View, ask: &Ask) -> Result<Fresh, Error> {
+        self.add(&mut fresh, view, ask).await?;
+        Ok(fresh)
+    }
+
+    async fn add(&self, fresh: &mut Fresh, view: View, ask: &Ask) -> Result<(), Error> {
+        let snapshot = match &ask.position {
+            Some(token) => {
+                let most = self.settings.position_wait();
+                let wait = ask.wait.map_or(most, |wait| wait.min(most));
+                fresh.wait_applied = ask.wait.map(|_| wait);
+                self.wait(view, token, ask.arrived + wait).await?
+            }
+            None => self.latest(view, self.settings.as_of_max_age()).await?,
+        };
+        fresh.parked += snapshot.parked_keys();
+        fresh.snapshots.push(snapshot);
+        fresh.views.push(view);
+        let token = ask.position.as_ref();
+        fresh.uncovered = token.and_then(|token| uncovered(&fresh.views, token));
         // The answer is as fresh as the view that is furthest behind.
         let as_of = fresh.snapshots.iter().map(Snapshot::as_of);
         fresh.as_of = as_of.min().flatten();
+        Ok(())
+    }
+
+    /// Says that the answer is about `keys` and no others, and counts what is put aside under them.
+    /// Before its rows are read: what leaves the list later is in them.
+    ///
+    /// # Errors
+    /// A store that does not answer; it is asked only where very much is put aside.
+    pub async fn about(&self, mut fresh: Fresh, keys: &[String]) -> Result<Fresh, StoreError> {
+        let mut count = 0;
+        for (view, snapshot) in fresh.views.iter().zip(&fresh.snapshots) {
+            let known: Option<u64> = keys.iter().map(|key| snapshot.parked_under(key)).sum();
+            count += match known {
+                Some(known) => known,
+                None => {
+                    let partitions: Vec<_> = snapshot.partitions().collect();
+                    self.source.parked_under(*view, keys, &partitions).await?
+                }
+            };
+        }
+        fresh.parked = Parked { count, more: false };
         Ok(fresh)
     }
 
@@ -153,7 +208,7 @@ impl<S: PositionSource> Freshness<S> {
     ) -> Result<Snapshot, Error> {
         // Positions only grow: what was seen a moment ago may do.
         let seen = self.latest(view, self.settings.as_of_max_age()).await?;
-        if let Holding::All = seen.holding(token) {
+        if let Holding::All = self.holding(view, &seen, token).await? {
             return Ok(seen);
         }
         let _waiter = self.waiter()?;
@@ -161,8 +216,8 @@ impl<S: PositionSource> Freshness<S> {
         let mut pause = self.settings.poll_min();
         loop {
             let snapshot = self.latest(view, self.settings.poll_min()).await?;
-            let (outcome, error) = match snapshot.holding(token) {
-                Holding::All => ("held", None),
+            let (outcome, error) = match self.holding(view, &snapshot, token).await? {
+                Holding::All | Holding::Unsure(_) => ("held", None),
                 Holding::Parked(parked) => ("parked", Some(parked_error(view, token, parked))),
                 Holding::Behind(_) if Instant::now() < deadline => {
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -179,6 +234,28 @@ impl<S: PositionSource> Freshness<S> {
             histogram!(names::POSITION_WAIT_SECONDS, &labels).record(began.elapsed());
             return error.map_or(Ok(snapshot), Err);
         }
+    }
+
+    /// Whether `view` holds what it consumes of `token`; asks the store where the snapshot cannot say.
+    async fn holding(
+        &self,
+        view: View,
+        snapshot: &Snapshot,
+        token: &PositionToken,
+    ) -> Result<Holding, StoreError> {
+        let places = match snapshot.holding(token) {
+            Holding::Unsure(places) => places,
+            known => return Ok(known),
+        };
+        let found = self.source.parked_among(view, places).await?;
+        let mut parked = PositionToken::new(token.generation);
+        for at in &found {
+            parked.raise(at.stream, at.partition, at.seq);
+        }
+        Ok(match found.is_empty() {
+            true => Holding::All,
+            false => Holding::Parked(parked),
+        })
     }
 
     fn waiter(&self) -> Result<Waiter<'_>, Error> {

@@ -41,12 +41,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     let readiness = Readiness::new();
     let app = App::new(&config).context("configuration key `postgres.url`")?;
+    let reader = app.clone();
     let mut watchers = app.watch_stores(&readiness, &shutdown);
 
     let router = app::assemble(routes::router(app), &config.http, &readiness, &metrics);
     let drained = shutdown::serve(listener, router, &config.http, &readiness, &shutdown).await;
 
     watchers.shutdown().await;
+    reader.leave().await;
     tracing::info!(cut_off = drained.cut_off, "stopped");
     Ok(())
 }

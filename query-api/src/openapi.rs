@@ -110,7 +110,7 @@ fn common(operation: &mut Operation) {
         ),
         (
             "503",
-            "overloaded, store_unavailable, store_timeout: try again after Retry-After",
+            "overloaded, store_unavailable, store_timeout, versions_unknown (which version of a view is current is not known, or it is being restored): try again after Retry-After",
         ),
         (
             "504",
@@ -138,7 +138,7 @@ fn headers(response: &mut Response) {
         ),
         (
             ask::PARKED,
-            "Records that wait, put aside, under the answer's key; of lists and reports: keys that have such records. Absent where there are none",
+            "Records that wait, put aside, under the answer's key; of lists and reports: keys that have such records, with `;more` behind the number where there may be more of them. Absent where there are none",
         ),
     ] {
         let header = HeaderBuilder::new()

@@ -9,31 +9,13 @@ use serde::Serialize;
 
 use crate::ask::{AS_OF, Ask, PARKED, PREFERENCE_APPLIED, PROJECTION, UNCOVERED};
 use crate::digest::digest;
-use crate::freshness::Fresh;
+use crate::freshness::{Fresh, Parked};
 use crate::pointers::View;
 
 impl Fresh {
     /// The version that the first of its views is read from.
     pub fn version(&self) -> u32 {
         self.views.first().map_or(0, |view| view.version)
-    }
-
-    /// Says that the answer is about `key` alone.
-    #[must_use]
-    pub fn about(mut self, key: &str) -> Self {
-        self.key = Some(key.to_owned());
-        self
-    }
-
-    /// Records that wait under the answer's key or, where it is about many, keys under which
-    /// records wait.
-    #[must_use]
-    pub fn parked(&self) -> u64 {
-        let snapshots = self.snapshots.iter();
-        match &self.key {
-            Some(key) => snapshots.map(|each| each.parked_under(key)).sum(),
-            None => snapshots.map(|each| each.parked_keys()).sum(),
-        }
     }
 
     /// 200 with `body`.
@@ -75,8 +57,13 @@ impl Fresh {
         if let Some(uncovered) = &self.uncovered {
             insert(headers, UNCOVERED, uncovered.to_string());
         }
-        if self.parked() > 0 {
-            insert(headers, PARKED, self.parked().to_string());
+        match self.parked {
+            Parked {
+                count: 0,
+                more: false,
+            } => {}
+            Parked { count, more: false } => insert(headers, PARKED, count.to_string()),
+            Parked { count, more: true } => insert(headers, PARKED, format!("{count};more")),
         }
         if let Some(wait) = self.wait_applied {
             insert(
@@ -120,7 +107,7 @@ mod tests {
             uncovered: Some("g1:c0=4".parse().unwrap()),
             wait_applied: None,
             snapshots: Vec::new(),
-            key: None,
+            parked: Parked::default(),
         }
     }
 
@@ -147,6 +134,20 @@ mod tests {
             assert_eq!(header(&response, "cartwright-uncovered"), "g1:c0=4");
             assert_eq!(header(&response, "cache-control"), "no-cache");
         }
+    }
+
+    #[test]
+    fn what_is_put_aside_is_counted_in_a_header_that_is_absent_for_none() {
+        let said = |count, more| {
+            let parked = Parked { count, more };
+            let fresh = Fresh { parked, ..fresh() };
+            let response = fresh.ok(1);
+            let header = response.headers().get(PARKED);
+            header.map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(said(0, false), None);
+        assert_eq!(said(3, false).as_deref(), Some("3"));
+        assert_eq!(said(9_000, true).as_deref(), Some("9000;more"));
     }
 
     #[test]

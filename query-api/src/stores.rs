@@ -1,6 +1,7 @@
 //! The two stores, each with its limits: how many reads at a time, how long for one.
 
 mod by_key;
+mod look;
 mod relational;
 
 pub use by_key::ByKey;
@@ -10,16 +11,13 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use cartwright_read_model::control::Control;
-use cartwright_read_model::postgres::{load_positions, parked_records};
 use cartwright_read_model::{ReadModelError, Store};
 use metrics::{counter, histogram};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Config;
 use crate::errors::StoreError;
-use crate::freshness::{Look, PositionSource};
 use crate::metric_names as names;
-use crate::pointers::View;
 
 /// How much longer than the store itself we wait for a statement: for a connection that went dead
 /// without a word.
@@ -53,35 +51,6 @@ impl Stores {
         match store {
             Store::Cassandra => self.by_key.control(),
             Store::Postgres => Some(self.relational.control()),
-        }
-    }
-}
-
-impl PositionSource for Stores {
-    async fn look(&self, view: View) -> Result<Look, StoreError> {
-        let (projection, version) = (view.projection, view.version);
-        match projection.store {
-            Store::Cassandra => {
-                let views = self.by_key.views()?;
-                let look = async {
-                    let positions = views.positions(projection, version).await?;
-                    Ok((positions, views.parked_records(projection, version).await?))
-                };
-                // Not among the reads that are limited: this is what tells them how things stand.
-                self.by_key.run_unlimited(look).await
-            }
-            Store::Postgres => {
-                let lease = self.relational.lease_unlimited().await?;
-                let look = async {
-                    let client = lease.client();
-                    let positions = load_positions(client, projection, version).await?;
-                    Ok((
-                        positions,
-                        parked_records(client, projection, version).await?,
-                    ))
-                };
-                lease.run(look).await
-            }
         }
     }
 }
@@ -133,9 +102,9 @@ fn classify(store: Store, error: &ReadModelError) -> StoreError {
         ReadModelError::Pool { .. } | ReadModelError::Cassandra { .. } => {
             StoreError::Failed { store, reason }
         }
-        ReadModelError::Drift { .. } | ReadModelError::Type { .. } => {
-            StoreError::Broken { store, reason }
-        }
+        ReadModelError::Drift { .. }
+        | ReadModelError::Gone { .. }
+        | ReadModelError::Type { .. } => StoreError::Broken { store, reason },
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a bounded context brings to the shard that runs it.
 
-use cartwright_events::{Context, Event, Message, Stream, Timestamp};
+use cartwright_events::{Context, Event, Message, PositionToken, Stream, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -81,9 +81,10 @@ pub trait BoundedContext: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<(Decision, Accepted), Rejection>;
 
-    /// Whether what decisions stand on beside the state is there: the process's prices.
-    fn can_decide(&self) -> bool {
-        true
+    /// Whether what the command's decision stands on beside the state is there: the process's
+    /// prices, as of `after` where the caller names a position.
+    fn readiness(&self, _: &Self::Command, _after: Option<&PositionToken>) -> Readiness {
+        Readiness::Ready
     }
 
     /// Version of the aggregate that the command is about; 0 while there is none.
@@ -122,6 +123,12 @@ pub trait BoundedContext: Send + Sync + 'static {
     /// Whether the aggregate is in memory.
     fn holds(&self, state: &Self::State, aggregate_id: &str) -> bool;
 
+    /// Bytes that the aggregate takes in memory, about, with its id; 0 when it is not there. Asked
+    /// before and after every event, so that it must cost little.
+    fn size_hint(&self, state: &Self::State, aggregate_id: &str) -> usize {
+        usize::from(self.holds(state, aggregate_id)) * 1_024
+    }
+
     /// The aggregate as it is; `None` when it is not in memory.
     fn snapshot(&self, state: &Self::State, aggregate_id: &str) -> Option<Self::Snapshot>;
 
@@ -139,6 +146,20 @@ pub trait BoundedContext: Send + Sync + 'static {
 
     /// What became of an aggregate whose caller waits for an outcome; `None` while it is open.
     fn outcome(&self, state: &Self::State, aggregate_id: &str) -> Option<Accepted>;
+}
+
+/// How far that is on which a decision stands beside the state of its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It is there.
+    Ready,
+    /// It is being loaded, and will be there.
+    Loading,
+    /// It is there, but does not hold the position that the caller names; it does soon, or that is
+    /// no position of this log.
+    Behind,
+    /// It has stopped and will not be there: another process has to decide.
+    Stopped,
 }
 
 /// The price of a product as the process knows it from the catalog's events.
@@ -161,8 +182,8 @@ pub trait Prices: Send + Sync + 'static {
     /// The product, or `None` when the catalog does not know the SKU.
     fn product(&self, sku: &cartwright_events::Sku) -> Option<PricedProduct>;
 
-    /// Whether the table can be used.
-    fn are_loaded(&self) -> bool {
-        true
+    /// Whether the table can be used, and holds the catalog's part of `after`.
+    fn readiness(&self, _after: Option<&PositionToken>) -> Readiness {
+        Readiness::Ready
     }
 }

@@ -36,7 +36,7 @@ pub use checkout::order::ship::{LineQuantity, Ship};
 pub use checkout::{Checkout, CheckoutState};
 pub use checks::MAX_AHEAD_MS;
 pub use context::{
-    Accepted, BoundedContext, Decision, EvolveError, Outgoing, PricedProduct, Prices,
+    Accepted, BoundedContext, Decision, EvolveError, Outgoing, PricedProduct, Prices, Readiness,
 };
 pub use inventory::adjust::AdjustStock;
 pub use inventory::command::InventoryCommand;

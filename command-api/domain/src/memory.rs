@@ -7,6 +7,9 @@ use std::ops::Bound;
 use cartwright_events::Stream;
 use serde::{Deserialize, Serialize};
 
+/// Bytes that an entry of a map takes beside its key and value, about, and a short text on the heap.
+pub(crate) const ENTRY_BYTES: usize = 48;
+
 /// Where the events of one decision stand in their stream. They stand together: a shard numbers the
 /// events of a decision one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +143,11 @@ impl<K: Ord, V> SmallMap<K, V> {
                 true
             }
         }
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Every entry, by key.

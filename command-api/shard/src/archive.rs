@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cartwright_event_log::{
@@ -74,9 +75,29 @@ impl ArchiveAsk {
         snapshots: &TopicPartition,
         stall: Duration,
     ) -> Result<ArchiveAnswer, LogError> {
+        let go_on = AtomicBool::new(false);
+        let answer = self.answer_unless(&go_on, log, snapshots, stall)?;
+        // Nobody can stop it.
+        answer.ok_or_else(|| LogError::Unavailable {
+            reason: "the scan was stopped".to_owned(),
+        })
+    }
+
+    /// As [`answer`](Self::answer); `None` soon after `stopped` was set.
+    pub(crate) fn answer_unless<L: EventLog>(
+        &self,
+        stopped: &AtomicBool,
+        log: &L,
+        snapshots: &TopicPartition,
+        stall: Duration,
+    ) -> Result<Option<ArchiveAnswer>, LogError> {
         let mut reader = log.reader(ReaderPurpose::Recovery)?;
         let what = match &self.what {
-            Ask::Scan { to } => Found::Index(scan(&mut reader, snapshots, *to, stall)?),
+            Ask::Scan { to } => match scan(&mut reader, snapshots, *to, stall, stopped) {
+                Ok(index) => Found::Index(index),
+                Err(ScanEnd::Stopped) => return Ok(None),
+                Err(ScanEnd::Log(error)) => return Err(error),
+            },
             Ask::Fetch {
                 aggregate_id,
                 offset,
@@ -85,10 +106,24 @@ impl ArchiveAsk {
                 whole: fetch(&mut reader, snapshots, aggregate_id, *offset, stall)?,
             },
         };
-        Ok(ArchiveAnswer {
+        Ok(Some(ArchiveAnswer {
             take_over: self.take_over,
             what,
-        })
+        }))
+    }
+}
+
+/// Why a scan ended before it was done.
+#[derive(Debug, PartialEq)]
+enum ScanEnd {
+    /// Nobody wants it any more.
+    Stopped,
+    Log(LogError),
+}
+
+impl From<LogError> for ScanEnd {
+    fn from(error: LogError) -> Self {
+        ScanEnd::Log(error)
     }
 }
 
@@ -97,10 +132,14 @@ fn scan<R: LogReader>(
     snapshots: &TopicPartition,
     to: u64,
     stall: Duration,
-) -> Result<HashMap<IdHash, u64>, LogError> {
+    stopped: &AtomicBool,
+) -> Result<HashMap<IdHash, u64>, ScanEnd> {
     let mut index = HashMap::new();
     reader.assign(&[(snapshots.clone(), Start::Beginning)])?;
     read_to(reader, &[(snapshots.clone(), to)], stall, |record| {
+        if stopped.load(Ordering::Relaxed) {
+            return Err(ScanEnd::Stopped);
+        }
         if let Some((id, finished)) = aggregate_at(&record)
             && record.offset < to
         {
@@ -110,7 +149,7 @@ fn scan<R: LogReader>(
                 index.remove(&hash(id));
             }
         }
-        Ok::<(), LogError>(())
+        Ok(())
     })?;
     index.shrink_to_fit();
     Ok(index)
@@ -225,6 +264,11 @@ impl Archive {
         self.index.len()
     }
 
+    /// Bytes that it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        32 * self.index.len() + 96 * self.unchanged.len() + 64 * self.leaving.len()
+    }
+
     /// Whether it is known what has left memory.
     pub(crate) fn knows_all(&self) -> bool {
         self.scan_to.is_none()
@@ -325,5 +369,39 @@ impl Archive {
     pub(crate) fn left(&mut self, aggregate_id: &str, offset: u64) {
         self.unchanged.remove(aggregate_id);
         self.index.insert(hash(aggregate_id), offset);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cartwright_event_log::memory::MemoryLog;
+    use cartwright_event_log::{LogWriter, NewRecord};
+
+    use super::*;
+
+    /// A shard that lets go of its partition in the middle of a scan does not wait for its end.
+    #[test]
+    fn a_scan_ends_when_nobody_wants_it_any_more() {
+        let (log, at) = (MemoryLog::new(), TopicPartition::new("snapshots", 0));
+        log.create_topic("snapshots", 1);
+        let mut writer = log.writer("shard").expect("a writer");
+        writer.take_over().expect("a take-over");
+        let record = NewRecord {
+            topic: Arc::from("snapshots"),
+            partition: 0,
+            key: b"aggregate/0/a".to_vec(),
+            value: Some(Vec::new()),
+            headers: vec![("kind", b"finished".to_vec())],
+        };
+        writer.commit(vec![record; 3]).expect("a commit");
+        let scan = |stopped: bool| {
+            let mut reader = log.reader(ReaderPurpose::Recovery).expect("a reader");
+            let stopped = AtomicBool::new(stopped);
+            scan(&mut reader, &at, 4, Duration::from_millis(50), &stopped)
+        };
+        assert_eq!(scan(true), Err(ScanEnd::Stopped));
+        assert_eq!(scan(false).map(|index| index.len()), Ok(1));
     }
 }

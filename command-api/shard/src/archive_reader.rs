@@ -57,7 +57,7 @@ impl ArchiveReader {
         self.asks.try_send(ask).map_err(|full| full.into_inner())
     }
 
-    /// Ends the thread, after what it is reading now.
+    /// Ends the thread, as soon as the log has given what it was asked for last.
     pub(crate) fn stop(self) {
         let Self {
             asks,
@@ -82,8 +82,8 @@ fn answer<L: EventLog>(
     stopped: &AtomicBool,
 ) -> Option<ArchiveAnswer> {
     while !stopped.load(Ordering::Relaxed) {
-        match ask.answer(log, snapshots, stall) {
-            Ok(answer) => return Some(answer),
+        match ask.answer_unless(stopped, log, snapshots, stall) {
+            Ok(answer) => return answer,
             Err(error) => tracing::warn!(%error, "the snapshots can't be read; trying again"),
         }
         thread::park_timeout(RETRY_PAUSE);

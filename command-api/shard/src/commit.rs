@@ -81,7 +81,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             Halt::NewerWriter(reason) => {
                 fail_all(group.pending, "the shard has stopped");
-                self.end(Ownership::Refused { reason })
+                self.end(Ownership::Outdated { reason })
             }
             Halt::Retry(reason) => {
                 for pending in group.pending.into_iter().rev() {
@@ -172,4 +172,18 @@ fn gauge<B: BoundedContext>(place: &Place, state: &ShardState<B>, context: &B) {
     metrics::gauge!("cartwright_shard_aggregates", &labels)
         .set(context.count(&state.aggregates) as f64);
     metrics::gauge!("cartwright_shard_archived", &labels).set(state.archive.len() as f64);
+    let parts = [
+        ("aggregates", state.aggregate_bytes),
+        ("results", state.results.bytes()),
+        ("archive", state.archive.bytes()),
+    ];
+    let [context, partition] = labels;
+    for (part, bytes) in parts {
+        let labels = [
+            context.clone(),
+            partition.clone(),
+            ("part", part.to_owned()),
+        ];
+        metrics::gauge!("cartwright_shard_memory_bytes", &labels).set(bytes as f64);
+    }
 }

@@ -20,6 +20,9 @@ const NO_ROOM: Reply = Reply::Overloaded {
     retry_after_ms: 1_000,
 };
 
+/// How long timers rest whose decision broke, in milliseconds.
+const TIMERS_REST_MS: i64 = 30_000;
+
 /// A message that the shard must stop at, or an event that does not fit.
 pub(crate) enum Halt {
     Evolve(EvolveError),
@@ -42,42 +45,70 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     ) -> Result<(), Halt> {
         // Messages first: they are somebody's unfinished order, commands are new work.
         let mut inbox = inbox.into_iter();
-        // Those that are commands take half of the group at most, or no other would get its turn.
+        // They take half of the group at most, or timers and other commands would not get their turn.
         self.inbox_cut = false;
         while let Some(record) = inbox.next() {
-            self.inbox_cut = group.outcome_bytes >= self.options.group_outcome_bytes / 2;
+            self.inbox_cut = group.journal_bytes >= self.options.group_outcome_bytes / 2
+                || group.records.len() >= (self.options.group_records / 2).max(1);
             if self.inbox_cut || !self.receive(state, group, &record)? {
                 self.inbox_waits.push(record);
                 self.inbox_waits.extend(inbox);
                 break;
             }
         }
-        let due = self
-            .context
-            .next_due(&state.aggregates)
-            .is_some_and(|due| due <= group.now());
-        if due {
-            let decisions = self.context.on_time(
-                &state.aggregates,
-                group.now(),
-                self.options.timers_per_group,
-            );
-            for decision in decisions {
-                let id = decision
-                    .events
-                    .first()
-                    .map_or("", |event| &event.aggregate_id);
-                let cause = Cause::timer(id);
-                group.take(&self.context, state, &self.place, &decision, &cause)?;
-            }
-        }
+        self.decide_timers(state, group)?;
         while group.records.len() < self.options.group_records
-            && group.outcome_bytes < self.options.group_outcome_bytes
+            && group.journal_bytes < self.options.group_outcome_bytes
         {
             let Some(submission) = self.backlog.pop_front() else {
                 break;
             };
             self.decide(state, group, submission)?;
+        }
+        Ok(())
+    }
+
+    /// Decides the timers that are due. When that breaks, they rest for a while: no command and no
+    /// message has to stop for them, and whatever breaks it may have changed by then.
+    fn decide_timers(
+        &mut self,
+        state: &mut ShardState<B>,
+        group: &mut Group<B::Command>,
+    ) -> Result<(), Halt> {
+        let now = group.now();
+        let due = self.context.next_due(&state.aggregates);
+        if due.is_none_or(|due| due > now) || self.timers_rest_until.is_some_and(|rest| rest > now)
+        {
+            return Ok(());
+        }
+        self.timers_rest_until = None;
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            self.context
+                .on_time(&state.aggregates, now, self.options.timers_per_group)
+        }));
+        let decisions = match decided {
+            Ok(decisions) => decisions,
+            Err(panic) => {
+                let reason = panic_text(panic.as_ref());
+                tracing::error!(
+                    context = B::CONTEXT.name(),
+                    partition = self.place.partition,
+                    reason,
+                    "deciding the timers failed"
+                );
+                metrics::counter!("cartwright_shard_timers_failed_total", "context" => B::CONTEXT.name())
+                    .increment(1);
+                self.timers_rest_until = Some(now.plus_millis(TIMERS_REST_MS));
+                return Ok(());
+            }
+        };
+        for decision in decisions {
+            let id = decision
+                .events
+                .first()
+                .map_or("", |event| &event.aggregate_id);
+            let cause = Cause::timer(id);
+            group.take(&self.context, state, &self.place, &decision, &cause)?;
         }
         Ok(())
     }
@@ -123,7 +154,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 return Ok(());
             }
             Whereabouts::Nowhere
-                if self.context.count(&state.aggregates) >= self.options.live_max =>
+                if self.context.count(&state.aggregates) >= self.options.live_max
+                    || state.is_over_memory() =>
             {
                 send(submission.reply, NO_ROOM);
                 return Ok(());

@@ -11,9 +11,12 @@ use cartwright_events::journal::{DecidedCommand, FailedMessage, JournalRecord, S
 use cartwright_events::{Event, PositionToken, Stream, Timestamp};
 
 use crate::mailbox::{Reply, Submission};
-use crate::results::ResultKey;
+use crate::results::{Evicted, ResultKey};
 use crate::snapshots::CHECKPOINT;
 use crate::state::ShardState;
+
+/// What an entry of the journal's lists takes beside its texts: their lengths, a branch, an offset.
+const ENTRY_BYTES: usize = 24;
 
 /// What caused an event: copied into its headers and those of the messages beside it.
 #[derive(Debug, Clone)]
@@ -62,8 +65,8 @@ pub(crate) struct Group<C> {
     pub(crate) records: Vec<NewRecord>,
     pub(crate) pending: Vec<Pending<C>>,
     pub(crate) decided: Vec<DecidedCommand>,
-    /// Bytes of the outcomes in `decided`.
-    pub(crate) outcome_bytes: usize,
+    /// Bytes that `decided` and `failed` have in the journal record, about.
+    pub(crate) journal_bytes: usize,
     pub(crate) failed: Vec<FailedMessage>,
     /// Aggregates with new events.
     pub(crate) touched: BTreeSet<String>,
@@ -86,7 +89,7 @@ impl<C> Group<C> {
             records: Vec::new(),
             pending: Vec::new(),
             decided: Vec::new(),
-            outcome_bytes: 0,
+            journal_bytes: 0,
             failed: Vec::new(),
             touched: BTreeSet::new(),
             read_inbox: false,
@@ -134,7 +137,7 @@ impl<C> Group<C> {
         for event in &decision.events {
             let stream = event.body.stream();
             let seq = state.next_seq(stream);
-            context.evolve(&mut state.aggregates, event, seq)?;
+            state.evolve(context, event, seq)?;
             position.raise(stream, place.partition, seq);
             let range = self.ranges.entry(stream).or_insert((seq, seq));
             range.1 = seq;
@@ -188,20 +191,31 @@ impl<C> Group<C> {
         fingerprint: String,
         outcome: String,
     ) {
-        self.outcome_bytes += outcome.len();
         let idempotency_key = match &key {
             ResultKey::Idempotency(key) => Some(key.clone()),
             ResultKey::Command(_) => None,
         };
+        self.journal_bytes += ENTRY_BYTES
+            + command_id.len()
+            + idempotency_key.as_ref().map_or(0, String::len)
+            + fingerprint.len()
+            + outcome.len();
         self.decided.push(DecidedCommand {
             command_id: command_id.to_owned(),
             idempotency_key,
             fingerprint: fingerprint.clone(),
             outcome: outcome.clone(),
         });
+        let room = state.room_for_results();
+        state.results.allow(room);
         let evicted = state.results.remember(key, fingerprint, outcome, self.now);
-        metrics::counter!("cartwright_shard_results_evicted_total", "context" => B::CONTEXT.name())
-            .increment(evicted as u64);
+        count_evicted::<B>(evicted);
+    }
+
+    /// Notes in the journal that a message was given up.
+    pub(crate) fn fail(&mut self, offset: u64, reason: String) {
+        self.journal_bytes += ENTRY_BYTES + reason.len();
+        self.failed.push(FailedMessage { offset, reason });
     }
 
     /// Closes the group with its journal record, which every transaction has.
@@ -240,6 +254,22 @@ impl<C> Group<C> {
             value: Some(place.codec.encode_journal(B::CONTEXT, &journal)),
             headers,
         });
+    }
+}
+
+fn count_evicted<B: BoundedContext>(evicted: Evicted) {
+    let counts = [
+        ("age", evicted.age),
+        ("number", evicted.number),
+        ("memory", evicted.memory),
+    ];
+    for (reason, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        metrics::counter!(
+            "cartwright_shard_results_evicted_total",
+            "context" => B::CONTEXT.name(),
+            "reason" => reason
+        )
+        .increment(count);
     }
 }
 

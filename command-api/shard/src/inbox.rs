@@ -1,12 +1,15 @@
 //! Reading the inbox: a consumer on a thread of its own that hands batches to the shard.
 
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cartwright_event_log::{
     EventLog, LogError, LogReader, ReaderPurpose, Record, Start, TopicPartition,
 };
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use tokio::sync::watch;
+
+use crate::recovery::what_is_open;
 
 /// Batches that may wait between the reader and the shard.
 const WAITING_BATCHES: usize = 2;
@@ -28,6 +31,8 @@ struct StartAt {
 /// The inbox reader's thread.
 pub(crate) struct InboxPump {
     control: Sender<StartAt>,
+    /// The last start, while the pump has had no room for it.
+    pending: Option<StartAt>,
     pub(crate) batches: Receiver<InboxBatch>,
     starts: u64,
     thread: Option<JoinHandle<()>>,
@@ -38,14 +43,24 @@ impl InboxPump {
         log: L,
         inbox: TopicPartition,
         batch: usize,
+        watchdog: Watchdog,
     ) -> std::io::Result<Self> {
         let (control, controls) = bounded(4);
         let (sender, batches) = bounded(WAITING_BATCHES);
+        let mut pump = Pump {
+            log,
+            inbox,
+            batch,
+            controls,
+            sender,
+            watchdog,
+        };
         let thread = thread::Builder::new()
-            .name(format!("inbox-{}", inbox.partition))
-            .spawn(move || pump(&log, &inbox, batch, &controls, &sender))?;
+            .name(format!("inbox-{}", pump.inbox.partition))
+            .spawn(move || pump.run())?;
         Ok(Self {
             control,
+            pending: None,
             batches,
             starts: 0,
             thread: Some(thread),
@@ -55,14 +70,22 @@ impl InboxPump {
     /// Reads from `position` on; batches of earlier starts are stale from now on.
     pub(crate) fn start_at(&mut self, position: u64) {
         self.starts += 1;
-        // The pump takes controls between polls; if it is gone, batches end and say so.
-        let _ = self.control.send_timeout(
-            StartAt {
-                start: self.starts,
-                position,
-            },
-            POLL * 8,
-        );
+        self.pending = Some(StartAt {
+            start: self.starts,
+            position,
+        });
+        self.tell();
+    }
+
+    /// Tells the pump where to start, if it has not been told yet. The pump takes what it is told
+    /// between polls and not while it waits for room for a batch, so this may have to be tried again;
+    /// if it is gone, batches end and say so.
+    pub(crate) fn tell(&mut self) {
+        if let Some(start) = self.pending.take()
+            && let Err(TrySendError::Full(start)) = self.control.try_send(start)
+        {
+            self.pending = Some(start);
+        }
     }
 
     pub(crate) fn is_current(&self, batch: &InboxBatch) -> bool {
@@ -86,36 +109,69 @@ impl InboxPump {
     }
 }
 
-fn pump<L: EventLog>(
-    log: &L,
-    inbox: &TopicPartition,
-    batch: usize,
-    controls: &Receiver<StartAt>,
-    sender: &Sender<InboxBatch>,
-) {
-    let mut next = controls.recv().ok();
-    while let Some(StartAt { start, position }) = next.take() {
-        next = match follow(log, inbox, batch, start, position, controls, sender) {
-            Followed::Restart(at) => Some(at),
-            Followed::Failed { position, error } => {
-                let report = InboxBatch {
-                    start,
-                    records: Err(error),
-                };
-                if sender.send(report).is_err() {
-                    return;
-                }
-                match controls.recv_timeout(RETRY_PAUSE) {
-                    Ok(at) => Some(at),
-                    Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                        Some(StartAt { start, position })
-                    }
-                    Err(crossbeam_channel::RecvTimeoutError::Disconnected) => None,
-                }
-            }
-            Followed::Ended => None,
-        };
+/// Looks whether nothing comes although there is something: an open transaction, of whomever, holds
+/// up what is behind it.
+pub(crate) struct Watchdog {
+    after: Duration,
+    /// What holds the inbox up; nothing while it moves.
+    trouble: watch::Sender<Option<String>>,
+    quiet_since: Instant,
+    /// Where it stood behind the end when it was looked at last.
+    behind_at: Option<u64>,
+}
+
+impl Watchdog {
+    pub(crate) fn new(after: Duration, trouble: watch::Sender<Option<String>>) -> Self {
+        Self {
+            after,
+            trouble,
+            quiet_since: Instant::now(),
+            behind_at: None,
+        }
     }
+
+    /// Records came, or there are none.
+    fn moved(&mut self) {
+        self.quiet_since = Instant::now();
+        self.behind_at = None;
+        self.trouble
+            .send_if_modified(|trouble| trouble.take().is_some());
+    }
+
+    /// Nothing came. Looks once in `after`, and says so when it is behind where it was at the look
+    /// before: a transaction that is being written just now is no trouble.
+    fn quiet<L: EventLog>(&mut self, log: &L, reader: &L::Reader, inbox: &TopicPartition) {
+        if self.quiet_since.elapsed() < self.after {
+            return;
+        }
+        let behind = reader.position(inbox).and_then(|position| {
+            let (_, high) = reader.watermarks(inbox)?;
+            Ok((position < high).then_some((position, high)))
+        });
+        let Ok(Some((position, high))) = behind else {
+            // What can't be told now is looked at again later; the pump's own polls report errors.
+            return self.moved();
+        };
+        self.quiet_since = Instant::now();
+        if self.behind_at.replace(position) != Some(position) {
+            return;
+        }
+        let what = format!(
+            "nothing comes of {inbox} at {position} of {high}: {}",
+            what_is_open(log, inbox)
+        );
+        tracing::warn!(what, "the inbox stands still");
+        self.trouble.send_replace(Some(what));
+    }
+}
+
+struct Pump<L> {
+    log: L,
+    inbox: TopicPartition,
+    batch: usize,
+    controls: Receiver<StartAt>,
+    sender: Sender<InboxBatch>,
+    watchdog: Watchdog,
 }
 
 enum Followed {
@@ -124,48 +180,124 @@ enum Followed {
     Ended,
 }
 
-fn follow<L: EventLog>(
-    log: &L,
-    inbox: &TopicPartition,
-    batch: usize,
-    start: u64,
-    mut position: u64,
-    controls: &Receiver<StartAt>,
-    sender: &Sender<InboxBatch>,
-) -> Followed {
-    let at = match position {
-        0 => Start::Beginning,
-        offset => Start::Offset(offset),
-    };
-    let opened = log.reader(ReaderPurpose::Tailing).and_then(|mut reader| {
-        reader.assign(&[(inbox.clone(), at)])?;
-        Ok(reader)
-    });
-    let mut reader = match opened {
-        Ok(reader) => reader,
-        Err(error) => return Followed::Failed { position, error },
-    };
-    loop {
-        match controls.try_recv() {
-            Ok(at) => return Followed::Restart(at),
-            Err(crossbeam_channel::TryRecvError::Disconnected) => return Followed::Ended,
-            Err(crossbeam_channel::TryRecvError::Empty) => {}
+impl<L: EventLog> Pump<L> {
+    fn run(&mut self) {
+        let mut next = self.controls.recv().ok();
+        while let Some(StartAt { start, position }) = next.take() {
+            next = match self.follow(start, position) {
+                Followed::Restart(at) => Some(at),
+                Followed::Failed { position, error } => {
+                    let report = InboxBatch {
+                        start,
+                        records: Err(error),
+                    };
+                    if self.sender.send(report).is_err() {
+                        return;
+                    }
+                    match self.controls.recv_timeout(RETRY_PAUSE) {
+                        Ok(at) => Some(at),
+                        Err(RecvTimeoutError::Timeout) => Some(StartAt { start, position }),
+                        Err(RecvTimeoutError::Disconnected) => None,
+                    }
+                }
+                Followed::Ended => None,
+            };
         }
-        match reader.poll(batch, POLL) {
-            Ok(records) => {
-                let Some(last) = records.last() else { continue };
-                position = last.offset + 1;
-                if sender
-                    .send(InboxBatch {
+    }
+
+    fn follow(&mut self, start: u64, mut position: u64) -> Followed {
+        let at = match position {
+            0 => Start::Beginning,
+            offset => Start::Offset(offset),
+        };
+        let opened = self
+            .log
+            .reader(ReaderPurpose::Tailing)
+            .and_then(|mut reader| {
+                reader.assign(&[(self.inbox.clone(), at)])?;
+                Ok(reader)
+            });
+        let mut reader = match opened {
+            Ok(reader) => reader,
+            Err(error) => return Followed::Failed { position, error },
+        };
+        self.watchdog.moved();
+        loop {
+            match self.controls.try_recv() {
+                // Of several the last one counts.
+                Ok(at) => return Followed::Restart(self.controls.try_iter().last().unwrap_or(at)),
+                Err(TryRecvError::Disconnected) => return Followed::Ended,
+                Err(TryRecvError::Empty) => {}
+            }
+            match reader.poll(self.batch, POLL) {
+                Ok(records) => {
+                    let Some(last) = records.last() else {
+                        self.watchdog.quiet(&self.log, &reader, &self.inbox);
+                        continue;
+                    };
+                    position = last.offset + 1;
+                    let batch = InboxBatch {
                         start,
                         records: Ok(records),
-                    })
-                    .is_err()
-                {
-                    return Followed::Ended;
+                    };
+                    if self.sender.send(batch).is_err() {
+                        return Followed::Ended;
+                    }
+                    self.watchdog.moved();
                 }
+                Err(error) => return Followed::Failed { position, error },
             }
-            Err(error) => return Followed::Failed { position, error },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cartwright_event_log::memory::MemoryLog;
+    use cartwright_event_log::{LogWriter, NewRecord};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A take-over that follows others while the pump waits for room must not be forgotten: all that
+    /// it reads from then on would be stale.
+    #[test]
+    fn the_last_of_many_starts_is_followed_although_the_pump_was_busy() {
+        let (log, inbox) = (MemoryLog::waiting(), TopicPartition::new("inbox", 0));
+        log.create_topic("inbox", 1);
+        let mut writer = log.writer("sender").expect("a writer");
+        writer.take_over().expect("a take-over");
+        let record = NewRecord {
+            topic: Arc::from("inbox"),
+            partition: 0,
+            key: Vec::new(),
+            value: Some(Vec::new()),
+            headers: Vec::new(),
+        };
+        writer.commit(vec![record; 20]).expect("a commit");
+        let watchdog = Watchdog::new(PATIENCE, watch::Sender::new(None));
+        let mut pump = InboxPump::spawn(log, inbox, 1, watchdog).expect("a thread");
+        pump.start_at(0);
+        let begun = Instant::now();
+        while pump.batches.len() < WAITING_BATCHES {
+            assert!(begun.elapsed() < PATIENCE, "nothing is read");
+            thread::yield_now();
+        }
+        for position in 1..=10 {
+            pump.start_at(position);
+        }
+        loop {
+            pump.tell();
+            let batch = pump.batches.recv_timeout(PATIENCE).expect("a batch");
+            if pump.is_current(&batch) {
+                let records = batch.records.expect("records");
+                assert_eq!(records.first().map(|record| record.offset), Some(10));
+                break;
+            }
+        }
+        pump.stop();
     }
 }

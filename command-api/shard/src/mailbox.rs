@@ -109,6 +109,7 @@ pub(crate) enum Letter<C> {
 pub struct Mailbox<C> {
     pub(crate) letters: Sender<Letter<C>>,
     pub(crate) ownership: watch::Receiver<Ownership>,
+    pub(crate) inbox_trouble: watch::Receiver<Option<String>>,
     pub(crate) micros_per_command: Arc<AtomicU64>,
 }
 
@@ -117,6 +118,7 @@ impl<C> Clone for Mailbox<C> {
         Self {
             letters: self.letters.clone(),
             ownership: self.ownership.clone(),
+            inbox_trouble: self.inbox_trouble.clone(),
             micros_per_command: Arc::clone(&self.micros_per_command),
         }
     }
@@ -182,13 +184,22 @@ impl<C> Mailbox<C> {
         self.ownership.borrow().clone()
     }
 
+    /// What holds the shard's inbox up; nothing while it moves. The shard serves commands all the
+    /// same, but hears nothing of other shards.
+    #[must_use]
+    pub fn inbox_trouble(&self) -> Option<String> {
+        self.inbox_trouble.borrow().clone()
+    }
+
     /// To wait for a change of ownership.
     #[must_use]
     pub fn ownership_changes(&self) -> watch::Receiver<Ownership> {
         self.ownership.clone()
     }
 
-    fn retry_after_ms(&self) -> u64 {
+    /// After how long what waits now should be decided, in milliseconds.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> u64 {
         let waiting = self.letters.len() as u64;
         let per_command = self.micros_per_command.load(Ordering::Relaxed).max(1);
         (waiting * per_command / 1000).clamp(50, 30_000)

@@ -13,11 +13,17 @@ pub struct ShardOptions {
     /// Records after which a group takes no more commands. A limit for memory and for the broker's
     /// request size, not for speed: larger groups are cheaper.
     pub group_records: usize,
-    /// Bytes of outcomes after which a group takes no more commands: its journal record is one
-    /// record, and a producer sends none above 1 MiB.
+    /// Bytes of what the journal says of a group's commands (outcomes, keys, ids) after which it takes
+    /// no more: that is one record, and a writer refuses one above 900,000 bytes.
     pub group_outcome_bytes: usize,
     /// Inbox messages that may wait in memory.
     pub inbox_batch: usize,
+    /// How long after it was written a command in the inbox waits for prices to hold the position that
+    /// its caller names, in milliseconds. What is behind it waits with it.
+    pub position_wait_ms: i64,
+    /// How long nothing may come of the inbox although there is something, in milliseconds, before
+    /// the shard says what holds it up.
+    pub inbox_stuck_after_ms: u64,
     /// Results remembered by idempotency key; the oldest goes first.
     pub results_kept: usize,
     /// How long a result is remembered, in milliseconds.
@@ -25,6 +31,10 @@ pub struct ShardOptions {
     /// Events and results after which a new round of snapshots begins; never before there are half as
     /// many as there are aggregates and results in memory. Bounds what a take-over reads.
     pub checkpoint_tail: usize,
+    /// A new round begins when the one that a take-over would stand on is older than this, in
+    /// milliseconds, however little has happened. Far less than the journal is kept for: a round is
+    /// of no use without all of the journal since it began.
+    pub checkpoint_age_ms: i64,
     /// Transactions without a result that a take-over may read again for the results among them.
     /// Where results are further between, rounds of snapshots hold them.
     pub results_reach: u64,
@@ -39,6 +49,11 @@ pub struct ShardOptions {
     pub finished_kept: usize,
     /// Aggregates in memory beyond which none is created.
     pub live_max: usize,
+    /// Bytes that a shard's state may take, by an estimate of its aggregates, its remembered results
+    /// and its index of what has left memory. From three quarters on finished aggregates leave at
+    /// once; results take what is left, a sixteenth at least, the oldest going first; with the others
+    /// at fifteen sixteenths no aggregate is created. Not less than a few MiB.
+    pub memory_bytes: usize,
     /// Callers that may wait for an outcome at a time.
     pub waiters: usize,
     /// Timers decided in one group.
@@ -63,19 +78,23 @@ pub struct ShardOptions {
 impl Default for ShardOptions {
     fn default() -> Self {
         Self {
-            mailbox_capacity: 8_192,
+            mailbox_capacity: 2_048,
             group_records: 20_000,
             group_outcome_bytes: 512 * 1024,
             inbox_batch: 2_000,
+            position_wait_ms: 5_000,
+            inbox_stuck_after_ms: 10_000,
             results_kept: 200_000,
             results_ttl_ms: 24 * 3_600_000,
             checkpoint_tail: 100_000,
+            checkpoint_age_ms: 3 * 24 * 3_600_000,
             results_reach: 50_000,
             snapshot_group_bytes: 256 * 1024,
             snapshot_bytes_per_event: 1_024,
             archive_after_ms: 600_000,
             finished_kept: 50_000,
             live_max: 2_000_000,
+            memory_bytes: 4 * 1_024 * 1_024 * 1_024,
             waiters: 20_000,
             timers_per_group: 500,
             keep_alive_ms: 24 * 3_600_000,

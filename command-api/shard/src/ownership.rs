@@ -24,6 +24,12 @@ pub enum Ownership {
         /// What was found.
         reason: String,
     },
+    /// The log holds something that a newer version of this code wrote: this process can't serve the
+    /// partition, one that is upgraded can.
+    Outdated {
+        /// What was found.
+        reason: String,
+    },
     /// Stopped on request, everything decided being committed.
     Stopped,
 }
@@ -34,7 +40,10 @@ impl Ownership {
     pub const fn is_final(&self) -> bool {
         matches!(
             self,
-            Ownership::Fenced | Ownership::Refused { .. } | Ownership::Stopped
+            Ownership::Fenced
+                | Ownership::Refused { .. }
+                | Ownership::Outdated { .. }
+                | Ownership::Stopped
         )
     }
 }
@@ -48,7 +57,9 @@ impl fmt::Display for Ownership {
             Ownership::Fenced => {
                 f.write_str("fenced: another process has taken the partition over")
             }
-            Ownership::Refused { reason } => write!(f, "refuses to serve: {reason}"),
+            Ownership::Refused { reason } | Ownership::Outdated { reason } => {
+                write!(f, "refuses to serve: {reason}")
+            }
             Ownership::Stopped => f.write_str("stopped"),
         }
     }

@@ -2,13 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use cartwright_domain::{BoundedContext, Reason, Rejection};
+use cartwright_domain::{BoundedContext, Readiness, Reason, Rejection};
 use cartwright_event_log::{EventLog, Record};
 use cartwright_events::codec::CodecError;
 use cartwright_events::envelope::header;
-use cartwright_events::journal::FailedMessage;
 use cartwright_events::messages::SubmitCommand;
-use cartwright_events::{Message, Timestamp};
+use cartwright_events::{Message, PositionToken, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::archive::Whereabouts;
@@ -35,7 +34,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let value = record.value.as_deref().unwrap_or_default();
         match self.place.codec.decode_message(B::CONTEXT, value) {
             Ok(Message::SubmitCommand(submitted)) => {
-                if !self.decide_submitted(state, group, submitted, &cause)? {
+                if !self.decide_submitted(state, group, submitted, record)? {
                     return Ok(false);
                 }
             }
@@ -57,10 +56,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                         );
                         let answers = self.context.give_up(&message, &reason);
                         group.send(state, &self.place, &answers, &cause);
-                        group.failed.push(FailedMessage {
-                            offset: record.offset,
-                            reason,
-                        });
+                        group.fail(record.offset, reason);
                     }
                 }
             }
@@ -76,10 +72,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             Err(error) => {
                 tracing::error!(offset = record.offset, %error, "an inbox message is unreadable");
-                group.failed.push(FailedMessage {
-                    offset: record.offset,
-                    reason: error.to_string(),
-                });
+                group.fail(record.offset, error.to_string());
             }
         }
         state.inbox_position = record.offset + 1;
@@ -95,32 +88,39 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         state: &mut ShardState<B>,
         group: &mut Group<B::Command>,
         submitted: SubmitCommand,
-        cause: &Cause,
+        record: &Record,
     ) -> Result<bool, Halt> {
         let away = matches!(
             self.whereabouts(state, &submitted.aggregate_id),
             Whereabouts::Archived | Whereabouts::NotKnownYet
         );
-        if away || !self.context.can_decide() {
+        if away {
             return Ok(false);
         }
+        let command = match serde_json::from_str(&submitted.command) {
+            Ok(command) => match self.prices_for(&command, record, group.now()) {
+                Readiness::Ready => Some(command),
+                Readiness::Loading | Readiness::Behind => return Ok(false),
+                Readiness::Stopped => None,
+            },
+            Err(error) => {
+                tracing::error!(command_id = submitted.command_id, %error, "unreadable command");
+                None
+            }
+        };
         let key = submitted.idempotency_key.as_deref();
         let fingerprint = key.map_or("", |_| &submitted.fingerprint);
         let key = ResultKey::new(key, &submitted.command_id);
-        if state.results.find(&key, fingerprint, group.now()) == Found::Nothing {
-            match serde_json::from_str(&submitted.command) {
-                Ok(command) => {
-                    self.decide(state, group, submission(command, &submitted, cause))?;
-                }
-                Err(error) => {
-                    tracing::error!(command_id = submitted.command_id, %error, "unreadable command");
-                }
-            }
+        if state.results.find(&key, fingerprint, group.now()) == Found::Nothing
+            && let Some(command) = command
+        {
+            let cause = cause_of(record);
+            self.decide(state, group, submission(command, &submitted, &cause))?;
         }
         let (outcome, remembered) = match state.results.find(&key, fingerprint, group.now()) {
             Found::Decided(outcome) => (outcome.to_owned(), true),
             Found::OtherRequest => (refusal(Reason::IdempotencyKeyReused)?, false),
-            // It broke the decision, or there was no room for a new aggregate.
+            // It broke the decision, there was no room for a new aggregate, or nothing to price it by.
             Found::Nothing => (refusal(Reason::NotDecided)?, false),
         };
         let by_id = ResultKey::new(None, &submitted.command_id);
@@ -129,6 +129,21 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             group.remember(state, by_id, &submitted.command_id, no_fingerprint, outcome);
         }
         Ok(true)
+    }
+
+    /// Whether what the command in `record` stands on is there. A position that prices do not come to
+    /// hold is none of this log, and may not keep the inbox for ever.
+    fn prices_for(&self, command: &B::Command, record: &Record, now: Timestamp) -> Readiness {
+        let after = record.header(header::AFTER_POSITION);
+        let after = after.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let after: Option<PositionToken> = after.and_then(|text| text.parse().ok());
+        let written = Timestamp::from_micros(record.timestamp_us);
+        match self.context.readiness(command, after.as_ref()) {
+            Readiness::Behind if now >= written.plus_millis(self.options.position_wait_ms) => {
+                Readiness::Stopped
+            }
+            readiness => readiness,
+        }
     }
 }
 

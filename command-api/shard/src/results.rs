@@ -67,7 +67,21 @@ struct Mark {
     offset: u64,
 }
 
-/// Results in the order in which they were decided, bounded by number and by age.
+/// Bytes of a stored result beside its texts, about: two entries, and the texts' own overhead.
+const STORED_BYTES: usize = 224;
+
+/// How many results went, by why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Evicted {
+    /// They were older than the window.
+    pub(crate) age: u64,
+    /// There were more than the window holds.
+    pub(crate) number: u64,
+    /// They took more memory than there is for them.
+    pub(crate) memory: u64,
+}
+
+/// Results in the order in which they were decided, bounded by number, by age and by memory.
 #[derive(Debug)]
 pub(crate) struct ResultWindow {
     by_key: HashMap<ResultKey, Stored>,
@@ -79,10 +93,13 @@ pub(crate) struct ResultWindow {
     marks: VecDeque<Mark>,
     kept: usize,
     ttl_ms: i64,
+    /// What those in the window take, and may take.
+    bytes: usize,
+    most_bytes: usize,
 }
 
 impl ResultWindow {
-    pub(crate) fn new(kept: usize, ttl_ms: i64) -> Self {
+    pub(crate) fn new(kept: usize, ttl_ms: i64, most_bytes: usize) -> Self {
         Self {
             by_key: HashMap::new(),
             order: VecDeque::new(),
@@ -91,7 +108,19 @@ impl ResultWindow {
             marks: VecDeque::new(),
             kept,
             ttl_ms,
+            bytes: 0,
+            most_bytes,
         }
+    }
+
+    /// Bytes that it takes in memory, about.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How much it may take from the next result on.
+    pub(crate) const fn allow(&mut self, bytes: usize) {
+        self.most_bytes = bytes;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -169,37 +198,93 @@ impl ResultWindow {
         }
     }
 
-    /// Remembers an outcome; the oldest beyond the window's bounds go. Returns how many went.
+    /// Remembers an outcome; the oldest beyond the window's bounds go. Tells how many went.
     pub(crate) fn remember(
         &mut self,
         key: ResultKey,
         fingerprint: String,
         outcome: String,
         decided_at: Timestamp,
-    ) -> usize {
+    ) -> Evicted {
         let stored = Stored {
             fingerprint,
             outcome,
             decided_at,
         };
-        if self.by_key.insert(key.clone(), stored).is_none() {
-            self.order.push_back(key);
+        self.bytes += bytes_of(&key, &stored);
+        match self.by_key.insert(key.clone(), stored) {
+            Some(before) => self.bytes -= bytes_of(&key, &before),
+            None => self.order.push_back(key),
         }
-        let mut evicted = 0;
+        let mut evicted = Evicted::default();
         while let Some(oldest) = self.order.front() {
-            let aged = self
-                .by_key
-                .get(oldest)
-                .is_none_or(|stored| stored.decided_at.plus_millis(self.ttl_ms) < decided_at);
-            if !aged && self.order.len() <= self.kept {
+            let stored = self.by_key.get(oldest);
+            let reason = if stored
+                .is_none_or(|stored| stored.decided_at.plus_millis(self.ttl_ms) < decided_at)
+            {
+                &mut evicted.age
+            } else if self.order.len() > self.kept {
+                &mut evicted.number
+            } else if self.bytes > self.most_bytes && self.order.len() > 1 {
+                &mut evicted.memory
+            } else {
                 break;
-            }
+            };
+            *reason += 1;
+            self.bytes -= stored.map_or(0, |stored| bytes_of(oldest, stored));
             if let Some(oldest) = self.order.pop_front() {
                 self.by_key.remove(&oldest);
                 self.evicted += 1;
-                evicted += 1;
             }
         }
         evicted
+    }
+}
+
+/// The key is in the map and in the order.
+fn bytes_of(key: &ResultKey, stored: &Stored) -> usize {
+    let (ResultKey::Idempotency(key) | ResultKey::Command(key)) = key;
+    STORED_BYTES + 2 * key.len() + stored.fingerprint.len() + stored.outcome.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remember(window: &mut ResultWindow, key: &str, at_ms: i64) -> Evicted {
+        let outcome = "x".repeat(1_000);
+        let at = Timestamp::EPOCH.plus_millis(at_ms);
+        let key = ResultKey::new(Some(key), "");
+        window.remember(key, String::new(), outcome, at)
+    }
+
+    #[test]
+    fn an_eviction_says_which_bound_it_was() {
+        let mut window = ResultWindow::new(3, 1_000, 10_000);
+        for (at, key) in ["a", "b", "c"].into_iter().enumerate() {
+            assert_eq!(remember(&mut window, key, at as i64), Evicted::default());
+        }
+        let number = Evicted {
+            number: 1,
+            ..Evicted::default()
+        };
+        assert_eq!(remember(&mut window, "d", 3), number);
+        window.allow(2_600);
+        let memory = Evicted {
+            number: 1,
+            memory: 1,
+            ..Evicted::default()
+        };
+        assert_eq!(remember(&mut window, "e", 4), memory);
+        let age = Evicted {
+            age: 2,
+            ..Evicted::default()
+        };
+        assert_eq!(remember(&mut window, "f", 2_000), age);
+        let one = window.bytes();
+        assert_eq!(remember(&mut window, "f", 2_001), Evicted::default());
+        assert_eq!(window.bytes(), one, "a result that is replaced counts once");
+        assert_eq!(remember(&mut window, "g", 4_000).age, 1);
+        assert_eq!(window.bytes(), one);
     }
 }

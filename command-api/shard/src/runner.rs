@@ -1,6 +1,7 @@
 //! A shard on a thread of its own: librdkafka's transactional calls block.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,11 +11,13 @@ use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, LogError, Record, TopicPartition};
 use cartwright_events::codec::Codec;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use tokio::sync::watch;
 
 use crate::archive::{ArchiveAnswer, ArchiveAsk};
 use crate::archive_reader::ArchiveReader;
 use crate::clock::Clock;
-use crate::inbox::{InboxBatch, InboxPump};
+use crate::decide::panic_text;
+use crate::inbox::{InboxBatch, InboxPump, Watchdog};
 use crate::mailbox::{Letter, Mailbox};
 use crate::options::ShardOptions;
 use crate::ownership::Ownership;
@@ -52,7 +55,8 @@ pub struct ShardThread<C> {
     pub mailbox: Mailbox<C>,
     orders: Sender<Order>,
     deposed: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    /// Ends with whether it ended by itself, and not by a panic.
+    thread: JoinHandle<bool>,
 }
 
 impl<C> ShardThread<C> {
@@ -82,6 +86,13 @@ impl<C> ShardThread<C> {
         self.thread.is_finished()
     }
 
+    /// Whether it will write nothing any more: its claim on the partition has ended, its producer is
+    /// closed, and another process can take over undisturbed. Its threads may take longer to end.
+    #[must_use]
+    pub fn has_let_go(&self) -> bool {
+        self.has_ended() || self.mailbox.ownership.borrow().is_final()
+    }
+
     /// Asks the shard to decide what waits, commit it and end. Returns whether it did within
     /// `limit`.
     #[must_use]
@@ -95,7 +106,7 @@ impl<C> ShardThread<C> {
             }
             thread::park_timeout(Duration::from_millis(5));
         }
-        thread.join().is_ok()
+        thread.join().unwrap_or(false)
     }
 }
 
@@ -115,7 +126,10 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
     let (sender, letters) = bounded(options.mailbox_capacity);
     let (orders, told) = bounded(WAITING_ORDERS);
     let inbox = TopicPartition::new(B::CONTEXT.inbox_topic(), partition);
-    let pump = InboxPump::spawn(log.clone(), inbox, options.inbox_batch)?;
+    let (trouble, inbox_trouble) = watch::channel(None);
+    let stuck_after = Duration::from_millis(options.inbox_stuck_after_ms);
+    let watchdog = Watchdog::new(stuck_after, trouble);
+    let pump = InboxPump::spawn(log.clone(), inbox, options.inbox_batch, watchdog)?;
     let snapshots = TopicPartition::new(B::CONTEXT.snapshots_topic(), partition);
     let archive = ArchiveReader::spawn(log.clone(), snapshots, options.recovery_stall())?;
     let shard = Shard::new(
@@ -130,6 +144,7 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
     let mailbox = Mailbox {
         letters: sender,
         ownership: shard.ownership(),
+        inbox_trouble,
         micros_per_command: Arc::clone(&micros_per_command),
     };
     let deposed = Arc::new(AtomicBool::new(false));
@@ -147,13 +162,32 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
     };
     let thread = thread::Builder::new()
         .name(format!("{}-{partition}", B::CONTEXT.name()))
-        .spawn(move || runner.run(begin))?;
+        .spawn(move || run_or_say_why_not(runner, begin))?;
     Ok(ShardThread {
         mailbox,
         orders,
         deposed,
         thread,
     })
+}
+
+/// Runs the shard. One that panics says so by its ownership: it would else look alive to whoever
+/// asks, and neither callers nor the allocator would know that nobody is there. Nothing of it is used
+/// afterwards. Returns whether it ended by itself.
+fn run_or_say_why_not<B: BoundedContext, L: EventLog>(runner: Runner<B, L>, begin: Begin) -> bool {
+    let (ownership, partition) = (runner.shard.ownership.clone(), runner.shard.place.partition);
+    let Err(panic) = catch_unwind(AssertUnwindSafe(|| runner.run(begin))) else {
+        return true;
+    };
+    let reason = format!("a panic: {}", panic_text(panic.as_ref()));
+    tracing::error!(
+        context = B::CONTEXT.name(),
+        partition,
+        reason,
+        "the shard has ended"
+    );
+    ownership.send_replace(Ownership::Refused { reason });
+    false
 }
 
 struct Runner<B: BoundedContext, L: EventLog> {
@@ -176,6 +210,8 @@ enum Woken<C> {
     Letter(Letter<C>),
     Inbox(InboxBatch),
     Archive(ArchiveAnswer),
+    /// Whatever this reads will come no more.
+    Dead(&'static str),
     Timer,
     Stop,
 }
@@ -195,6 +231,7 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
     fn serve(&mut self) {
         loop {
             let mut inputs = Inputs::default();
+            self.pump.tell();
             let woken = if self.shard.has_backlog() {
                 Woken::Timer
             } else {
@@ -218,6 +255,11 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
                 Woken::Archive(answer) => {
                     inputs.archive.push(answer);
                     false
+                }
+                Woken::Dead(thread) => {
+                    let reason = format!("the thread that reads {thread} has died");
+                    self.shard.end(Ownership::Refused { reason });
+                    return;
                 }
                 Woken::Timer => self.told.try_recv() == Ok(Order::Stop),
                 Woken::Stop => true,
@@ -305,8 +347,8 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
                 Ok(Order::Stop) | Err(_) => Woken::Stop,
             },
             recv(self.letters) -> letter => letter.map_or(Woken::Stop, Woken::Letter),
-            recv(batches) -> batch => batch.map_or(Woken::Timer, Woken::Inbox),
-            recv(self.archive.answers) -> answer => answer.map_or(Woken::Timer, Woken::Archive),
+            recv(batches) -> batch => batch.map_or(Woken::Dead("the inbox"), Woken::Inbox),
+            recv(self.archive.answers) -> answer => answer.map_or(Woken::Dead("the snapshots"), Woken::Archive),
             default(due) => Woken::Timer,
         }
     }

@@ -88,6 +88,8 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     /// Commands that wait for an aggregate that is not in memory.
     pub(crate) held: VecDeque<Submission<B::Command>>,
     waiters: Waiters,
+    /// Deciding the timers broke: they are not tried again before then.
+    pub(crate) timers_rest_until: Option<Timestamp>,
     take_overs: u64,
     /// Set when a snapshot was found unreadable: the next take-over does without.
     distrusts_snapshots: bool,
@@ -122,6 +124,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             inbox_waits: Vec::new(),
             inbox_cut: false,
             held: VecDeque::new(),
+            timers_rest_until: None,
             take_overs: 0,
             distrusts_snapshots: false,
             standby: None,
@@ -171,11 +174,14 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let keep_alive = live.state.last_time.plus_millis(self.options.keep_alive_ms);
         let options = &self.options;
         let timer = self.context.next_due(&live.state.aggregates);
+        let timer = timer.map(|due| self.timers_rest_until.map_or(due, |rest| due.max(rest)));
         let archive = &live.state.archive;
-        let leaving = archive.next_leaving(options.archive_after_ms, options.finished_kept);
-        let round = live.state.rounds.is_under_way();
-        let round = round.then_some(live.state.last_time);
-        [timer, leaving, round]
+        let leaving =
+            archive.next_leaving(live.state.archive_after_ms(options), options.finished_kept);
+        let rounds = &live.state.rounds;
+        let round = rounds.is_under_way().then_some(live.state.last_time);
+        let old = rounds.due_by_age(options.checkpoint_age_ms);
+        [timer, leaving, round, old]
             .into_iter()
             .flatten()
             .chain([keep_alive])
@@ -194,16 +200,24 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// # Errors
     /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
     pub fn prepare(&mut self) -> Result<Step, String> {
-        let mut standby = self.standby.take();
-        let ground = self.ground(true);
-        let read = match &mut standby {
+        let standby = self.standby.take();
+        let ground = self.ground(!self.distrusts_snapshots);
+        let read = match standby {
             Some(standby) => ground.read_on(standby),
-            None => ground.prepare().map(|prepared| standby = Some(prepared)),
+            None => ground.prepare(),
         };
-        if let Err(error) = read {
-            return self.not_taken_over(error);
+        let read = match read {
+            Err(TakeOverError::Unreadable(error)) => {
+                tracing::warn!(%error, "getting ready from all events instead");
+                self.distrusts_snapshots = true;
+                self.ground(false).prepare()
+            }
+            read => read,
+        };
+        match read {
+            Ok(standby) => self.standby = Some(standby),
+            Err(error) => return self.not_taken_over(error),
         }
-        self.standby = standby;
         self.ownership.send_if_modified(|ownership| {
             let before = std::mem::replace(ownership, Ownership::Standby);
             before != Ownership::Standby
@@ -265,7 +279,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
 
     fn not_taken_over(&mut self, error: TakeOverError) -> Result<Step, String> {
         match error {
-            TakeOverError::Retry(_) | TakeOverError::Unreadable(_) => {
+            TakeOverError::Retry(_) | TakeOverError::Stalled(_) | TakeOverError::Unreadable(_) => {
                 let because = error.to_string();
                 self.ownership.send_replace(Ownership::Recovering {
                     because: because.clone(),
@@ -274,6 +288,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             TakeOverError::Fenced => Ok(self.end(Ownership::Fenced)),
             TakeOverError::Refused(reason) => Ok(self.end(Ownership::Refused { reason })),
+            TakeOverError::Outdated(reason) => Ok(self.end(Ownership::Outdated { reason })),
         }
     }
 
@@ -287,9 +302,9 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             self.distrusts_snapshots = true;
             return self.doubt(&error.to_string());
         }
-        Rounds::begin_if_due(&mut live.state, &self.context, &self.options);
-        let round = live.state.rounds.is_under_way();
         let mut group = Group::new(self.clock.now().max(live.state.last_time));
+        Rounds::begin_if_due(&mut live.state, &self.context, &self.options, group.now());
+        let round = live.state.rounds.is_under_way();
         let mut inbox = std::mem::take(&mut self.inbox_waits);
         inbox.extend(inputs.inbox);
         let filled = self
@@ -326,8 +341,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             let in_memory = self.context.ids_after(&state.aggregates, None);
             if let Some(whole) = state.archive.take(answer, in_memory)? {
                 let snapshot = whole.read()?;
-                self.context
-                    .restore(&mut state.aggregates, &whole.name, snapshot);
+                state.restore(&self.context, &whole.name, snapshot);
                 restored.insert(whole.name.clone());
                 state.archive.may_leave(state.last_time, whole.name);
             }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cartwright_domain::BoundedContext;
+use cartwright_domain::{BoundedContext, EvolveError};
 use cartwright_event_log::Receipt;
-use cartwright_events::{Context, PositionToken, Stream, Timestamp};
+use cartwright_events::{Context, Event, PositionToken, Stream, Timestamp};
 
 use crate::archive::Archive;
 use crate::group::Place;
+use crate::options::ShardOptions;
 use crate::results::ResultWindow;
 use crate::snapshots::Rounds;
 
@@ -21,8 +22,12 @@ pub(crate) struct Tail {
 
 /// The state of one partition as of its last transaction.
 pub(crate) struct ShardState<B: BoundedContext> {
-    /// The aggregates.
+    /// The aggregates. Changed by the methods here alone once the state has been measured.
     pub(crate) aggregates: B::State,
+    /// Bytes that they take, about.
+    pub(crate) aggregate_bytes: usize,
+    /// Bytes that all of this may take.
+    pub(crate) memory_bytes: usize,
     /// Last seq per stream.
     pub(crate) seqs: BTreeMap<Stream, u64>,
     /// Number of the last transaction.
@@ -61,6 +66,8 @@ impl<B: BoundedContext> ShardState<B> {
     pub(crate) fn new(results: ResultWindow) -> Self {
         Self {
             aggregates: B::State::default(),
+            aggregate_bytes: 0,
+            memory_bytes: usize::MAX,
             seqs: BTreeMap::new(),
             transaction: 0,
             inbox_position: 0,
@@ -70,6 +77,65 @@ impl<B: BoundedContext> ShardState<B> {
             tail: Tail::default(),
             rounds: Rounds::default(),
             archive: Archive::default(),
+        }
+    }
+
+    /// Applies an event that was written with `seq`.
+    pub(crate) fn evolve(
+        &mut self,
+        context: &B,
+        event: &Event,
+        seq: u64,
+    ) -> Result<(), EvolveError> {
+        self.resized(context, &event.aggregate_id, |aggregates| {
+            context.evolve(aggregates, event, seq)
+        })
+    }
+
+    /// Puts an aggregate into memory as it was when the snapshot was taken.
+    pub(crate) fn restore(&mut self, context: &B, id: &str, snapshot: B::Snapshot) {
+        self.resized(context, id, |aggregates| {
+            context.restore(aggregates, id, snapshot);
+        });
+    }
+
+    /// Takes an aggregate out of memory.
+    pub(crate) fn forget(&mut self, context: &B, id: &str) {
+        self.resized(context, id, |aggregates| context.forget(aggregates, id));
+    }
+
+    fn resized<T>(&mut self, context: &B, id: &str, change: impl FnOnce(&mut B::State) -> T) -> T {
+        let before = context.size_hint(&self.aggregates, id);
+        let changed = change(&mut self.aggregates);
+        let after = context.size_hint(&self.aggregates, id);
+        self.aggregate_bytes = (self.aggregate_bytes + after).saturating_sub(before);
+        changed
+    }
+
+    /// Bytes that can't be had back by forgetting results.
+    fn fixed_bytes(&self) -> usize {
+        self.aggregate_bytes + self.archive.bytes()
+    }
+
+    /// What the results may take: what the others leave, and a sixteenth of all in any case.
+    pub(crate) fn room_for_results(&self) -> usize {
+        let least = self.memory_bytes / 16;
+        self.memory_bytes
+            .saturating_sub(self.fixed_bytes())
+            .max(least)
+    }
+
+    /// Whether there is no room for another aggregate.
+    pub(crate) fn is_over_memory(&self) -> bool {
+        self.fixed_bytes() > self.memory_bytes - self.memory_bytes / 16
+    }
+
+    /// How long a finished aggregate may be left in memory: not at all when memory gets short.
+    pub(crate) fn archive_after_ms(&self, options: &ShardOptions) -> i64 {
+        if self.fixed_bytes() > self.memory_bytes / 4 * 3 {
+            0
+        } else {
+            options.archive_after_ms
         }
     }
 

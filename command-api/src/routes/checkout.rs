@@ -66,7 +66,7 @@ pub async fn check_out(
         occurred_at: body.occurred_at,
     };
     let command = CheckoutCommand::CheckOut(command);
-    let answer = decide(&app, &call, command, Need::Position, &body).await?;
+    let answer = decide(&app, &call, command, Need::Prices, &body).await?;
     let order_id = cart_id.as_str();
     let Some(wait) = call.wait.map(|wait| wait.min(app.settings.wait_max())) else {
         return Ok(Accepted::pending(answer).at("/v1/orders", order_id));

@@ -46,12 +46,23 @@ struct Node {
 
 impl Node {
     async fn start(log: &MemoryLog, number: usize, more: &str) -> Self {
+        Self::reached_at(log, number, None, more).await
+    }
+
+    /// One that tells the others to reach it at another address, if one is given.
+    async fn reached_at(
+        log: &MemoryLog,
+        number: usize,
+        elsewhere: Option<SocketAddr>,
+        more: &str,
+    ) -> Self {
         let listener = shutdown::bind("127.0.0.1:0".parse().unwrap())
             .await
             .unwrap();
         let address = listener.local_addr().unwrap();
+        let reached = elsewhere.unwrap_or(address);
         let nodes = format!(
-            "[nodes]\nid = \"node-{number}\"\naddress = \"http://{address}\"\n\
+            "[nodes]\nid = \"node-{number}\"\naddress = \"http://{reached}\"\n\
              [nodes.times]\nbeat_ms = 30\ndead_after_ms = 1000\nlook_ms = 2\n{more}"
         );
         let config = settings(&nodes);
@@ -308,6 +319,27 @@ async fn a_command_goes_round_no_circle() {
         .send(owner, late)
         .await
         .problem(503, "deadline_passed");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_never_answers_is_given_up_and_the_outcome_is_said_to_be_unknown() {
+    // The system takes connections, and nobody ever reads what comes.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = "[command]\ndeadline_ms = 100\nreply_wait_ms = 200\n";
+    let mut cluster = Cluster::of(1, more).await;
+    let address = silent.local_addr().unwrap();
+    let second = Node::reached_at(&cluster.log, 2, Some(address), more).await;
+    cluster.nodes.push(second);
+    cluster.settled().await;
+    let sku = (0..).map(|number| format!("sku-{number}"));
+    let theirs = sku
+        .take(100)
+        .find(|sku| cluster.nodes[1].owns(stock_of(sku)));
+    let begun = Instant::now();
+    let answer = cluster.send(0, receipt(&theirs.unwrap())).await;
+    answer.problem(503, "outcome_unknown");
+    assert!(begun.elapsed() < LIMIT / 2, "{:?}", begun.elapsed());
     cluster.stop().await;
 }
 

@@ -60,6 +60,11 @@ fn write(log: &MemoryLog, partition: u32, seq: u64, value: Vec<u8>) {
     writer.commit(vec![record]).unwrap();
 }
 
+/// Writes a record of a product that nobody can read, as the `seq`-th of its partition.
+pub fn stop_prices(log: &MemoryLog, partition: u32, seq: u64) {
+    write(log, partition, seq, b"junk".to_vec());
+}
+
 fn write_event(log: &MemoryLog, partition: u32, seq: u64, sku: &str, body: ProductEvent) {
     let event = Event {
         aggregate_id: sku.to_owned(),
@@ -181,7 +186,7 @@ async fn a_stopped_table_prices_nothing_and_readiness_says_so() {
     service.product("mug", 500, 0).await;
     let cart = service.cart("mug", 1).await;
     let partition = cartwright_events::partition::partition_of("mug", 2);
-    write(&service.log, partition, 2, b"junk".to_vec());
+    stop_prices(&service.log, partition, 2);
     until(|| !service.readiness.is_ready()).await;
     let stopped = matches!(
         service.app.prices.progress().borrow().state,

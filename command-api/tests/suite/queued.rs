@@ -1,11 +1,13 @@
 //! Commands whose callers do not wait: `Prefer: respond-async`.
 
 use cartwright_event_log::memory::Fault;
+use cartwright_events::cart::CartEvent;
 use cartwright_events::partition::partition_of;
-use cartwright_events::{Context, Stream};
+use cartwright_events::{Context, EventBody, Stream};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Call, PARTITIONS, Service, log, settings};
+use crate::harness::{Answer, Call, PARTITIONS, Service, events_of, log, settings, until};
+use crate::prices::stop_prices;
 
 fn queued(call: Call) -> Call {
     call.header("prefer", "respond-async")
@@ -95,6 +97,77 @@ async fn an_item_is_put_into_a_cart_later_without_a_key_too() {
     let set = Call::put(&format!("/v1/carts/{cart}/items/1")).json(&json!({"quantity": 7}));
     let set = outcome(&service, &status_url(&service.send(queued(set)).await)).await;
     assert_eq!(set["status"], "accepted", "{set}");
+}
+
+/// Two of a product into a cart later, priced as of `position`.
+fn add_later(cart: &str, position: &str) -> Call {
+    let item = json!({"sku": "mug", "quantity": 2});
+    let add = Call::post(&format!("/v1/carts/{cart}/items")).json(&item);
+    queued(add.header("cartwright-position", position))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queued_command_waits_for_the_position_that_its_caller_names() {
+    let service = Service::start_with("[shard]\nposition_wait_ms = 600000").await;
+    let created = service.product("mug", 500, 10).await;
+    let cart = service.cart("mug", 1).await;
+    let there = status_url(&service.send(add_later(&cart, &created)).await);
+    assert_eq!(outcome(&service, &there).await["status"], "accepted");
+
+    let partition = partition_of("mug", PARTITIONS);
+    let next = format!("g1:p{partition}=2");
+    let waiting = status_url(&service.send(add_later(&cart, &next)).await);
+    // What needs no price of its own waits behind it.
+    let behind = queued(Call::post(&format!("/v1/orders/{cart}/cancel")).json(&json!({})));
+    let behind = status_url(&service.send(behind).await);
+    for url in [&waiting, &behind] {
+        assert_eq!(service.get(url).await.json()["status"], "pending");
+    }
+    let price = json!({"amount_minor": 700, "currency": "GBP"});
+    let changed = Call::put("/v1/products/mug/price").json(&price);
+    service.accepted(changed).await;
+    assert_eq!(outcome(&service, &waiting).await["status"], "accepted");
+    assert_eq!(outcome(&service, &behind).await["status"], "rejected");
+    let lines = events_of(&service.log, Stream::Cart);
+    let prices = lines.iter().filter_map(|event| match &event.body {
+        EventBody::Cart(CartEvent::ItemAdded(added)) => Some(added.unit_price_minor),
+        _ => None,
+    });
+    // The first two joined the line that was there.
+    assert_eq!(prices.collect::<Vec<_>>(), [500, 700]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_never_comes_keeps_the_inbox_only_for_a_while() {
+    let service = Service::start_with("[shard]\nposition_wait_ms = 50").await;
+    service.product("mug", 500, 10).await;
+    let cart = service.cart("mug", 1).await;
+    let ahead = status_url(
+        &service
+            .send(add_later(&cart, "g1:p0=999999,p1=999999"))
+            .await,
+    );
+    let refused = outcome(&service, &ahead).await;
+    assert_eq!(refused["problem"]["code"], "not_decided", "{refused}");
+    let other = service.send(add_later(&cart, "g2:p0=1")).await;
+    other.problem(409, "position_of_another_log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prices_that_have_stopped_keep_nothing_waiting() {
+    let service = Service::start().await;
+    service.product("mug", 500, 10).await;
+    let cart = service.cart("mug", 1).await;
+    stop_prices(&service.log, partition_of("mug", PARTITIONS), 2);
+    until(|| !service.readiness.is_ready()).await;
+    let add = Call::post(&format!("/v1/carts/{cart}/items"));
+    let add = queued(add.json(&json!({"sku": "mug", "quantity": 2})));
+    let add = status_url(&service.send(add).await);
+    let set = Call::put(&format!("/v1/carts/{cart}/items/1")).json(&json!({"quantity": 7}));
+    let set = status_url(&service.send(queued(set)).await);
+    let refused = outcome(&service, &add).await;
+    assert_eq!(refused["problem"]["code"], "not_decided", "{refused}");
+    assert_eq!(outcome(&service, &set).await["status"], "accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,8 +32,28 @@ pub struct ClusterLayout {
     pub base_port: u16,
     /// Brokers, at most 4.
     pub brokers: u16,
-    /// Clients with a listener of their own, at most 4.
-    pub clients: u16,
+    /// Nodes of command-api, each with a listener of its own, at most 4.
+    pub nodes: u16,
+    /// Projectors, each with a listener of its own, at most 2.
+    pub projectors: u16,
+}
+
+/// A process with a way of its own to every broker; both count from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterClient {
+    /// A node of command-api.
+    Node(u16),
+    /// A projector.
+    Projector(u16),
+}
+
+impl ClusterClient {
+    fn listener_name(self) -> String {
+        match self {
+            ClusterClient::Node(node) => format!("NODE{node}"),
+            ClusterClient::Projector(projector) => format!("PROJECTOR{projector}"),
+        }
+    }
 }
 
 /// A broker, ready to be started.
@@ -72,28 +92,61 @@ impl ClusterLayout {
         self.base_port + 16 + broker
     }
 
-    /// Where a client that is a server too listens: HTTP of a node.
+    /// Everybody with a listener of its own.
+    pub fn clients(&self) -> impl Iterator<Item = ClusterClient> {
+        let nodes = (0..self.nodes).map(ClusterClient::Node);
+        nodes.chain((0..self.projectors).map(ClusterClient::Projector))
+    }
+
+    /// Where a node listens: its HTTP.
     #[must_use]
-    pub fn node_listener(&self, client: u16) -> u16 {
-        self.base_port + 4 + client
+    pub fn node_listener(&self, node: u16) -> u16 {
+        self.base_port + 4 + node
     }
 
     /// Where the other nodes are told to reach it.
     #[must_use]
-    pub fn node_advertised(&self, client: u16) -> u16 {
-        self.base_port + 52 + client
+    pub fn node_advertised(&self, node: u16) -> u16 {
+        self.base_port + 52 + node
+    }
+
+    /// Where a projector listens: its HTTP.
+    #[must_use]
+    pub fn projector_listener(&self, projector: u16) -> u16 {
+        self.base_port + 8 + projector
+    }
+
+    /// Where a process of the read side is told to reach PostgreSQL: the projectors from 0, then
+    /// query-api.
+    #[must_use]
+    pub fn postgres_advertised(&self, reader: u16) -> u16 {
+        self.base_port + 31 + reader
+    }
+
+    /// Where it is told to reach Cassandra.
+    #[must_use]
+    pub fn cassandra_advertised(&self, reader: u16) -> u16 {
+        self.base_port + 35 + reader
     }
 
     /// Where a broker listens for one client.
     #[must_use]
-    pub fn listener(&self, broker: u16, client: u16) -> u16 {
-        self.base_port + 60 + broker * 4 + client
+    pub fn listener(&self, broker: u16, client: ClusterClient) -> u16 {
+        self.base_port
+            + match client {
+                ClusterClient::Node(node) => 60 + broker * 4 + node,
+                ClusterClient::Projector(projector) => 22 + broker * 2 + projector,
+            }
     }
 
     /// What the broker tells that client instead.
     #[must_use]
-    pub fn advertised(&self, broker: u16, client: u16) -> u16 {
-        self.base_port + 80 + broker * 4 + client
+    pub fn advertised(&self, broker: u16, client: ClusterClient) -> u16 {
+        self.base_port
+            + match client {
+                ClusterClient::Node(node) => 80 + broker * 4 + node,
+                ClusterClient::Projector(projector) => 42 + broker * 2 + projector,
+            }
     }
 
     /// The brokers as they see each other, for tools.
@@ -105,28 +158,22 @@ impl ClusterLayout {
 
     /// The brokers as one client sees them.
     #[must_use]
-    pub fn bootstrap_of(&self, client: u16) -> String {
+    pub fn bootstrap_of(&self, client: ClusterClient) -> String {
         let seen = |broker| format!("127.0.0.1:{}", self.advertised(broker, client));
         (0..self.brokers).map(seen).collect::<Vec<_>>().join(",")
     }
 
     fn properties(&self, broker: u16, data_dir: &str) -> String {
-        let each = |text: &dyn Fn(u16) -> String| (0..self.clients).map(text).collect::<String>();
+        let each =
+            |text: &dyn Fn(ClusterClient) -> String| self.clients().map(text).collect::<String>();
         let voters: Vec<String> = (0..self.brokers)
             .map(|one| format!("{}@127.0.0.1:{}", one + 1, self.controller_advertised(one)))
             .collect();
-        let listen = |client| {
-            format!(
-                ",CLIENT{client}://127.0.0.1:{}",
-                self.listener(broker, client)
-            )
-        };
-        let tell = |client| {
-            format!(
-                ",CLIENT{client}://127.0.0.1:{}",
-                self.advertised(broker, client)
-            )
-        };
+        let at =
+            |client: ClusterClient, port| format!(",{}://127.0.0.1:{port}", client.listener_name());
+        let listen = |client| at(client, self.listener(broker, client));
+        let tell = |client| at(client, self.advertised(broker, client));
+        let plain = |client: ClusterClient| format!(",{}:PLAINTEXT", client.listener_name());
         fill(
             BROKER,
             &[
@@ -144,10 +191,7 @@ impl ClusterLayout {
                 ),
                 ("client_listeners", &each(&listen)),
                 ("client_addresses", &each(&tell)),
-                (
-                    "client_protocols",
-                    &each(&|client| format!(",CLIENT{client}:PLAINTEXT")),
-                ),
+                ("client_protocols", &each(&plain)),
                 ("data_dir", data_dir),
             ],
         )
@@ -214,7 +258,8 @@ mod tests {
     const LAYOUT: ClusterLayout = ClusterLayout {
         base_port: 7600,
         brokers: 3,
-        clients: 3,
+        nodes: 3,
+        projectors: 2,
     };
 
     #[test]
@@ -227,15 +272,25 @@ mod tests {
             ports.push(LAYOUT.controller_advertised(broker));
             ports.push(LAYOUT.node_listener(broker));
             ports.push(LAYOUT.node_advertised(broker));
-            ports.extend((0..4).map(|client| LAYOUT.listener(broker, client)));
-            ports.extend((0..4).map(|client| LAYOUT.advertised(broker, client)));
+            let nodes = (0..4).map(ClusterClient::Node);
+            for client in nodes.chain((0..2).map(ClusterClient::Projector)) {
+                ports.push(LAYOUT.listener(broker, client));
+                ports.push(LAYOUT.advertised(broker, client));
+            }
+        }
+        ports.extend((0..2).map(|projector| LAYOUT.projector_listener(projector)));
+        for reader in 0..3 {
+            ports.push(LAYOUT.postgres_advertised(reader));
+            ports.push(LAYOUT.cassandra_advertised(reader));
         }
         let stack = crate::ports::Ports::new(LAYOUT.base_port).unwrap();
-        ports.extend([
-            stack.postgres(),
-            stack.registry(),
-            stack.registry_management(),
-        ]);
+        let parts = [
+            Part::Postgres,
+            Part::Cassandra,
+            Part::Registry,
+            Part::QueryApi,
+        ];
+        ports.extend(parts.into_iter().flat_map(|part| part.ports(stack)));
         let distinct: BTreeSet<_> = ports.iter().collect();
         assert_eq!(distinct.len(), ports.len());
         assert!(ports.iter().all(|port| (7600..7700).contains(port)));
@@ -245,8 +300,11 @@ mod tests {
     fn a_client_is_told_of_its_proxies() {
         let text = LAYOUT.properties(1, "/data");
         assert!(!text.contains("{{"), "{text}");
-        assert!(text.contains(",CLIENT2://127.0.0.1:7666\n"), "{text}");
-        assert!(text.contains(",CLIENT2://127.0.0.1:7686\n"), "{text}");
+        assert!(
+            text.contains(",NODE2://127.0.0.1:7666,PROJECTOR0://127.0.0.1:7624,"),
+            "{text}"
+        );
+        assert!(text.contains(",PROJECTOR1://127.0.0.1:7645\n"), "{text}");
         assert!(
             text.contains(
                 "controller.quorum.voters=1@127.0.0.1:7616,2@127.0.0.1:7617,3@127.0.0.1:7618"

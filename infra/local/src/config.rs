@@ -29,6 +29,13 @@ pub struct StackConfig {
     pub nodes: u8,
     /// `json` or `human` logs of the services.
     pub json_logs: bool,
+    /// Parts whose data is elsewhere than in the state folder's `data`, say on a file system of their own.
+    pub data_dirs: BTreeMap<Part, PathBuf>,
+    /// Whether parts are killed soon and often, and their disks full: their Java compiles less, which
+    /// starts faster, and Cassandra acknowledges nothing that it has not written.
+    pub short_lived: bool,
+    /// How much of its log PostgreSQL keeps before it makes a checkpoint, in MiB. More is faster.
+    pub max_wal_mib: u32,
     /// Additional environment of single services, for instance `CARTWRIGHT__HTTP__…` overrides.
     pub service_env: BTreeMap<Part, Vec<(String, String)>>,
 }
@@ -66,13 +73,17 @@ impl StackConfig {
             with_services: true,
             nodes: 1,
             json_logs: false,
+            data_dirs: BTreeMap::new(),
+            short_lived: false,
+            max_wal_mib: 2_048,
             service_env: BTreeMap::new(),
         })
     }
 
     /// Where a part's data is.
     pub fn data_dir(&self, part: Part) -> PathBuf {
-        self.state_dir.join("data").join(part.name())
+        let elsewhere = self.data_dirs.get(&part).cloned();
+        elsewhere.unwrap_or_else(|| self.state_dir.join("data").join(part.name()))
     }
 
     /// A part's log.

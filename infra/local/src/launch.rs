@@ -27,6 +27,9 @@ const CASSANDRA_FLAGS: &str = "-Xms192m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOut
     -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=0 -Dcassandra.load_ring_state=false \
     -Dcassandra.skip_schema_check=true";
 
+/// What Cassandra finds when it measures how much memory a row takes beside its cells.
+const ROW_OVERHEAD_BYTES: u32 = 125;
+
 /// Packages Cassandra reaches into, as its own start script opens them.
 const CASSANDRA_EXPORTS: [&str; 9] = [
     "java.base/jdk.internal.misc",
@@ -166,6 +169,15 @@ fn cassandra(config: &StackConfig, ports: Ports, library: &Library) -> Result<La
     let file_url = |name: &str| format!("file://{}", config.config_dir().join(name).display());
     let mut command = java_command(&java, library, Part::Cassandra, ports);
     command.extend(words(CASSANDRA_FLAGS));
+    if config.short_lived {
+        command.push("-XX:TieredStopAtLevel=1".to_owned());
+        // Of a log that met a full disk the last piece is torn, and was acknowledged to nobody.
+        command.push("-Dcassandra.commitlog.ignorereplayerrors=true".to_owned());
+        // Otherwise it measures this at every start, which takes seconds of a processor.
+        command.push(format!(
+            "-Dcassandra.memtable.row_overhead_size={ROW_OVERHEAD_BYTES}"
+        ));
+    }
     // Later Javas want to be told that a program may set its own security manager.
     if java.feature() >= 18 {
         command.push("-Djava.security.manager=allow".to_owned());

@@ -25,13 +25,13 @@ mod status;
 mod stop;
 mod topics;
 
-pub use cluster::{BrokerLaunch, ClusterLayout, prepare_brokers};
+pub use cluster::{BrokerLaunch, ClusterClient, ClusterLayout, prepare_brokers};
 pub use config::StackConfig;
 pub use error::{Result, StackError};
 pub use part::{MAX_NODES, Part, all_names};
 pub use ports::{DEFAULT_BASE_PORT, MAX_BASE_PORT, Ports};
 pub use progress::Progress;
-pub use render::READ_MODEL_NAME;
+pub use render::{READ_MODEL_NAME, Surroundings, service_settings};
 pub use stack::{Stack, UpReport};
 pub use status::{PartState, PartStatus};
 pub use topics::{PROGRAM as TOPICS_PROGRAM, arguments as topics_arguments};

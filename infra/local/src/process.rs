@@ -62,6 +62,11 @@ impl Identity {
         Self::of(self.pid).is_some_and(|now| now == *self)
     }
 
+    /// Whether it has taken a SIGSTOP, or is gone.
+    pub fn stands_still(&self) -> bool {
+        Self::look(self.pid).is_none_or(|(now, stat)| now != *self || stat.state == 'T')
+    }
+
     /// Sends a signal, unless the process is gone.
     pub fn signal(&self, signal: Signal) {
         if self.is_alive()

@@ -40,7 +40,7 @@ fn files(config: &StackConfig, ports: Ports) -> Vec<(String, String)> {
             "cassandra-logback.xml".to_owned(),
             CASSANDRA_LOGGING.to_owned(),
         ),
-        ("postgresql.conf".to_owned(), postgres(ports)),
+        ("postgresql.conf".to_owned(), postgres(config, ports)),
     ];
     let nodes = Part::command_nodes(config.nodes).into_iter().skip(1);
     for service in Part::SERVICES.into_iter().chain(nodes) {
@@ -64,52 +64,99 @@ fn kafka(config: &StackConfig, ports: Ports) -> String {
     )
 }
 
+/// Cassandra's log is a mapped file: killed, it has lost nothing, since the system still has the pages.
+const MAPPED_LOG: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms";
+
+/// A mapped file that can't grow because the disk is full loses what is written to it, also what has been
+/// acknowledged. This one is written, and answers wait for that.
+const WRITTEN_LOG: &str =
+    "commitlog_sync: batch\ncommitlog_compression:\n  - class_name: LZ4Compressor";
+
 fn cassandra(config: &StackConfig, ports: Ports) -> String {
+    let commit_log = match config.short_lived {
+        true => WRITTEN_LOG,
+        false => MAPPED_LOG,
+    };
     let data_dir = config.data_dir(Part::Cassandra).display().to_string();
     fill(
         CASSANDRA,
         &[
             ("cql_port", &ports.cassandra().to_string()),
             ("storage_port", &ports.cassandra_storage().to_string()),
+            ("commit_log", commit_log),
             ("data_dir", &data_dir),
         ],
     )
 }
 
-fn postgres(ports: Ports) -> String {
+fn postgres(config: &StackConfig, ports: Ports) -> String {
     fill(
         POSTGRES,
-        &[("postgres_port", &ports.postgres().to_string())],
+        &[
+            ("postgres_port", &ports.postgres().to_string()),
+            ("max_wal_mib", &config.max_wal_mib.to_string()),
+        ],
     )
 }
 
-/// What a service is told about its surroundings; everything else has its own default.
-fn service_toml(config: &StackConfig, ports: Ports, part: Part) -> String {
-    let listen = part.ports(ports)[0];
-    let format = if config.json_logs { "json" } else { "human" };
-    let kafka = format!("\n[kafka]\nbootstrap = \"127.0.0.1:{}\"\n", ports.kafka());
+/// Where a service finds what it stands on, all on 127.0.0.1. It is told only what it uses.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Kafka, as `host:port`, several separated by commas.
+    pub bootstrap: String,
+    /// The schema registry's port.
+    pub registry: u16,
+    /// PostgreSQL's port.
+    pub postgres: u16,
+    /// The port of Cassandra's CQL.
+    pub cassandra: u16,
+}
+
+impl Surroundings {
+    fn of(ports: Ports) -> Self {
+        Self {
+            bootstrap: format!("127.0.0.1:{}", ports.kafka()),
+            registry: ports.registry(),
+            postgres: ports.postgres(),
+            cassandra: ports.cassandra(),
+        }
+    }
+}
+
+/// The settings of a service that say where it listens and what it stands on.
+pub fn service_settings(part: Part, listen: u16, around: &Surroundings) -> String {
+    let kafka = format!("\n[kafka]\nbootstrap = \"{}\"\n", around.bootstrap);
     let registry = format!(
         "\n[registry]\nurl = \"http://127.0.0.1:{}\"\n",
-        ports.registry()
+        around.registry
     );
     let stores = format!(
         "\n[postgres]\nurl = \"postgres://postgres@127.0.0.1:{}/{READ_MODEL_NAME}\"\n\
          \n[cassandra]\nnodes = [\"127.0.0.1:{}\"]\nkeyspace = \"{READ_MODEL_NAME}\"\n",
-        ports.postgres(),
-        ports.cassandra(),
-    );
-    // An import brings prices and times of its own; only the local stack believes them. It may be interrupted and
-    // taken up days later: until then nothing of it expires.
-    let command = format!(
-        "\n[command]\nallow_quoted_prices = true\nallow_occurred_at = true\n\
-         \n[checkout]\ncart_idle_ms = {PATIENT_MS}\npayment_deadline_ms = {PATIENT_MS}\n"
+        around.postgres, around.cassandra,
     );
     let body = match part {
-        Part::CommandApi | Part::CommandNode(_) => format!("{kafka}{registry}{command}"),
+        Part::CommandApi | Part::CommandNode(_) => format!("{kafka}{registry}"),
         Part::Projector => format!("{kafka}{registry}{stores}"),
         _ => stores,
     };
-    format!("[http]\nlisten = \"127.0.0.1:{listen}\"\n\n[log]\nformat = \"{format}\"\n{body}")
+    format!("[http]\nlisten = \"127.0.0.1:{listen}\"\n{body}")
+}
+
+/// What a service is told about its surroundings; everything else has its own default.
+fn service_toml(config: &StackConfig, ports: Ports, part: Part) -> String {
+    let settings = service_settings(part, part.ports(ports)[0], &Surroundings::of(ports));
+    let format = if config.json_logs { "json" } else { "human" };
+    let command = match part {
+        // An import brings prices and times of its own; only the local stack believes them. It may be
+        // interrupted and taken up days later: until then nothing of it expires.
+        Part::CommandApi | Part::CommandNode(_) => format!(
+            "\n[command]\nallow_quoted_prices = true\nallow_occurred_at = true\n\
+             \n[checkout]\ncart_idle_ms = {PATIENT_MS}\npayment_deadline_ms = {PATIENT_MS}\n"
+        ),
+        _ => String::new(),
+    };
+    format!("{settings}\n[log]\nformat = \"{format}\"\n{command}")
 }
 
 pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
@@ -149,7 +196,7 @@ mod tests {
         );
         assert!(kafka.contains("log.dirs=/state/data/kafka"), "{kafka}");
         assert!(cassandra(&config(), ports).contains("native_transport_port: 7120"));
-        assert!(postgres(ports).contains("port = 7130"));
+        assert!(postgres(&config(), ports).contains("port = 7130"));
     }
 
     #[test]

@@ -156,23 +156,8 @@ impl Stack {
         render::write_all(&self.config, self.ports)?;
         let library = download::fetch(&self.config.cache_dir, &self.progress).await?;
         let starts = |part: Part| report.started.contains(&part);
-
-        let stores = async {
-            let database = async {
-                self.ensure(&library, Part::Postgres, starts(Part::Postgres))
-                    .await?;
-                self.ensure(&library, Part::Registry, starts(Part::Registry))
-                    .await
-            };
-            // All are waited for: one failure must not leave another half watched.
-            let (kafka, cassandra, database) = tokio::join!(
-                self.ensure(&library, Part::Kafka, starts(Part::Kafka)),
-                self.ensure(&library, Part::Cassandra, starts(Part::Cassandra)),
-                database,
-            );
-            kafka.and(cassandra).and(database)
-        };
-        stores.await?;
+        self.ensure_infrastructure(&library, &Part::INFRASTRUCTURE, &report)
+            .await?;
         topics::apply(self, &self.progress).await?;
         if self.config.with_services {
             let services = self.services().into_iter();
@@ -253,6 +238,31 @@ impl Stack {
             }
         }
         report
+    }
+
+    /// Brings these parts of the infrastructure to where they answer, at once but for what one needs of
+    /// another.
+    async fn ensure_infrastructure(
+        &self,
+        library: &Library,
+        parts: &[Part],
+        report: &UpReport,
+    ) -> Result<()> {
+        let ensure = async |part: Part| {
+            if !parts.contains(&part) {
+                return Ok(());
+            }
+            let must_start = report.started.contains(&part);
+            self.ensure(library, part, must_start).await
+        };
+        let database = async {
+            ensure(Part::Postgres).await?;
+            ensure(Part::Registry).await
+        };
+        // All are waited for: one failure must not leave another half watched.
+        let (kafka, cassandra, database) =
+            tokio::join!(ensure(Part::Kafka), ensure(Part::Cassandra), database);
+        kafka.and(cassandra).and(database)
     }
 
     /// Brings one part to where it answers.
@@ -336,13 +346,28 @@ impl Stack {
     /// As [`Stack::up`].
     pub async fn start(&self, part: Part) -> Result<()> {
         let _lock = self.lock().await?;
+        let (library, report) = self.prepare_to_start(&[part]).await?;
+        self.ensure(&library, part, report.started.contains(&part))
+            .await
+    }
+
+    /// The same for several parts of the infrastructure at once.
+    ///
+    /// # Errors
+    /// As [`Stack::up`].
+    pub async fn start_infrastructure(&self, parts: &[Part]) -> Result<()> {
+        let _lock = self.lock().await?;
+        let (library, report) = self.prepare_to_start(parts).await?;
+        self.ensure_infrastructure(&library, parts, &report).await
+    }
+
+    async fn prepare_to_start(&self, parts: &[Part]) -> Result<(Library, UpReport)> {
         self.keep_base_port()?;
-        let report = self.survey(&[part]).await;
+        let report = self.survey(parts).await;
         preflight::check(&self.config, self.ports, &report.started)?;
         render::write_all(&self.config, self.ports)?;
         let library = download::fetch(&self.config.cache_dir, &self.progress).await?;
-        self.ensure(&library, part, report.started.contains(&part))
-            .await
+        Ok((library, report))
     }
 
     /// One call changes the stack at a time; others wait.

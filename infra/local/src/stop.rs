@@ -1,14 +1,15 @@
 //! Ending what runs, gently or not.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use rustix::process::Signal;
 
 use crate::download::Library;
 use crate::error::{Result, at};
 use crate::part::{MAX_NODES, Part};
-use crate::process;
+use crate::process::{self, Identity};
 use crate::stack::Stack;
 
 impl Stack {
@@ -28,6 +29,44 @@ impl Stack {
             identity.kill().await;
         }
         running.is_some()
+    }
+
+    /// Freezes every process of a part (SIGSTOP), and waits until they stand still. `false` when none
+    /// runs or one does not within a second.
+    pub async fn freeze(&self, part: Part) -> bool {
+        const LIMIT: Duration = Duration::from_secs(1);
+        // Its first process comes first: whatever that would start is not started any more.
+        if let Some(first) = self.pid(part) {
+            first.signal(Signal::STOP);
+        }
+        let all = self.processes(part);
+        all.iter().for_each(|each| each.signal(Signal::STOP));
+        let began = Instant::now();
+        while !all.iter().all(Identity::stands_still) {
+            if began.elapsed() > LIMIT {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        !all.is_empty()
+    }
+
+    /// Lets a frozen part go on; harmless when it does.
+    pub fn thaw(&self, part: Part) {
+        let all = self.processes(part);
+        all.iter().for_each(|each| each.signal(Signal::CONT));
+    }
+
+    /// Whether any process of a part runs, frozen or not.
+    pub fn runs(&self, part: Part) -> bool {
+        !self.processes(part).is_empty()
+    }
+
+    fn processes(&self, part: Part) -> Vec<Identity> {
+        let all = process::processes_of(&self.config.state_dir).into_iter();
+        all.filter(|(of, _)| *of == part)
+            .map(|(_, identity)| identity)
+            .collect()
     }
 
     /// Stops everything and leaves no process, also none that no pid file knows.
@@ -72,10 +111,7 @@ impl Stack {
             );
         }
         // PostgreSQL's children follow their parent a moment later; a process without a pid file is found here too.
-        for (_, stray) in process::processes_of(&self.config.state_dir)
-            .into_iter()
-            .filter(|(p, _)| *p == part)
-        {
+        for stray in self.processes(part) {
             stray.stop(part.stop_signal(), Duration::from_secs(5)).await;
         }
         self.forget(part)

@@ -27,7 +27,7 @@ pub struct Http {
     #[serde(default = "default::request_timeout_ms")]
     pub request_timeout_ms: u64,
     /// Requests being answered at a time; beyond it the answer is 503 with Retry-After.
-    /// Default 4,096.
+    /// Default 8,192.
     #[serde(default = "default::max_in_flight", deserialize_with = "positive")]
     pub max_in_flight: usize,
     /// Open connections at a time; further ones wait in the system's backlog. Default 8,192.
@@ -208,7 +208,7 @@ mod default {
         30_000
     }
     pub(super) fn max_in_flight() -> usize {
-        4_096
+        8_192
     }
     pub(super) fn max_connections() -> usize {
         8_192

@@ -15,7 +15,7 @@ use crate::position::{Position, PositionKey};
 use crate::row::{FromCell, Row};
 use crate::schema::{Projection, Table};
 use crate::tables::{
-    BUILDS, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, READERS, SKIPPED, VERSIONS,
+    BUILDS, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, READERS, SKIPPED, VERSIONS, WORKERS,
 };
 use crate::value::Value;
 use crate::versions::Versions;
@@ -279,7 +279,14 @@ impl Control {
             }
         }
         let key = [projection.name.into(), version.into()];
-        for table in [&POSITIONS, &PARKED, &SKIPPED, &PARK_REQUESTS, &BUILDS] {
+        for table in [
+            &POSITIONS,
+            &PARKED,
+            &SKIPPED,
+            &PARK_REQUESTS,
+            &BUILDS,
+            &WORKERS,
+        ] {
             self.delete(table, &key).await?;
         }
         Ok(())

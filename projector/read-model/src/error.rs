@@ -29,6 +29,13 @@ pub enum ReadModelError {
         /// What differs.
         problem: String,
     },
+    /// Tables of a version that has been written to are not there: somebody dropped them, or the store
+    /// lost them. The version has to be built again, as another one.
+    #[error("{tables} is gone although its positions are there: `replay restore` says what to do")]
+    Gone {
+        /// The tables' names in the store.
+        tables: String,
+    },
     /// A stored value is not of its column's type.
     #[error("table {table}, column {column}: a value of another type is stored")]
     Type {

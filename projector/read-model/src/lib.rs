@@ -12,6 +12,7 @@
 //! * [`Position`]: how far a projection is, stored beside its rows.
 //! * [`versions`]: which versions of a projection there are, which one is current, and the rules
 //!   by which that changes; [`control`] keeps it in the projection's own store.
+//! * [`feeders`]: which process feeds which partition, for people to see.
 //!
 //! A projection's tables carry its version in their names (`orders_v1`), so that version n+1 can
 //! be built beside n.
@@ -21,6 +22,7 @@ mod clock;
 pub mod control;
 mod ddl;
 mod error;
+pub mod feeders;
 mod op;
 mod parked;
 mod parking;
@@ -38,7 +40,7 @@ pub use clock::{CellTime, ClockError};
 pub use ddl::{create_table_cql, create_table_sql};
 pub use error::ReadModelError;
 pub use op::{InvalidOp, MAX_KEY_BYTES, MAX_TEXT_BYTES, RowOp};
-pub use parked::{ParkReason, ParkedRecord, ParkedRow, ParkedSeq};
+pub use parked::{MOST_PARKED, ParkReason, ParkedLook, ParkedRecord, ParkedRow, ParkedSeq};
 pub use parking::{
     MOST_REQUESTS, ParkAction, ParkRequest, RequestOutcome, RequestState, SkippedRow,
 };

@@ -7,9 +7,9 @@ use crate::position::PositionKey;
 use crate::row::{FromCell, Row};
 use crate::value::Value;
 
-/// The most parked records that readers look at; a projection with more is broken, and says so
-/// elsewhere.
-pub(crate) const MOST_PARKED: u32 = 10_000;
+/// The most parked records of a projection that readers look at together. Where more wait, a reader
+/// asks for those that concern it.
+pub const MOST_PARKED: u32 = 10_000;
 
 const BEHIND: &str = "behind";
 
@@ -140,6 +140,28 @@ pub struct ParkedRecord {
     pub place: ParkedSeq,
     /// What it is about.
     pub key: String,
+}
+
+/// What a look at everything that a projection has parked shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ParkedLook {
+    /// The records that wait.
+    pub records: Vec<ParkedRecord>,
+    /// Whether more of them wait than were read.
+    pub more: bool,
+}
+
+impl ParkedLook {
+    /// From rows of [`PARKED`](crate::tables::PARKED) that were read with a limit of one more than
+    /// `most`.
+    pub(crate) fn of(rows: &[Row], most: u32) -> Self {
+        let most = most as usize;
+        let records = rows.iter().take(most).filter_map(ParkedRecord::from_row);
+        Self {
+            records: records.collect(),
+            more: rows.len() > most,
+        }
+    }
 }
 
 impl ParkedRecord {

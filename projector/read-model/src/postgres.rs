@@ -14,14 +14,14 @@ mod timeline;
 pub use catalog::{SearchCursor, SearchHit, list_products, search_products};
 pub use connect::{PostgresOptions, pool};
 pub use control::{all_rows, load_parked, load_position, load_positions};
-pub(crate) use control::{control_rows, delete_rows, get, put, put_versions, scan};
+pub(crate) use control::{control_rows, delete_rows, get, is_empty, put, put_versions, scan, size};
 pub use database::make_database;
-pub use migrate::{add_key, migrate, migrate_bare};
+pub use migrate::{add_key, is_whole, make_control_tables, migrate, migrate_bare};
 pub use parking::{ask, park_requests, parked_rows, skipped_rows};
-pub use presence::{missing_tables, parked_records};
+pub use presence::{missing_tables, parked_among, parked_records, parked_under};
 pub use sales::{ReportBy, SalesQuery, SalesRow, currencies, sales_report};
 pub use sql_value::Micros;
-pub use timeline::{CausalKey, causal_timeline, timeline};
+pub use timeline::{CausalKey, causal_skus, causal_timeline, timeline};
 
 use tokio_postgres::Row as SqlRow;
 

@@ -26,11 +26,58 @@ impl Control {
     ) -> Result<(), ReadModelError> {
         match self {
             Control::Postgres(pool) => {
-                let client = pool.get().await?;
-                postgres::scan(&**client, table, version, visit).await
+                let mut client = pool.get().await?;
+                postgres::scan(&mut client, table, version, visit).await
             }
             Control::Cassandra(session, keyspace) => {
                 cassandra::scan(session, keyspace, table, version, visit).await
+            }
+        }
+    }
+
+    /// The rows of a version's table and the bytes that they take, as the store says it: with keys and
+    /// indexes in PostgreSQL, and without what Cassandra adds, whose rows are read for it.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn size(
+        &self,
+        table: &'static Table,
+        version: u32,
+    ) -> Result<(u64, u64), ReadModelError> {
+        match self {
+            Control::Postgres(pool) => {
+                let mut client = pool.get().await?;
+                postgres::size(&mut client, table, version).await
+            }
+            Control::Cassandra(..) => {
+                let (mut rows, mut bytes) = (0, 0);
+                self.scan(table, version, &mut |row| {
+                    rows += 1;
+                    bytes += serde_json::to_vec(&row.values).map_or(0, |json| json.len() as u64);
+                })
+                .await?;
+                Ok((rows, bytes))
+            }
+        }
+    }
+
+    /// Whether a version's table holds no row.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn is_empty(
+        &self,
+        table: &'static Table,
+        version: u32,
+    ) -> Result<bool, ReadModelError> {
+        match self {
+            Control::Postgres(pool) => {
+                let client = pool.get().await?;
+                postgres::is_empty(&**client, table, version).await
+            }
+            Control::Cassandra(session, keyspace) => {
+                cassandra::is_empty(session, keyspace, table, version).await
             }
         }
     }

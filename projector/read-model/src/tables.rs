@@ -14,7 +14,7 @@ pub use carts::{CART_LINES, CARTS};
 pub use catalog::CATALOG_PRODUCTS;
 pub use causal::CAUSAL_EVENTS;
 pub use control::{
-    BUILDS, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, READERS, SKIPPED, VERSIONS,
+    BUILDS, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, READERS, SKIPPED, VERSIONS, WORKERS,
 };
 pub use orders::{
     ORDER_PAYMENTS, ORDER_REFUNDS_DUE, ORDER_RETURNS, ORDER_SHIPMENTS, ORDERS, ORDERS_BY_CUSTOMER,
@@ -57,7 +57,7 @@ pub mod projections {
 }
 
 /// What every store holds besides the projections' tables.
-pub const CONTROL_TABLES: [&Table; 7] = [
+pub const CONTROL_TABLES: [&Table; 8] = [
     &POSITIONS,
     &PARKED,
     &SKIPPED,
@@ -65,7 +65,11 @@ pub const CONTROL_TABLES: [&Table; 7] = [
     &VERSIONS,
     &READERS,
     &BUILDS,
+    &WORKERS,
 ];
+
+/// Those of [`CONTROL_TABLES`] that a reader needs.
+pub const READERS_TABLES: [&Table; 4] = [&POSITIONS, &PARKED, &VERSIONS, &READERS];
 
 /// The projection called `name`.
 #[must_use]

@@ -14,9 +14,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, TopicPartition};
+use cartwright_event_log::{EventLog, LogError, LogReader, ReaderPurpose, TopicPartition};
 use cartwright_events::codec::Codec;
-use cartwright_projector::{FixedPartitions, Limits, Plan, Step, Worker};
+use cartwright_projector::{Applied, FixedPartitions, Limits, Plan, Step, Worker};
 use cartwright_sinks::Sink;
 
 use crate::reading::ends;
@@ -86,77 +86,130 @@ pub fn run<L: EventLog>(work: &Work<'_, L>, board: &Board) -> bool {
     board.is_done()
 }
 
-/// Reads one partition to its end, with as many workers as it takes.
 fn build<L: EventLog>(work: &Work<'_, L>, board: &Board, at: &TopicPartition, end: &End) {
-    while board.signal() != Signal::Stop {
-        let reader = match work.log.reader(ReaderPurpose::Recovery) {
-            Ok(reader) => reader,
-            Err(error) => {
-                board.error(at, error.to_string());
-                std::thread::sleep(PAUSE);
-                continue;
-            }
-        };
-        let source = Bounded::new(reader, at.clone(), end.clone(), work.rate.clone());
-        let source = FixedPartitions::new(source, vec![at.clone()]);
-        let codec = work.codec.clone();
-        let mut worker = Worker::new(work.plan, work.limits, source, codec, (work.sink)());
-        if follow(&mut worker, board, at) {
-            return;
+    let mut building = Building::new(at.clone(), end.clone());
+    loop {
+        match building.step(work, board) {
+            Next::Step => {}
+            Next::Wait => std::thread::sleep(PAUSE),
+            Next::Over => return,
         }
-        std::thread::sleep(PAUSE);
     }
 }
 
-/// Steps a worker; answers whether the partition is done with, be it that it has stopped.
-fn follow<R: LogReader>(
-    worker: &mut Worker<FixedPartitions<R>>,
-    board: &Board,
-    at: &TopicPartition,
-) -> bool {
-    let mut counted = worker.totals().clone();
-    let mut looked: Option<Instant> = None;
-    loop {
+/// What follows a step of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another step, at once.
+    Step,
+    /// Another step after a pause: something has failed, or it is to hold still.
+    Wait,
+    /// Nothing: the partition has been read to its end, or cannot be, or the board says stop.
+    Over,
+}
+
+/// The build of one partition, a step at a time, with as many workers as it takes: for a thread of
+/// its own, or for whoever has only one.
+pub struct Building<R> {
+    at: TopicPartition,
+    end: End,
+    worker: Option<Worker<FixedPartitions<Bounded<R>>>>,
+    /// What the worker had done when it was last counted.
+    counted: Applied,
+    /// When the log was last asked for its end.
+    looked: Option<Instant>,
+}
+
+impl<R: LogReader> Building<R> {
+    /// Reads `at` up to `end`, from where the sink says that it is.
+    #[must_use]
+    pub fn new(at: TopicPartition, end: End) -> Self {
+        Self {
+            at,
+            end,
+            worker: None,
+            counted: Applied::default(),
+            looked: None,
+        }
+    }
+
+    /// One step, as the board says; what it came to is on the board.
+    pub fn step<L: EventLog<Reader = R>>(&mut self, work: &Work<'_, L>, board: &Board) -> Next {
         match board.signal() {
-            Signal::Stop => return true,
+            Signal::Stop => return Next::Over,
             Signal::Hold => {
-                board.phase(at, Phase::Paused);
-                std::thread::sleep(PAUSE);
-                continue;
+                board.phase(&self.at, Phase::Paused);
+                return Next::Wait;
             }
             Signal::Go => {}
         }
-        let step = worker.step();
-        board.count(at, &worker.totals().since(&counted));
-        counted = worker.totals().clone();
-        match step {
-            Step::Idle | Step::Rebalanced | Step::Applied(_) => {
-                let due = looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
-                if !(due || step == Step::Idle) {
-                    continue;
-                }
-                looked = Some(Instant::now());
-                for report in worker.report() {
-                    board.report(&report);
-                    if step == Step::Idle && report.behind == Some(0) {
-                        board.phase(at, Phase::Done);
-                        return true;
-                    }
-                }
-            }
-            Step::Waiting { reason } => {
-                board.error(at, reason);
-                std::thread::sleep(PAUSE.min(LOOK_EVERY));
-            }
-            Step::Failed { reason } => {
-                board.error(at, reason);
-                return false;
-            }
-            Step::Held { reason } | Step::Stopped { reason } => {
-                board.error(at, reason);
-                board.phase(at, Phase::Stopped);
-                return true;
+        if self.worker.is_none() {
+            match self.start(work) {
+                Ok(worker) => self.worker = Some(worker),
+                Err(error) => board.error(&self.at, error.to_string()),
             }
         }
+        let Some(worker) = &mut self.worker else {
+            return Next::Wait;
+        };
+        let step = worker.step();
+        board.count(&self.at, &worker.totals().since(&self.counted));
+        self.counted = worker.totals().clone();
+        match step {
+            Step::Idle => self.look(board, true),
+            Step::Rebalanced | Step::Applied(_) => self.look(board, false),
+            Step::Waiting { reason } => {
+                board.error(&self.at, reason);
+                Next::Wait
+            }
+            Step::Failed { reason } => {
+                board.error(&self.at, reason);
+                self.worker = None;
+                Next::Wait
+            }
+            Step::Held { reason } | Step::Stopped { reason } => {
+                board.error(&self.at, reason);
+                board.phase(&self.at, Phase::Stopped);
+                Next::Over
+            }
+        }
+    }
+
+    fn start<L: EventLog<Reader = R>>(
+        &mut self,
+        work: &Work<'_, L>,
+    ) -> Result<Worker<FixedPartitions<Bounded<R>>>, LogError> {
+        let reader = work.log.reader(ReaderPurpose::Recovery)?;
+        let rate = work.rate.clone();
+        let source = Bounded::new(reader, self.at.clone(), self.end.clone(), rate);
+        let source = FixedPartitions::new(source, vec![self.at.clone()]);
+        let codec = work.codec.clone();
+        self.counted = Applied::default();
+        Ok(Worker::new(
+            work.plan,
+            work.limits,
+            source,
+            codec,
+            (work.sink)(),
+        ))
+    }
+
+    /// Tells how far it is, now and then; `idle`: nothing came, which may be the end.
+    fn look(&mut self, board: &Board, idle: bool) -> Next {
+        let due = self
+            .looked
+            .is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        let Some(worker) = self.worker.as_mut().filter(|_| due || idle) else {
+            return Next::Step;
+        };
+        self.looked = Some(Instant::now());
+        for report in worker.report() {
+            board.report(&report);
+            if idle && report.behind == Some(0) {
+                board.phase(&self.at, Phase::Done);
+                return Next::Over;
+            }
+        }
+        Next::Step
     }
 }

@@ -25,7 +25,8 @@ pub struct Arguments {
     /// override it.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Results as JSON on standard output.
+    /// Results as JSON on standard output: one value, whatever becomes of the command. When it fails or
+    /// is refused, that is `{"error": …, "refused": true|false}`.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -68,7 +69,7 @@ enum Command {
     Restore(restore::Arguments),
 }
 
-/// Runs one command; errors are one line on standard error.
+/// Runs one command; errors are one line on standard error, and a result for programs.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
     let output = Output::new(arguments.json);
@@ -76,11 +77,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match context.and_then(|context| dispatch(&context, &arguments.command)) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            let line = format!("{error:#}").replace('\n', " ");
-            eprintln!("cartwright-replay: {line}");
-            match error.downcast_ref::<Refused>() {
-                Some(_) => Exit::Refused.into(),
-                None => ExitCode::from(Exit::ERROR),
+            let refused = error.downcast_ref::<Refused>().is_some();
+            output.error(format!("{error:#}"), refused);
+            match refused {
+                true => Exit::Refused.into(),
+                false => ExitCode::from(Exit::ERROR),
             }
         }
     }

@@ -21,6 +21,8 @@ pub struct Report {
     pub types: Vec<TypeCount>,
     /// By projection.
     pub projections: Vec<FoldCount>,
+    /// By projection, event type and schema id.
+    pub outcomes: Vec<OutcomeCount>,
     /// Records that no longer decode, upcast or fold: how many problems there are in all.
     pub problem_count: u64,
     /// The first of them, in the order of the log.
@@ -40,12 +42,41 @@ pub struct TypeCount {
     pub records: u64,
 }
 
+/// What a projection's fold makes of the records of one type that were written with one schema.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutcomeCount {
+    /// The projection, as `name@version`.
+    pub projection: String,
+    /// The topic.
+    pub topic: &'static str,
+    /// The event type, as decoded; `?` where it does not decode.
+    pub event_type: &'static str,
+    /// The schema's id in the registry; `None` where there is no frame.
+    pub schema_id: Option<u32>,
+    /// How many ended how.
+    #[serde(flatten)]
+    pub ends: Ends,
+}
+
+/// How records ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Ends {
+    /// They write rows.
+    pub emitted: u64,
+    /// The projection has no use for them.
+    pub dropped: u64,
+    /// The fold can't take them.
+    pub rejected: u64,
+    /// They do not come as far as the fold.
+    pub undecodable: u64,
+}
+
 /// What a projection's fold makes of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FoldCount {
     /// The projection.
     pub projection: &'static str,
-    /// The version that this code builds.
+    /// The version of the declaration.
     pub version: u32,
     /// Events that write rows.
     pub emitted: u64,
@@ -83,8 +114,13 @@ struct Run<'a> {
     plans: &'a [Plan],
     max_problems: usize,
     types: BTreeMap<(&'static str, String, Option<u32>), u64>,
+    /// By the plan's place among the plans.
+    outcomes: BTreeMap<(usize, Type), Ends>,
     report: Report,
 }
+
+/// A topic, an event type and a schema id.
+type Type = (&'static str, &'static str, Option<u32>);
 
 /// Reads every topic that `plans` consume, from its beginning to its present end, and folds it.
 /// Keeps at most `max_problems` problems and counts the rest. `progress` is told of every record.
@@ -103,6 +139,7 @@ pub fn dry_run(
         plans,
         max_problems,
         types: BTreeMap::new(),
+        outcomes: BTreeMap::new(),
         report: Report::default(),
     };
     run.report.projections = plans
@@ -128,6 +165,18 @@ pub fn dry_run(
             Ok(())
         })?;
     }
+    let outcomes = run.outcomes.into_iter();
+    run.report.outcomes = outcomes
+        .map(
+            |((index, (topic, event_type, schema_id)), ends)| OutcomeCount {
+                projection: plans[index].label(),
+                topic,
+                event_type,
+                schema_id,
+                ends,
+            },
+        )
+        .collect();
     run.report.types = run
         .types
         .into_iter()
@@ -154,20 +203,23 @@ impl Run<'_> {
         };
         let counted = (stream.topic(), event_type.to_owned(), schema_id);
         *self.types.entry(counted).or_default() += 1;
+        let of = (stream.topic(), event_type, schema_id);
         let envelope = match envelope {
             Ok(envelope) => envelope,
             Err(error) => {
+                self.undecodable(stream, of);
                 let reason = format!("not written by a shard: {error}");
                 self.problem(stream, record, None, None, "envelope", reason);
                 return Ok(());
             }
         };
         match decoded {
-            Ok(event) => self.fold(stream, record, &envelope, &event),
+            Ok(event) => self.fold(stream, record, &envelope, &event, of),
             Err(error @ CodecError::RegistryUnavailable(_)) => {
                 return Err(error).context("schemas cannot be had");
             }
             Err(error) => {
+                self.undecodable(stream, of);
                 let stage = match error {
                     CodecError::NewerWriter { .. } => "newer",
                     _ => "decode",
@@ -185,9 +237,26 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn fold(&mut self, stream: Stream, record: &Record, envelope: &Envelope, event: &Event) {
+    /// Counts a record that no fold sees, for every projection that would.
+    fn undecodable(&mut self, stream: Stream, of: Type) {
+        for (index, plan) in self.plans.iter().enumerate() {
+            if plan.projection.streams.contains(&stream) {
+                self.outcomes.entry((index, of)).or_default().undecodable += 1;
+            }
+        }
+    }
+
+    fn fold(
+        &mut self,
+        stream: Stream,
+        record: &Record,
+        envelope: &Envelope,
+        event: &Event,
+        of: Type,
+    ) {
         let seq = Some(envelope.seq);
         if record.key.as_deref() != Some(event.aggregate_id.as_bytes()) {
+            self.undecodable(stream, of);
             let reason = format!("is about {:?}, not about its key", event.aggregate_id);
             return self.problem(stream, record, seq, None, "decode", reason);
         }
@@ -197,13 +266,19 @@ impl Run<'_> {
             }
             let outcome = (plan.fold)(envelope, event);
             let count = &mut self.report.projections[index];
+            let ends = self.outcomes.entry((index, of)).or_default();
             match outcome {
                 Outcome::Emit(ops) => {
+                    ends.emitted += 1;
                     count.emitted += 1;
                     count.row_operations += ops.len() as u64;
                 }
-                Outcome::Drop(_) => count.dropped += 1,
+                Outcome::Drop(_) => {
+                    ends.dropped += 1;
+                    count.dropped += 1;
+                }
                 Outcome::Reject(reason) => {
+                    ends.rejected += 1;
                     count.rejected += 1;
                     let name = Some(plan.projection.name);
                     self.problem(stream, record, seq, name, "fold", reason);

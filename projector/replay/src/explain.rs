@@ -62,7 +62,8 @@ pub struct Fact {
     pub command_id: String,
     /// What the whole chain goes back to.
     pub correlation_id: String,
-    /// The transaction that it was written in, where it was written.
+    /// The transaction that it was written in, where it was written; of a message, the one that applied
+    /// it, where it went.
     pub transaction: Option<Transaction>,
     /// What it says.
     pub details: Value,
@@ -77,7 +78,7 @@ pub struct Transaction {
     pub writer_epoch: u64,
     /// The shard's time when it was decided.
     pub decided_at: Timestamp,
-    /// Milliseconds from then until the log took the fact.
+    /// Milliseconds from then until the log took the fact; of a message, those that it had waited then.
     pub commit_ms: i64,
     /// The caller's idempotency key, where a command with one caused it.
     pub idempotency_key: Option<String>,
@@ -263,11 +264,14 @@ impl Search<'_> {
                     let places = wanted.entry((fact.topic.clone(), seq)).or_default();
                     places.push(index);
                 }
-                _ => drop(inbox.insert(fact.offset, index)),
+                _ if fact.kind == "message" => drop(inbox.insert(fact.offset, index)),
+                _ => {}
             }
         }
         let at = TopicPartition::new(context.journal_topic(), partition);
         let mut failed = Vec::new();
+        // Every transaction says how far the inbox is applied with it.
+        let mut applied = 0;
         read_once(log, &[(at, Start::Beginning)], |record| {
             self.records_read += 1;
             let Some(value) = record.value.as_deref() else {
@@ -284,6 +288,12 @@ impl Search<'_> {
                     fact.transaction = Some(transaction(&journal, fact));
                 }
             }
+            let end = journal.inbox_position.max(applied);
+            for index in inbox.range(applied..end).map(|(_, index)| *index) {
+                let fact = &mut self.facts[index];
+                fact.transaction = Some(transaction(&journal, fact));
+            }
+            applied = end;
             for given_up in &journal.failed {
                 if let Some(index) = inbox.get(&given_up.offset) {
                     failed.push((*index, record.clone(), given_up.reason.clone()));
@@ -349,7 +359,7 @@ impl Search<'_> {
             Some((fact.context, fact.partition, number))
         };
         let mut begun: BTreeMap<Key, (Timestamp, &str)> = BTreeMap::new();
-        for fact in &self.facts {
+        for fact in self.facts.iter().filter(|fact| fact.kind == "event") {
             if let Some(key) = key(fact) {
                 let entry = begun
                     .entry(key)
@@ -393,7 +403,10 @@ fn transaction(journal: &JournalRecord, fact: &Fact) -> Transaction {
         number: journal.transaction,
         writer_epoch: journal.writer_epoch,
         decided_at: journal.decided_at,
-        commit_ms: ms(journal.decided_at, fact.recorded_at),
+        commit_ms: match fact.kind {
+            "message" => ms(fact.recorded_at, journal.decided_at),
+            _ => ms(journal.decided_at, fact.recorded_at),
+        },
         idempotency_key: decided.and_then(|decided| decided.idempotency_key.clone()),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use serde::Serialize;
+use serde_json::json;
 
 /// Where a command's results go: standard output, in one of two forms. Progress and remarks go to
 /// standard error, so that the result can be piped.
@@ -33,6 +34,21 @@ impl Output {
             },
             false => println!("{}", text(value).to_string().trim_end()),
         }
+    }
+
+    /// What went wrong, in one line on standard error; for programs also as the command's result, in
+    /// place of any other.
+    pub fn error(&self, error: impl Display, refused: bool) {
+        let line = error.to_string().replace('\n', " ");
+        if self.json {
+            println!("{}", json!({"error": line, "refused": refused}));
+        }
+        eprintln!("cartwright-replay: {line}");
+    }
+
+    /// Something that whoever asked should know, on standard error in either form.
+    pub fn warn(&self, text: impl Display) {
+        eprintln!("cartwright-replay: {text}");
     }
 
     /// A remark for people; programs are not told.

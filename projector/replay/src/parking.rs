@@ -1,6 +1,7 @@
 //! Parked records in either store: reading them, and asking for something to be done.
 
 use anyhow::Context as _;
+use cartwright_event_log::EventLog;
 use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::{
     FromCell, ParkRequest, ParkedRow, Projection, ReadModelError, RequestOutcome, Row, SkippedRow,
@@ -10,8 +11,22 @@ use serde::Serialize;
 
 use crate::context::Context;
 
-/// Parked records that are looked at; a projection that holds more has stopped long before.
-pub const MOST_READ: u32 = 200_000;
+/// The most rows that are asked for at once: what a statement of Cassandra can say.
+const MOST_READ: u32 = i32::MAX as u32;
+
+/// Parked records that are looked at: as many as a projection can hold before it is held, in every
+/// partition of its topics, and some more for what was parked together with the last one.
+fn most_parked(context: &Context, projection: &Projection) -> anyhow::Result<u32> {
+    let log = context.log()?;
+    let mut partitions = 0;
+    for stream in projection.streams {
+        partitions += log.partition_count(stream.topic())?;
+    }
+    let of = &context.settings.projector;
+    let each = of.max_parked_records.saturating_add(of.max_batch_records);
+    let each = u32::try_from(each).unwrap_or(u32::MAX);
+    Ok(each.saturating_mul(partitions).min(MOST_READ))
+}
 
 /// A projection in one of its versions.
 #[derive(Debug, Clone, Copy)]
@@ -58,16 +73,17 @@ impl Waiting {
 /// What the store said.
 pub fn waiting(context: &Context, of: Version) -> anyhow::Result<Vec<Waiting>> {
     let name = of.projection.name;
+    let most = most_parked(context, of.projection)?;
     let rows = context.wait(async {
         match of.projection.store {
             Store::Postgres => {
                 let client = context.stores.postgres.get().await?;
-                postgres::parked_rows(&**client, name, of.version, MOST_READ).await
+                postgres::parked_rows(&**client, name, of.version, most).await
             }
             Store::Cassandra => {
                 let store = &context.stores.cassandra;
                 let (session, keyspace) = (store.session().await?, &store.options().keyspace);
-                cassandra::parked_rows(&session, keyspace, name, of.version, MOST_READ).await
+                cassandra::parked_rows(&session, keyspace, name, of.version, most).await
             }
         }
     })?;

@@ -109,3 +109,30 @@ pub fn record_at(
     }
     Err(anyhow::anyhow!("no answer in time")).with_context(|| format!("{at} at {offset}"))
 }
+
+/// The first record before `end`; `None` when there is none.
+///
+/// # Errors
+/// When the log does not answer in time.
+pub fn first_record(
+    log: &impl EventLog,
+    at: &TopicPartition,
+    end: u64,
+) -> anyhow::Result<Option<Record>> {
+    let mut reader = log.reader(ReaderPurpose::Recovery)?;
+    reader.assign(&[(at.clone(), Start::Beginning)])?;
+    let until = Instant::now() + ONE_RECORD;
+    while reader.position(at)? < end {
+        if let Some(record) = reader
+            .poll(1, Duration::from_millis(20))?
+            .into_iter()
+            .next()
+        {
+            return Ok(Some(record));
+        }
+        if Instant::now() >= until {
+            return Err(anyhow::anyhow!("no answer in time")).with_context(|| at.to_string());
+        }
+    }
+    Ok(None)
+}

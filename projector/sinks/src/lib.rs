@@ -14,6 +14,7 @@ mod memory;
 mod merge;
 mod postgres;
 mod sink;
+mod written;
 
 pub use cassandra::{CassandraSink, CassandraStore};
 pub use memory::{MemoryFault, MemorySink, MemoryStore, Semantics};

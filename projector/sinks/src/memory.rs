@@ -1,8 +1,9 @@
 //! A store in memory that behaves like either real one, with scripted faults.
 
 mod table;
+mod versions;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cartwright_read_model::tables::{
@@ -10,12 +11,13 @@ use cartwright_read_model::tables::{
 };
 use cartwright_read_model::{
     CellTime, ParkRequest, ParkedRow, Position, PositionKey, Projection, RequestOutcome, Row,
-    RowOp, Table,
+    RowOp, Table, Value,
 };
 
 use crate::control::{final_ops, parked_ops, settled_ops};
 use crate::merge::{MergedRow, merge};
 use crate::sink::{Batch, Loaded, SeqOp, Sink, SinkError};
+use crate::written::Written;
 use table::StoredTable;
 
 /// How the store behaves.
@@ -52,6 +54,11 @@ struct State {
     applied: u64,
     /// How often each partition was written, as [`Semantics::Transactional`] guards it.
     writes: HashMap<PositionKey, u64>,
+    /// Tables that were dropped, by name and version.
+    dropped: HashSet<(&'static str, u32)>,
+    /// Versions whose rows in the control tables were deleted: what was sent before and lands later
+    /// loses against that, where each cell has a time.
+    removed: HashSet<(&'static str, u32)>,
 }
 
 impl MemoryStore {
@@ -65,6 +72,8 @@ impl MemoryStore {
             down: false,
             applied: 0,
             writes: HashMap::new(),
+            dropped: HashSet::new(),
+            removed: HashSet::new(),
         })))
     }
 
@@ -87,9 +96,13 @@ impl MemoryStore {
     /// Every row of a table as readers see it, by key.
     #[must_use]
     pub fn rows(&self, table: &'static Table, version: u32) -> Vec<Row> {
-        let state = self.lock();
-        let stored = state.tables.get(&(table.name, version));
-        stored.map_or_else(Vec::new, |stored| stored.rows(table))
+        self.lock().rows(table, version, &[])
+    }
+
+    /// How far a partition is.
+    #[must_use]
+    pub fn position(&self, key: &PositionKey) -> Option<Position> {
+        self.lock().position(key)
     }
 
     /// Every row of a projection, by table and key: for comparing two runs.
@@ -125,6 +138,16 @@ pub struct MemorySink {
     version: u32,
     /// How often each partition was written, as this sink knows it.
     known: HashMap<PositionKey, u64>,
+    /// Set while a version is built that nobody reads.
+    bulk: Option<Bulk>,
+}
+
+/// What a sink knows that copies new rows.
+#[derive(Debug, Clone)]
+struct Bulk {
+    written: Written,
+    /// Whether its tables have their keys from the beginning.
+    keyed: bool,
 }
 
 impl MemorySink {
@@ -135,7 +158,44 @@ impl MemorySink {
             store,
             version,
             known: HashMap::new(),
+            bulk: None,
         }
+    }
+
+    /// The same for building a version of `projection` that nobody reads yet, as PostgreSQL does it:
+    /// rows that this sink has not written are taken for new. One that is there all the same is an
+    /// error, which passes only where the tables have their keys.
+    #[must_use]
+    pub fn in_bulk(self, projection: &Projection) -> Self {
+        Self {
+            bulk: Some(Bulk {
+                written: Written::default(),
+                keyed: projection.streams.len() > 1,
+            }),
+            ..self
+        }
+    }
+
+    /// Refuses a batch that would copy a row which is there.
+    fn check_new(&mut self, state: &State, batch: &Batch) -> Result<(), SinkError> {
+        let Some(bulk) = &mut self.bulk else {
+            return Ok(());
+        };
+        let mut rows = merge(&batch.ops)?;
+        let new = bulk.written.take_new(&batch.key, &mut rows);
+        let there = new.iter().find(|row| {
+            let stored = state.tables.get(&(row.table.name, self.version));
+            stored.is_some_and(|stored| stored.holds(row.key))
+        });
+        let Some(row) = there else {
+            return Ok(());
+        };
+        let reason = format!("memory: {} {:?} is there already", row.table.name, row.key);
+        if !bulk.keyed {
+            return Err(SinkError::fatal(reason));
+        }
+        bulk.written.forget(&batch.key);
+        Err(SinkError::retry(reason))
     }
 }
 
@@ -149,11 +209,16 @@ impl Sink for MemorySink {
         state.check_up()?;
         let writes = state.writes.get(key).copied().unwrap_or_default();
         self.known.insert(key.clone(), writes);
-        Ok(state.load(key, generation))
+        let loaded = state.load(key, generation);
+        if let Some(bulk) = &mut self.bulk {
+            bulk.written.loaded(key, loaded.position.is_none());
+        }
+        Ok(loaded)
     }
 
     fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {
-        let mut state = self.store.lock();
+        let store = self.store.clone();
+        let mut state = store.lock();
         state.check_up()?;
         let fault = state.faults.pop_front();
         if fault == Some(MemoryFault::Refused) {
@@ -162,7 +227,9 @@ impl Sink for MemorySink {
         let complete = match state.semantics {
             Semantics::Transactional => {
                 let known = self.known.get(&batch.key).copied();
-                state.apply_as_one(batch, self.version, known, fault)?
+                state.check_position(batch, known)?;
+                self.check_new(&state, batch)?;
+                state.apply_as_one(batch, self.version, fault)?
             }
             Semantics::CellTimes => state.apply_by_cell(batch, self.version, fault)?,
         };
@@ -187,12 +254,14 @@ impl Sink for MemorySink {
     ) -> Result<Vec<(ParkRequest, RequestOutcome)>, SinkError> {
         let state = self.store.lock();
         state.check_up()?;
-        let stored = state.tables.get(&(PARK_REQUESTS.name, CONTROL_VERSION));
-        let rows = stored.map_or_else(Vec::new, |stored| stored.rows(&PARK_REQUESTS));
         let of = [projection.into(), version.into()];
+        let stored = state.tables.get(&(PARK_REQUESTS.name, CONTROL_VERSION));
+        let rows = stored.map_or_else(Vec::new, |stored| {
+            let from = [projection.into(), version.into(), after.into()];
+            stored.rows_from(&PARK_REQUESTS, &from, &of)
+        });
         let mut requests: Vec<_> = rows
             .iter()
-            .filter(|row| row.values.starts_with(&of))
             .filter_map(ParkRequest::from_row)
             .filter(|(request, _)| request.id.as_str() > after)
             .collect();
@@ -209,42 +278,31 @@ impl State {
         }
     }
 
+    fn rows(&self, table: &'static Table, version: u32, prefix: &[Value]) -> Vec<Row> {
+        let stored = self.tables.get(&(table.name, version));
+        stored.map_or_else(Vec::new, |stored| stored.rows(table, prefix))
+    }
+
+    fn position(&self, key: &PositionKey) -> Option<Position> {
+        let rows = self.rows(&POSITIONS, CONTROL_VERSION, &key.values());
+        rows.first().and_then(Position::from_row)
+    }
+
     fn load(&self, key: &PositionKey, generation: u32) -> Loaded {
-        let wanted = key.values();
-        let of = |table: &'static Table| {
-            let stored = self.tables.get(&(table.name, CONTROL_VERSION));
-            let rows = stored.map_or_else(Vec::new, |stored| stored.rows(table));
-            let mut rows: Vec<Row> = rows
-                .into_iter()
-                .filter(|row| row.values.starts_with(&wanted))
-                .collect();
-            rows.sort_by_key(|row| match (&row.values[4], &row.values.get(5)) {
-                (key, Some(cartwright_read_model::Value::Int(offset))) => {
-                    (format!("{key:?}"), *offset)
-                }
-                _ => (String::new(), 0),
-            });
-            rows
-        };
+        let parked = self.rows(&PARKED, CONTROL_VERSION, &key.values());
+        let parked = parked.iter();
         Loaded {
-            position: of(&POSITIONS).first().and_then(Position::from_row),
-            parked: of(&PARKED)
-                .iter()
+            position: self.position(key),
+            parked: parked
                 .filter_map(|row| ParkedRow::waiting(row, generation))
                 .collect(),
         }
     }
 
-    /// Answers whether it was applied.
-    fn apply_as_one(
-        &mut self,
-        batch: &Batch,
-        version: u32,
-        known: Option<u64>,
-        fault: Option<MemoryFault>,
-    ) -> Result<bool, SinkError> {
+    /// Whether the batch follows what is stored, and nobody else has written since the sink knew it.
+    fn check_position(&self, batch: &Batch, known: Option<u64>) -> Result<(), SinkError> {
         let writes = self.writes.get(&batch.key).copied().unwrap_or_default();
-        let stored = self.load(&batch.key, batch.next.generation).position;
+        let stored = self.position(&batch.key);
         let same = |a: Position, b: Position| {
             (a.generation, a.next_offset) == (b.generation, b.next_offset)
         };
@@ -253,14 +311,27 @@ impl State {
             (Some(stored), Some(expected)) => same(stored, expected),
             _ => false,
         };
-        if !as_expected || known.is_some_and(|known| known != writes) {
-            return Err(SinkError::PositionMoved);
+        match as_expected && known.is_none_or(|known| known == writes) {
+            true => Ok(()),
+            false => Err(SinkError::PositionMoved),
         }
+    }
+
+    /// Answers whether it was applied.
+    fn apply_as_one(
+        &mut self,
+        batch: &Batch,
+        version: u32,
+        fault: Option<MemoryFault>,
+    ) -> Result<bool, SinkError> {
         if matches!(fault, Some(MemoryFault::AfterRows(_))) {
             return Ok(false);
         }
+        let rows = merge(&batch.ops)?;
+        rows.iter()
+            .try_for_each(|row| self.is_there(row, version))?;
         let control = [parked_ops(batch), settled_ops(batch), final_ops(batch)].concat();
-        for row in merge(&batch.ops)?.into_iter().chain(merge(&control)?) {
+        for row in rows.into_iter().chain(merge(&control)?) {
             self.table(&row, version).put(&row);
         }
         Ok(true)
@@ -298,16 +369,25 @@ impl State {
         generation: u32,
     ) -> Result<(), SinkError> {
         for row in rows {
-            self.table(row, version).write(row, generation)?;
+            self.is_there(row, version)?;
+            if !self.was_removed(row) {
+                self.table(row, version).write(row, generation)?;
+            }
         }
         Ok(())
     }
 
     fn table(&mut self, row: &MergedRow<'_>, version: u32) -> &mut StoredTable {
-        let control = CONTROL_TABLES.iter().any(|one| one.name == row.table.name);
-        let version = if control { CONTROL_VERSION } else { version };
+        let version = match is_control(row.table) {
+            true => CONTROL_VERSION,
+            false => version,
+        };
         self.tables.entry((row.table.name, version)).or_default()
     }
+}
+
+fn is_control(table: &Table) -> bool {
+    CONTROL_TABLES.iter().any(|one| one.name == table.name)
 }
 
 fn rotate<T>(rows: &mut [T], by: usize) {

@@ -2,10 +2,12 @@
 
 mod binary;
 mod bulk;
+mod limit;
 mod statements;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cartwright_events::Timestamp;
 use cartwright_read_model::postgres::{self, Micros};
@@ -23,8 +25,12 @@ use tokio_postgres::error::SqlState;
 use crate::control::{answer_ops, parked_ops, settled_ops};
 use crate::merge::{MergedRow, merge};
 use crate::sink::{Batch, Begun, Loaded, Sink, SinkError};
-use bulk::{Written, copy_rows};
+use crate::written::Written;
+use bulk::copy_rows;
 use statements::{delete_rows, upsert_rows};
+
+/// Answers when the position was written.
+type Applying = JoinHandle<Result<Timestamp, SinkError>>;
 
 /// See [`Sink`]. The stored position guards every transaction, so a projector that has lost its
 /// partition changes nothing. So does the time at which the position's row was last written, which
@@ -38,8 +44,10 @@ pub struct PostgresSink {
     written_at: HashMap<PositionKey, Timestamp>,
     /// Set while a version is built that nobody reads.
     bulk: Option<Arc<Mutex<Written>>>,
-    /// What is being applied; answers when the position was written.
-    under_way: HashMap<PositionKey, JoinHandle<Result<Timestamp, SinkError>>>,
+    /// What is being applied, and since when.
+    under_way: HashMap<PositionKey, (Applying, Instant)>,
+    /// How long a call may take, but for one that makes keys and indexes.
+    limit: Duration,
 }
 
 impl PostgresSink {
@@ -54,7 +62,16 @@ impl PostgresSink {
             written_at: HashMap::new(),
             bulk: None,
             under_way: HashMap::new(),
+            limit: limit::DEFAULT,
         }
+    }
+
+    /// The same with another limit on how long the server may be silent: longer than it may take over a
+    /// statement, since it says so itself when it gives one up.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// The same for building a version that nobody reads yet: new rows are copied, and indexes (also
@@ -65,21 +82,37 @@ impl PostgresSink {
         self
     }
 
-    /// Runs in a task of its own and waits for it: a transaction whose future is dropped half way
-    /// would leave its connection in an unknown state.
+    /// Runs in a task of its own and waits for it, within the limit.
     fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, SinkError>> + Send + 'static,
     ) -> Result<T, SinkError> {
-        self.wait(self.runtime.spawn(work))
+        let task = self.runtime.spawn(work);
+        self.wait(Some(self.limit), Instant::now(), task)
     }
 
-    fn wait<T>(&self, task: JoinHandle<Result<T, SinkError>>) -> Result<T, SinkError> {
-        match self.runtime.block_on(task) {
-            Ok(result) => result,
-            Err(error) if error.is_cancelled() => Err(SinkError::retry("the runtime is stopping")),
-            Err(error) => Err(SinkError::fatal(error)),
-        }
+    /// The same for as long as it takes.
+    fn run_long<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, SinkError>> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let task = self.runtime.spawn(work);
+        self.wait(None, Instant::now(), task)
+    }
+
+    fn wait<T>(
+        &self,
+        limit: Option<Duration>,
+        begun: Instant,
+        task: JoinHandle<Result<T, SinkError>>,
+    ) -> Result<T, SinkError> {
+        limit::wait(&self.runtime, &self.pool, limit, begun, task)
+    }
+
+    /// Waits for a batch. One that copies rows may have to make keys first.
+    fn wait_for(&self, (task, begun): (Applying, Instant)) -> Result<Timestamp, SinkError> {
+        let limit = self.bulk.is_none().then_some(self.limit);
+        self.wait(limit, begun, task)
     }
 }
 
@@ -91,9 +124,9 @@ impl Drop for PostgresSink {
         if Handle::try_current().is_ok() {
             return;
         }
-        for (_, task) in std::mem::take(&mut self.under_way) {
+        for (_, applying) in std::mem::take(&mut self.under_way) {
             // What became of it the store knows.
-            let _ = self.wait(task);
+            let _ = self.wait_for(applying);
         }
     }
 }
@@ -135,7 +168,12 @@ impl Sink for PostgresSink {
     fn prepare(&mut self) -> Result<(), SinkError> {
         let (pool, projection, version) = (self.pool.clone(), self.projection, self.version);
         let bulk = self.bulk.is_some();
-        self.run(async move {
+        let asked = self.pool.clone();
+        let made = self.run(async move {
+            let client = asked.get().await.map_err(ReadModelError::from)?;
+            Ok(postgres::is_whole(&**client, projection, version).await?)
+        })?;
+        let prepare = async move {
             let mut client = pool.get().await.map_err(ReadModelError::from)?;
             match bulk {
                 // Indexes and keys are made at the end, all at once.
@@ -143,7 +181,11 @@ impl Sink for PostgresSink {
                 false => postgres::migrate(&mut client, &[(projection, version)]).await?,
             }
             Ok(())
-        })
+        };
+        match made {
+            true => self.run(prepare),
+            false => self.run_long(prepare),
+        }
     }
 
     fn load(&mut self, key: &PositionKey, generation: u32) -> Result<Loaded, SinkError> {
@@ -194,13 +236,14 @@ impl Sink for PostgresSink {
             let mut written = written.lock().await;
             apply_bulk(&pool, &given, &mut written, known, version).await
         });
-        self.under_way.insert(batch.key.clone(), task);
+        let applying = (task, Instant::now());
+        self.under_way.insert(batch.key.clone(), applying);
         Begun::UnderWay
     }
 
     fn finish(&mut self, key: &PositionKey) -> Result<(), SinkError> {
-        if let Some(task) = self.under_way.remove(key) {
-            let written_at = self.wait(task)?;
+        if let Some(applying) = self.under_way.remove(key) {
+            let written_at = self.wait_for(applying)?;
             self.written_at.insert(key.clone(), written_at);
         }
         Ok(())
@@ -353,10 +396,14 @@ impl From<tokio_postgres::Error> for SinkError {
 }
 
 /// Whether the same statement may work later: the connection (08), the rights (28), the database
-/// (3D), a conflict (40), resources (53), an object in use (55) or the server (57, 58).
+/// (3D), a conflict (40), resources (53), an object in use (55) or the server (57, 58); also one that
+/// takes no writes now (a primary that has become a standby, until another is found), and one that has
+/// ended a transaction in which this process had stood still.
 fn passes(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
-    matches!(class, "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58")
+    *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+        || matches!(class, "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58")
 }
 
 impl From<ReadModelError> for SinkError {
@@ -366,7 +413,9 @@ impl From<ReadModelError> for SinkError {
             ReadModelError::Pool { .. } | ReadModelError::Cassandra { .. } => {
                 SinkError::retry(error)
             }
-            ReadModelError::Drift { .. } | ReadModelError::Type { .. } => SinkError::fatal(error),
+            ReadModelError::Drift { .. }
+            | ReadModelError::Gone { .. }
+            | ReadModelError::Type { .. } => SinkError::fatal(error),
         }
     }
 }

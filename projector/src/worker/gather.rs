@@ -8,6 +8,8 @@ use super::Worker;
 use crate::partition::{Halt, Partition};
 use crate::work::{Work, halt_of_log};
 
+/// Records that are taken at first, before it is known how large they are.
+const FIRST_RECORDS: usize = 16;
 /// Records read at a time: they are folded while the processor still has them at hand, and take
 /// little memory meanwhile.
 const MAX_POLL_RECORDS: usize = 1_000;
@@ -21,14 +23,13 @@ impl<G: GroupReader> Worker<G> {
             true => Duration::ZERO,
             false => self.work.limits.poll,
         };
-        let most = self.work.limits.max_records;
-        let mut rebalanced = self.poll(most, timeout)?;
+        let mut rebalanced = self.poll(0, timeout)?;
         if self.read() == 0 {
             return self.finish().map(|()| rebalanced);
         }
         let first = Instant::now();
         let (mut before, mut taken) = (0, 0);
-        while !rebalanced && (before + 1..most).contains(&(taken + self.read())) {
+        while !rebalanced && taken + self.read() > before && self.room(taken) > 0 {
             let left = self.work.limits.linger.saturating_sub(first.elapsed());
             if left.is_zero() {
                 break;
@@ -40,7 +41,7 @@ impl<G: GroupReader> Worker<G> {
                     records => taken += records,
                 }
             }
-            rebalanced = self.poll(most - taken, left)?;
+            rebalanced = self.poll(taken, left)?;
         }
         Ok(rebalanced)
     }
@@ -63,8 +64,20 @@ impl<G: GroupReader> Worker<G> {
         read - self.read()
     }
 
-    fn poll(&mut self, room: usize, timeout: Duration) -> Result<bool, Halt> {
-        let room = room.saturating_sub(self.read()).clamp(1, MAX_POLL_RECORDS);
+    /// How many more records may be read where `taken` have been taken in.
+    fn room(&self, taken: usize) -> usize {
+        let gathered = taken + self.read();
+        let limits = &self.work.limits;
+        let records = limits.max_records.saturating_sub(gathered);
+        let Some(average) = self.record_bytes else {
+            return records.min(FIRST_RECORDS);
+        };
+        let bytes = limits.max_bytes.saturating_sub(gathered * average);
+        records.min(bytes / average.max(1))
+    }
+
+    fn poll(&mut self, taken: usize, timeout: Duration) -> Result<bool, Halt> {
+        let room = self.room(taken).clamp(1, MAX_POLL_RECORDS);
         let event = self.reader.poll(room, timeout).map_err(halt_of_log)?;
         self.hear(event)
     }
@@ -101,6 +114,10 @@ impl<G: GroupReader> Worker<G> {
                 Ok(true)
             }
             GroupEvent::Records(records) => {
+                let bytes: usize = records.iter().map(bytes_of).sum();
+                if let Some(average) = bytes.checked_div(records.len()) {
+                    self.record_bytes = Some(average.max(1));
+                }
                 for record in records {
                     self.keep(record);
                 }
@@ -117,4 +134,9 @@ impl<G: GroupReader> Worker<G> {
             partition.backlog.push_back(record);
         }
     }
+}
+
+fn bytes_of(record: &Record) -> usize {
+    let parts = [record.key.as_ref(), record.value.as_ref()];
+    parts.into_iter().flatten().map(Vec::len).sum()
 }

@@ -1,5 +1,6 @@
 //! The pipeline over the log and the stores in memory.
 
+mod bytes;
 mod crashes;
 mod history;
 mod parking;

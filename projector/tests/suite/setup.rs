@@ -20,6 +20,7 @@ pub const PARTITIONS: u32 = 2;
 pub fn limits() -> Limits {
     Limits {
         max_records: 7,
+        max_bytes: 1_024 * 1_024,
         max_rows: 5,
         linger: Duration::ZERO,
         poll: Duration::ZERO,

@@ -4,11 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cartwright_events::{PositionToken, Stream, Timestamp};
-use cartwright_read_model::{ParkedRecord, ParkedSeq, Position, PositionKey, Projection};
+use cartwright_read_model::{ParkedLook, ParkedSeq, Position, PositionKey, Projection};
 
 /// How far one projection was at one moment, in every partition. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Snapshot(Arc<Inner>);
+
+/// How much is put aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parked {
+    /// Records of one key, or keys of many.
+    pub count: u64,
+    /// Whether there may be more.
+    pub more: bool,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -17,6 +26,8 @@ struct Inner {
     parked: BTreeSet<ParkedSeq>,
     /// How many records wait under each key.
     parked_keys: HashMap<String, u64>,
+    /// Whether more are parked than are known here.
+    more_parked: bool,
 }
 
 /// Whether a view holds what a token asks for. Tokens name the parts that the view consumes.
@@ -28,16 +39,25 @@ pub enum Holding {
     Behind(PositionToken),
     /// It is there, but has put these very events aside: waiting alone does not help.
     Parked(PositionToken),
+    /// It is there, and so much is put aside that only the store can say whether these are.
+    Unsure(Vec<ParkedSeq>),
+}
+
+impl std::ops::AddAssign for Parked {
+    fn add_assign(&mut self, other: Self) {
+        self.count += other.count;
+        self.more |= other.more;
+    }
 }
 
 impl Snapshot {
     pub(super) fn new(
         projection: &'static Projection,
         positions: Vec<(PositionKey, Position)>,
-        parked: Vec<ParkedRecord>,
+        parked: ParkedLook,
     ) -> Self {
         let mut parked_keys: HashMap<String, u64> = HashMap::new();
-        for record in &parked {
+        for record in &parked.records {
             *parked_keys.entry(record.key.clone()).or_default() += 1;
         }
         let positions = positions
@@ -47,7 +67,8 @@ impl Snapshot {
         Self(Arc::new(Inner {
             projection,
             positions,
-            parked: parked.into_iter().map(|record| record.place).collect(),
+            more_parked: parked.more,
+            parked: parked.records.iter().map(|record| record.place).collect(),
             parked_keys,
         }))
     }
@@ -60,16 +81,26 @@ impl Snapshot {
         begun.map(|position| position.recorded_at).min()
     }
 
-    /// Records that wait under `key`: its row is as it was before the first of them.
+    /// Records that wait under `key`: its row is as it was before the first of them. `None` where so
+    /// many wait that only the store can say.
     #[must_use]
-    pub fn parked_under(&self, key: &str) -> u64 {
-        self.0.parked_keys.get(key).copied().unwrap_or_default()
+    pub fn parked_under(&self, key: &str) -> Option<u64> {
+        let known = self.0.parked_keys.get(key).copied();
+        (!self.0.more_parked).then_some(known.unwrap_or_default())
     }
 
-    /// Keys under which records wait.
+    /// Keys under which records wait; of more than are known here, those that are.
     #[must_use]
-    pub fn parked_keys(&self) -> u64 {
-        self.0.parked_keys.len() as u64
+    pub fn parked_keys(&self) -> Parked {
+        Parked {
+            count: self.0.parked_keys.len() as u64,
+            more: self.0.more_parked,
+        }
+    }
+
+    /// The partitions that the projection has begun.
+    pub fn partitions(&self) -> impl Iterator<Item = (Stream, u32)> {
+        self.0.positions.keys().copied()
     }
 
     /// Holds the projection against `token`. A position of another generation of the log counts for
@@ -78,6 +109,7 @@ impl Snapshot {
     pub fn holding(&self, token: &PositionToken) -> Holding {
         let mut reached = PositionToken::new(token.generation);
         let mut parked = PositionToken::new(token.generation);
+        let mut places = Vec::new();
         let mut behind = false;
         for (&(stream, partition), &seq) in &token.seqs {
             if !self.0.projection.streams.contains(&stream) {
@@ -100,11 +132,13 @@ impl Snapshot {
             if self.0.parked.contains(&place) {
                 parked.raise(stream, partition, seq);
             }
+            places.push(place);
         }
         match (behind, parked.seqs.is_empty()) {
             (true, _) => Holding::Behind(reached),
-            (false, true) => Holding::All,
             (false, false) => Holding::Parked(parked),
+            (false, true) if self.0.more_parked && !places.is_empty() => Holding::Unsure(places),
+            (false, true) => Holding::All,
         }
     }
 }

@@ -6,31 +6,39 @@ use cartwright_events::Timestamp;
 use cartwright_read_model::control::{Control, Reader};
 use cartwright_read_model::versions::Versions;
 use cartwright_read_model::{PROJECTIONS, ReadModelError, Store, declaration};
-use cartwright_service::shutdown::Shutdown;
 
 use crate::app::App;
 
 /// How often a reader repeats what it has said.
 const SAY_EVERY: Duration = Duration::from_secs(2);
 
-/// Follows the versions in one store until `shutdown`.
-pub async fn follow(app: App, store: Store, instance: String, shutdown: Shutdown) {
+/// How long saying so may hold up the next look.
+const SAY_LIMIT: Duration = Duration::from_secs(1);
+
+/// Follows the versions in one store, for as long as somebody may be answered.
+pub async fn follow(app: App, store: Store) {
     let every = app.settings.pointer_poll();
     let mut said: Option<Instant> = None;
-    while !shutdown.is_requested() {
+    loop {
         if let Some(control) = app.stores().control(store) {
+            let repeat = said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
             // A look that hangs must not keep the next one from being made.
-            let look = look(&app, &control, &instance, &mut said);
+            let look = look(&app, &control, repeat);
             match tokio::time::timeout(app.settings.store_timeout(), look).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(news)) => {
+                    // What cannot be said is said again, and keeps nobody from being answered.
+                    let says = say(&app, &control, &news);
+                    match tokio::time::timeout(SAY_LIMIT, says).await {
+                        Ok(true) if repeat => said = Some(Instant::now()),
+                        Ok(true) => {}
+                        Ok(false) | Err(_) => said = None,
+                    }
+                }
                 Ok(Err(error)) => tracing::debug!(%error, "the versions were not seen"),
                 Err(_) => tracing::debug!(store = store.name(), "the versions were not seen"),
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(every) => {}
-            () = shutdown.requested() => {}
-        }
+        tokio::time::sleep(every).await;
     }
 }
 
@@ -38,24 +46,25 @@ pub async fn follow(app: App, store: Store, instance: String, shutdown: Shutdown
 ///
 /// # Errors
 /// What the store said.
-pub async fn leave(app: &App, store: Store, instance: &str) -> Result<(), ReadModelError> {
+pub async fn leave(app: &App, store: Store) -> Result<(), ReadModelError> {
     let Some(control) = app.stores().control(store) else {
         return Ok(());
     };
     for each in PROJECTIONS.iter().filter(|each| each.store == store) {
-        control.forget_reader(each.name, instance).await?;
+        control.forget_reader(each.name, &app.instance).await?;
     }
     Ok(())
 }
 
+/// Takes in what the store says of every projection; answers what is to be said about: the news, or
+/// everything.
 async fn look(
     app: &App,
     control: &Control,
-    instance: &str,
-    said: &mut Option<Instant>,
-) -> Result<(), ReadModelError> {
+    everything: bool,
+) -> Result<Vec<(String, Versions)>, ReadModelError> {
     let began = Instant::now();
-    let repeat = said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
+    let mut to_say = Vec::new();
     for (name, versions) in control.all_versions().await? {
         let before = app.pointers.known(&name);
         let is_news = before.is_none_or(|before| before.current != versions.current);
@@ -65,21 +74,29 @@ async fn look(
             tracing::info!(projection = name, version = versions.current, "is read");
         }
         let news = app.pointers.learn(&name, versions.clone(), began);
-        if news || repeat {
-            control
-                .say(&name, &reader(app, instance, &versions))
-                .await?;
+        if news || everything {
+            to_say.push((name, versions));
         }
     }
-    if repeat {
-        *said = Some(began);
-    }
-    Ok(())
+    Ok(to_say)
 }
 
-fn reader(app: &App, instance: &str, versions: &Versions) -> Reader {
+/// Says of each of these that this reader has seen it; answers whether all of it was taken.
+async fn say(app: &App, control: &Control, seen: &[(String, Versions)]) -> bool {
+    let mut all_said = true;
+    for (name, versions) in seen {
+        let reader = reader(app, versions);
+        if let Err(error) = control.say(name, &reader).await {
+            tracing::debug!(%error, projection = name, "could not say what is read");
+            all_said = false;
+        }
+    }
+    all_said
+}
+
+fn reader(app: &App, versions: &Versions) -> Reader {
     Reader {
-        instance: instance.to_owned(),
+        instance: app.instance.clone(),
         revision: versions.revision,
         serves: versions.current,
         pointer_max_age_ms: app.settings.pointer_max_age_ms,

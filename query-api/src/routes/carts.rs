@@ -22,7 +22,7 @@ pub async fn cart(
     Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.capture(&[&CARTS], &ask).await?.about(id.as_str());
+    let fresh = app.capture(&CARTS, id.as_str(), &ask).await?;
     let by_key = &app.stores().by_key;
     let view = by_key
         .run(by_key.views()?.cart(fresh.version(), id.as_str()))

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::ask::Ask;
 use crate::cursor::{List, page};
 use crate::errors::Error;
+use crate::freshness::Parked;
 use crate::params::{MAX_LIMIT, ReadParameters, limit};
 
 /// Parameters of a list that has no others.
@@ -42,7 +43,7 @@ pub async fn order(
     Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.capture(&[&ORDERS], &ask).await?.about(id.as_str());
+    let fresh = app.capture(&ORDERS, id.as_str(), &ask).await?;
     let by_key = &app.stores().by_key;
     let view = by_key
         .run(by_key.views()?.order(fresh.version(), id.as_str()))
@@ -110,7 +111,8 @@ async fn plain(
 ) -> Result<Response, Error> {
     let mut list = List::new("timeline", &TIMELINE, cursor)?;
     let after: Option<(String, u64)> = list.after(&[id.as_str()])?;
-    let fresh = app.capture_list(&mut list, ask).await?.about(id.as_str());
+    let fresh = app.capture_list(&mut list, ask).await?;
+    let fresh = app.freshness.about(fresh, &[id.to_string()]).await?;
     let lease = app.stores().relational.lease().await?;
     let from = after.as_ref().map(|(stream, seq)| (stream.as_str(), *seq));
     let (client, version) = (lease.client(), fresh.version());
@@ -137,9 +139,17 @@ async fn causal(
     let mut list = List::new("causal_timeline", &CAUSAL, cursor)?;
     // The cursor knows when the first event was, too.
     let after: Option<(CausalKey, Timestamp)> = list.after(&[id.as_str()])?;
-    let fresh = app.capture_list(&mut list, ask).await?.about(id.as_str());
+    let fresh = app.capture_list(&mut list, ask).await?;
     let lease = app.stores().relational.lease().await?;
     let (client, version) = (lease.client(), fresh.version());
+    let mut keys = vec![id.to_string()];
+    if fresh.parked != Parked::default() {
+        // Stock events about the order are put aside under their SKU.
+        let skus = postgres::causal_skus(client, version, id.as_str());
+        let skus = lease.run(skus).await?;
+        keys.extend(skus.into_iter().filter(|sku| sku != id.as_str()));
+    }
+    let fresh = app.freshness.about(fresh, &keys).await?;
     let from = after.as_ref().map(|(key, _)| key);
     let read = postgres::causal_timeline(client, version, id.as_str(), from, limit + 1);
     let rows = lease.run(read).await?;

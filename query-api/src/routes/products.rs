@@ -44,7 +44,7 @@ pub async fn product(
     Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.capture(&[&PRODUCTS], &ask).await?.about(sku.as_str());
+    let fresh = app.capture(&PRODUCTS, sku.as_str(), &ask).await?;
     let by_key = &app.stores().by_key;
     let row = by_key
         .run(by_key.views()?.product(fresh.version(), sku.as_str()))
@@ -66,7 +66,9 @@ pub async fn availability(
     Query(ReadParameters { .. }): Query<ReadParameters>,
     ask: Ask,
 ) -> Result<Response, Error> {
-    let fresh = app.capture(&[&STOCK], &ask).await?.about(sku.as_str());
+    // Now, or an answer could be labelled with another version than it was read from.
+    let products = app.choose(&PRODUCTS, &ask);
+    let fresh = app.capture(&STOCK, sku.as_str(), &ask).await?;
     let by_key = &app.stores().by_key;
     let views = by_key.views()?;
     if let Some(row) = by_key
@@ -77,17 +79,14 @@ pub async fn availability(
     }
     // Whether there is such a product is for the catalog to say, which then has to hold its part of
     // the position too.
-    let fresh = app
-        .capture(&[&STOCK, &PRODUCTS], &ask)
-        .await?
-        .about(sku.as_str());
-    let version = fresh.views.last().map_or(0, |view| view.version);
-    Ok(
-        match by_key.run(views.product(version, sku.as_str())).await? {
-            Some(row) => fresh.entity(&ask, 0, Availability::none(row.sku)),
-            None => fresh.not_found("product_not_found", format!("There is no product {sku}")),
-        },
-    )
+    let products = products?;
+    let fresh = app.freshness.extend(fresh, products, &ask).await?;
+    let fresh = app.freshness.about(fresh, &[sku.to_string()]).await?;
+    let row = by_key.run(views.product(products.version, sku.as_str()));
+    Ok(match row.await? {
+        Some(row) => fresh.entity(&ask, 0, Availability::none(row.sku)),
+        None => fresh.not_found("product_not_found", format!("There is no product {sku}")),
+    })
 }
 
 /// Products by SKU, page by page.

@@ -27,6 +27,8 @@ pub mod header {
     pub const COMMAND_ID: &str = "command_id";
     /// The request that everything in the chain goes back to.
     pub const CORRELATION_ID: &str = "correlation_id";
+    /// Of a command in an inbox: the position token that prices must hold before it is decided.
+    pub const AFTER_POSITION: &str = "after_position";
 }
 
 /// Where an event stands in the log, and what it came from.

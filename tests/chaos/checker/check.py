@@ -1,6 +1,6 @@
 """Judges a history of clients against the log. Trusts nobody, and shares no code with the system.
 
-    check.py --history FILE --bootstrap HOST:PORT,... --registry URL
+    check.py --history FILE --bootstrap HOST:PORT,... --registry URL --query URL
 
 Reads the topics with a Kafka client and an Avro reader of its own, schemas by the ids in the records.
 Exit codes: 0 clean, 1 something does not hold (each printed), 2 could not judge.
@@ -14,31 +14,13 @@ import struct
 import sys
 import urllib.request
 
-EVENTS = [
-    "catalog.product.events.v1",
-    "inventory.stock.events.v1",
-    "checkout.cart.events.v1",
-    "checkout.order.events.v1",
-]
+import read_model
+from common import EVENTS, Event, Verdict, branch
+
 JOURNALS = ["catalog.journal.v1", "inventory.journal.v1", "checkout.journal.v1"]
 INBOXES = ["catalog.inbox.v1", "inventory.inbox.v1", "checkout.inbox.v1"]
 MOST_PRINTED = 40
 TOPIC_OF = dict(zip(("product", "stock", "cart", "order"), EVENTS))
-
-Event = collections.namedtuple("Event", "partition offset seq epoch value command")
-
-
-class Verdict:
-    """Collects what does not hold, and what was looked at."""
-
-    def __init__(self):
-        self.problems = []
-        self.looked_at = collections.Counter()
-
-    def check(self, holds, problem):
-        if not holds:
-            self.problems.append(problem)
-        return holds
 
 
 class Log:
@@ -104,15 +86,6 @@ def header(record, name):
         if key == name:
             return value.decode()
     return None
-
-
-def branch(event):
-    """The one branch that is set, by its name."""
-    plain = ("aggregate_id", "version", "occurred_at")
-    chosen = [(name, body) for name, body in event.items() if name not in plain and body is not None]
-    if len(chosen) != 1:
-        raise ValueError(f"an event with {len(chosen)} branches")
-    return chosen[0]
 
 
 def read_events(log, verdict):
@@ -213,18 +186,20 @@ def nothing_aborted(log, events, verdict):
 
 
 def read_history(path):
-    """Operations by key: invoked, ended, told."""
-    operations = {}
+    """Operations by key: invoked, ended, told; and the reads."""
+    operations, reads = {}, []
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             entry = json.loads(line)
-            if entry["event"] == "invoke":
+            if entry["event"] == "read":
+                reads.append(entry)
+            elif entry["event"] == "invoke":
                 operations[entry["key"]] = {**entry, "invoked": entry["at_us"], "ended": None}
             else:
                 operations[entry["key"]].update(
                     ended=entry["at_us"], event=entry["event"], told=entry["told"]
                 )
-    return operations
+    return operations, reads
 
 
 def kind_of(operation):
@@ -427,7 +402,7 @@ def checkouts_are_whole(events, orders, verdict):
 def judge(arguments):
     verdict = Verdict()
     log = Log(arguments.bootstrap, arguments.registry)
-    operations = read_history(arguments.history)
+    operations, reads = read_history(arguments.history)
     events = read_events(log, verdict)
     decided, commands = read_journals(log, events, verdict)
     nothing_aborted(log, events, verdict)
@@ -437,6 +412,8 @@ def judge(arguments):
     orders = read_orders(events, verdict)
     orders_and_inventory_agree(orders, held, shipped, verdict)
     checkouts_are_whole(events, orders, verdict)
+    read_model.reads_cover_their_positions(reads, events, verdict)
+    read_model.judge(read_model.Queries(arguments.query), events, verdict)
     print("\nthe checker looked at:")
     for name, count in sorted(verdict.looked_at.items()):
         print(f"{count:>8}  {name}")
@@ -454,6 +431,7 @@ def main():
     parser.add_argument("--history", required=True)
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--registry", required=True)
+    parser.add_argument("--query", required=True)
     try:
         return judge(parser.parse_args())
     except Exception as error:  # noqa: BLE001: whatever it is, it is no verdict

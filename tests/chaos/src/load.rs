@@ -1,11 +1,9 @@
 //! Clients under load, and the history of what they asked and were told.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rand::rngs::SmallRng;
@@ -14,6 +12,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::ground::Ground;
+use crate::history::{Answers, History, lock};
+use crate::reads::Recent;
 use crate::visit::{Wish, opening, visit};
 
 /// How long a client goes on trying one command.
@@ -21,47 +21,53 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a client waits for one answer; a node gives one within ten seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(12);
 /// A client's pause between two commands.
-const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often a client asks what became of a command that was queued.
 const ASK_EVERY: Duration = Duration::from_millis(100);
-const POSITION: &str = "Cartwright-Position";
+pub(crate) const POSITION: &str = "Cartwright-Position";
 
 /// The load and what became of it.
 pub(crate) struct Load {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     nodes: Vec<String>,
-    history: Mutex<BufWriter<File>>,
-    began: Instant,
-    seed: u64,
-    stopped: AtomicBool,
+    pub(crate) query: String,
+    pub(crate) history: History,
+    pub(crate) began: Instant,
+    pub(crate) seed: u64,
+    pub(crate) stopped: AtomicBool,
     operations: AtomicU64,
     /// Where the products stand in the log, for commands that need their prices.
     positions: Mutex<Vec<String>>,
-    /// Attempts by outcome.
-    outcomes: Mutex<BTreeMap<&'static str, u64>>,
-    /// When something was answered with success.
-    answered: Mutex<Vec<Instant>>,
+    pub(crate) recent: Mutex<Recent>,
+    /// Attempts by whether they were reads, and outcome.
+    outcomes: Mutex<BTreeMap<(bool, &'static str), u64>>,
+    pub(crate) commands: Answers,
+    /// By store.
+    pub(crate) reads: [Answers; 2],
     /// Commands, from when to when a client went on trying.
     waits: Mutex<Vec<(Instant, Instant)>>,
     /// When each client last had a success.
-    successes: Mutex<BTreeMap<u64, Instant>>,
+    pub(crate) successes: Mutex<BTreeMap<u64, Instant>>,
 }
 
 impl Load {
     pub(crate) fn new(ground: &Ground, seed: u64) -> anyhow::Result<Self> {
-        let history = File::create(ground.history()).context("creating the history")?;
+        let began = Instant::now();
         let nodes = 0..ground.nodes.len();
         Ok(Self {
             http: reqwest::Client::builder().timeout(ANSWER_LIMIT).build()?,
             nodes: nodes.map(|node| ground.node_url(node)).collect(),
-            history: Mutex::new(BufWriter::new(history)),
-            began: Instant::now(),
+            query: ground.query_url()?,
+            history: History::create(&ground.history(), began)?,
+            began,
             seed,
             stopped: AtomicBool::new(false),
             operations: AtomicU64::new(0),
             positions: Mutex::default(),
+            recent: Mutex::default(),
             outcomes: Mutex::default(),
-            answered: Mutex::default(),
+            commands: Answers::default(),
+            reads: Default::default(),
             waits: Mutex::default(),
             successes: Mutex::default(),
         })
@@ -82,7 +88,7 @@ impl Load {
     }
 
     pub(crate) fn start(self: &Arc<Self>, clients: u64) -> Vec<JoinHandle<()>> {
-        *lock(&self.successes) = (0..clients).map(|client| (client, self.began)).collect();
+        lock(&self.successes).extend((0..clients).map(|client| (client, self.began)));
         (0..clients)
             .map(|client| {
                 let load = Arc::clone(self);
@@ -143,29 +149,30 @@ impl Load {
             let node = &self.nodes[rng.random_range(0..self.nodes.len())];
             match self.attempt(node, &key, wish).await {
                 Attempt::Ok(status, body) => {
-                    self.count("ok");
-                    lock(&self.answered).push(Instant::now());
+                    self.count("ok", false);
+                    self.commands.note();
+                    lock(&self.recent).take(wish, &body);
                     let told = json!({"status": status, "body": body});
                     self.note(client, &key, wish, "ok", &told);
                     answer = Some(Some(body));
                     break;
                 }
                 Attempt::Refused(status, body) => {
-                    self.count("refused");
+                    self.count("refused", false);
                     let told = json!({"status": status, "body": body});
                     self.note(client, &key, wish, "fail", &told);
                     answer = Some(None);
                     break;
                 }
                 Attempt::Again(why) => {
-                    self.count(why);
+                    self.count(why, false);
                     tokio::time::sleep(Duration::from_millis(rng.random_range(50..300))).await;
                 }
             }
         }
         lock(&self.waits).push((began, Instant::now()));
         if answer.is_none() {
-            self.count("given up");
+            self.count("given up", false);
             self.note(client, &key, wish, "unknown", &json!({}));
         }
         answer.flatten()
@@ -230,46 +237,23 @@ impl Load {
     }
 
     fn note(&self, client: &str, key: &str, wish: &Wish, event: &str, told: &Value) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let line = json!({
-            // Of one process, so that order in it is real.
-            "at_us": u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
-            "time_ms": now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
+        self.history.note(json!({
             "client": client, "event": event, "op": wish.what, "key": key,
             "aggregate": wish.aggregate, "request": wish.body, "told": told,
-        });
-        let mut history = lock(&self.history);
-        let _ = writeln!(history, "{line}").and_then(|()| history.flush());
+        }));
     }
 
-    fn count(&self, outcome: &'static str) {
-        *lock(&self.outcomes).entry(outcome).or_default() += 1;
+    pub(crate) fn count(&self, outcome: &'static str, is_read: bool) {
+        *lock(&self.outcomes).entry((is_read, outcome)).or_default() += 1;
     }
 
-    pub(crate) fn outcomes(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.outcomes).clone()
-    }
-
-    /// Successes between two times.
-    pub(crate) fn successes(&self, from: Instant, to: Instant) -> usize {
-        let answered = lock(&self.answered);
-        answered.partition_point(|at| *at < to) - answered.partition_point(|at| *at < from)
-    }
-
-    /// The longest time without a success that touches what lies between `from` and `to`.
-    pub(crate) fn longest_gap(&self, from: Instant, to: Instant) -> Duration {
-        let answered = lock(&self.answered);
-        let begin = answered.partition_point(|at| *at < from).saturating_sub(1);
-        let mut longest = Duration::ZERO;
-        let mut last = answered.get(begin).copied().unwrap_or(from);
-        for at in answered[begin..].iter().copied().chain([to]) {
-            longest = longest.max(at.saturating_duration_since(last));
-            if at > to {
-                break;
-            }
-            last = last.max(at);
-        }
-        longest
+    /// Attempts by outcome: of reads, or of commands.
+    pub(crate) fn outcomes(&self, reads: bool) -> BTreeMap<&'static str, u64> {
+        let outcomes = lock(&self.outcomes);
+        let of = outcomes
+            .iter()
+            .filter(|((is_read, _), _)| *is_read == reads);
+        of.map(|((_, outcome), count)| (*outcome, *count)).collect()
     }
 
     /// The longest that a client went on trying one command that was under way between the two times.
@@ -290,7 +274,7 @@ enum Attempt {
 }
 
 /// Status and body, or why there is none.
-async fn told(
+pub(crate) async fn told(
     sent: Result<reqwest::Response, reqwest::Error>,
 ) -> Result<(u16, Value), &'static str> {
     let response = match sent {
@@ -302,8 +286,4 @@ async fn told(
     let status = response.status().as_u16();
     let body = response.json::<Value>().await;
     Ok((status, body.map_err(|_| "unknown: answer broke off")?))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

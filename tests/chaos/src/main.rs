@@ -1,13 +1,14 @@
-//! `cartwright-chaos`: the write side on a cluster of three brokers, under load, while processes are
-//! killed and frozen and connections are cut and slowed down. What clients were told is written to a
+//! `cartwright-chaos`: everything on a cluster of three brokers, under load, while processes are killed and
+//! frozen, connections are cut and slowed down, and disks are full. What clients were told is written to a
 //! history; a separate program, which shares no code with this project, judges it against the log.
 
-mod brokers;
 mod faults;
 mod ground;
+mod history;
 mod load;
 mod process;
 mod proxy;
+mod reads;
 mod report;
 mod skew;
 mod visit;
@@ -21,8 +22,8 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use faults::Nemesis;
-use ground::{Ground, PAYMENT_DEADLINE};
+use faults::{Family, Nemesis};
+use ground::{Ground, PAYMENT_DEADLINE, PROJECTORS, have_own_mounts};
 use load::Load;
 
 /// How long the last orders get to expire and to let go of what they hold, after their deadline.
@@ -39,6 +40,9 @@ struct Arguments {
     /// What the choice of faults and requests comes from. (The machine's timing does not.)
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only faults of these families, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Family>,
     /// Nodes of command-api, at most 4.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
@@ -58,7 +62,12 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    let done = match have_own_mounts() {
+        Ok(()) => run(arguments).await,
+        Err(error) => Err(error),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -100,20 +109,25 @@ async fn rehearse_and_judge(ground: &mut Ground, arguments: &Arguments) -> anyho
     let began = Instant::now();
     let (load, nemesis) = rehearse(ground, arguments).await?;
     report::print(ground, &load, &nemesis)?;
-    let clean = report::judge(ground, &checker).await?;
+    let went_on = report::commands_went_on(&load, &nemesis);
+    let judged = report::judge(ground, &checker).await?;
+    let audited = report::audit(ground).await?;
     println!(
         "seed {}, {:.0} s in all",
         arguments.seed,
         began.elapsed().as_secs_f64()
     );
-    Ok(clean && report::enough(&load, &nemesis))
+    Ok(went_on && judged && audited && report::enough(&load, &nemesis))
 }
 
 async fn rehearse(
     ground: &mut Ground,
     arguments: &Arguments,
 ) -> anyhow::Result<(Arc<Load>, Nemesis)> {
-    println!("starting three brokers and {} nodes", arguments.nodes);
+    println!(
+        "starting three brokers, {} nodes, the stores, {PROJECTORS} projectors and query-api",
+        arguments.nodes
+    );
     let began = Instant::now();
     ground.start().await?;
     let load = Arc::new(Load::new(ground, arguments.seed)?);
@@ -124,8 +138,9 @@ async fn rehearse(
         arguments.minutes,
         arguments.seed
     );
-    let running = load.start(arguments.clients);
-    let mut nemesis = Nemesis::new(arguments.seed);
+    let mut running = load.start(arguments.clients);
+    running.extend(load.start_readers(arguments.clients));
+    let mut nemesis = Nemesis::new(arguments.seed, arguments.only.clone());
     let limit = Duration::from_secs_f64(arguments.minutes * 60.0);
     let raged = nemesis.rage(ground, &load, limit).await;
     if raged.is_err() {

@@ -57,7 +57,8 @@ pub(crate) fn opening() -> Vec<Wish> {
     products.into_iter().chain(stock).collect()
 }
 
-/// A cart, its checkout, and what follows: mostly paid and sent, sometimes cancelled or unpaid.
+/// A cart, its checkout, and what follows: mostly paid and sent, some of it sent back; sometimes cancelled or
+/// unpaid.
 pub(crate) fn visit(cart: &str, rng: &mut SmallRng) -> Vec<Wish> {
     let sku = SKUS[rng.random_range(0..SKUS.len())];
     let other = SKUS[rng.random_range(0..SKUS.len() - 1)];
@@ -110,6 +111,13 @@ pub(crate) fn visit(cart: &str, rng: &mut SmallRng) -> Vec<Wish> {
                 cart,
                 json!({"shipment_id": "parcel"}),
             ));
+            if rng.random_range(0..3) == 0 {
+                let back = json!({
+                    "return_id": "back", "lines": [{"line": 1, "quantity": 1}], "restock": true,
+                });
+                wishes.push(wish("order.return", order("returns"), cart, back));
+                wishes.push(pay("refunded", PRICE));
+            }
         }
     }
     wishes

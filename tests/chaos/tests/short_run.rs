@@ -10,6 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const FIRST_BASE_PORT: u16 = 23_000;
 const PORTS: u16 = 100;
+/// Long enough for a fault of a store and one of a projector, also on a busy machine.
+const MINUTES: &str = "2";
 /// On a new machine the first run downloads the brokers and the checker's environment first.
 const FIRST_START_LIMIT: Duration = Duration::from_secs(600);
 /// From the signal to the end of every process.
@@ -93,11 +95,21 @@ fn a_short_run_has_a_clean_verdict_and_leaves_nothing() {
     stop_while_it_starts(&state_dir, base_port);
     assert_eq!(processes_of(&state_dir), [] as [&str; 0]);
 
-    let output = chaos(&state_dir, base_port, "0.5").output().expect("a run");
+    let output = chaos(&state_dir, base_port, MINUTES)
+        .output()
+        .expect("a run");
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{complained}");
     assert!(said.contains("verdict: clean"), "{said}");
+    let table = said.split_once(" faults:").and_then(|(_, rest)| {
+        let (table, _) = rest.split_once("transaction coordinators")?;
+        Some(table)
+    });
+    let table = table.expect("the table of faults");
+    let struck = |names: &[&str]| names.iter().any(|name| table.contains(name));
+    assert!(struck(&["PostgreSQL", "Cassandra", "registry"]), "{said}");
+    assert!(struck(&["projector", "read side"]), "{said}");
     assert_eq!(processes_of(&state_dir), [] as [&str; 0]);
     fs::remove_dir_all(&state_dir).expect("the folder to go");
 }

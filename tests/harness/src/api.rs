@@ -92,7 +92,23 @@ impl Api {
         let key = fresh_key();
         let headers = [("Idempotency-Key", key.as_str())];
         let send = || self.post_with(path, body.clone(), &headers);
-        repeated(StatusCode::SERVICE_UNAVAILABLE, send).await
+        repeated(&[StatusCode::SERVICE_UNAVAILABLE], send).await
+    }
+
+    /// A command with these headers, a key of its own among them: repeated under it while its shard
+    /// recovers or a wait ends, which is always safe.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn post_under(
+        &self,
+        path: &str,
+        body: Value,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Answer> {
+        let send = || self.post_with(path, body.clone(), headers);
+        let passing = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+        repeated(&passing, send).await
     }
 
     /// A command with these headers and no others.
@@ -128,7 +144,7 @@ impl Api {
             .map(|token| ("Cartwright-Position", *token))
             .collect();
         let send = || self.send(Method::GET, &self.query, path, None, &headers);
-        repeated(StatusCode::GATEWAY_TIMEOUT, send).await
+        repeated(&[StatusCode::GATEWAY_TIMEOUT], send).await
     }
 
     /// A read of command-api's own resources (`/readyz?verbose`, `/metrics`).
@@ -172,8 +188,8 @@ impl Api {
     }
 }
 
-/// Sends until another status than `passing` comes, or too long.
-async fn repeated<F, Fut>(passing: StatusCode, send: F) -> anyhow::Result<Answer>
+/// Sends until another status than those that pass comes, or too long.
+async fn repeated<F, Fut>(passing: &[StatusCode], send: F) -> anyhow::Result<Answer>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = anyhow::Result<Answer>>,
@@ -181,7 +197,7 @@ where
     let begun = Instant::now();
     loop {
         let answer = send().await?;
-        if answer.status != passing || begun.elapsed() >= PATIENCE {
+        if !passing.contains(&answer.status) || begun.elapsed() >= PATIENCE {
             return Ok(answer);
         }
         tokio::time::sleep(PAUSE).await;

@@ -56,6 +56,14 @@ pub enum Bug {
     UnparkOutOfOrder,
     /// A projector reads what was aborted.
     ReadUncommitted,
+    /// A build that goes on begins behind the record that comes next.
+    ResumePastThePosition,
+    /// Who feeds a version that was built begins where another version is.
+    FeedFromAnotherPosition,
+    /// The tables of a cancelled version are made again, so that a late write finds them.
+    CancelledComesBack,
+    /// A version is switched to without a look at how far the current one is.
+    FlipWhileBehind,
 }
 
 /// What a bug is called, and how many seeds from 0 are enough to find it.
@@ -74,7 +82,7 @@ const fn planted(bug: Bug, name: &'static str, seeds: u64) -> Planted {
 }
 
 /// Every bug.
-pub const BUGS: [Planted; 24] = [
+pub const BUGS: [Planted; 28] = [
     planted(Bug::ReplyBeforeCommit, "reply-before-commit", 20),
     planted(Bug::RecoverToLso, "recover-to-lso", 20),
     planted(Bug::TrustOkAfterDisconnect, "trust-ok-after-disconnect", 20),
@@ -103,4 +111,12 @@ pub const BUGS: [Planted; 24] = [
     planted(Bug::SwallowStoreFailure, "swallow-store-failure", 40),
     planted(Bug::UnparkOutOfOrder, "unpark-out-of-order", 40),
     planted(Bug::ReadUncommitted, "read-uncommitted", 40),
+    planted(Bug::ResumePastThePosition, "resume-past-the-position", 40),
+    planted(
+        Bug::FeedFromAnotherPosition,
+        "feed-from-another-position",
+        60,
+    ),
+    planted(Bug::CancelledComesBack, "cancelled-comes-back", 300),
+    planted(Bug::FlipWhileBehind, "flip-while-behind", 60),
 ];

@@ -17,6 +17,7 @@ mod network;
 mod node;
 mod prices;
 mod projector;
+mod replay;
 mod shopper;
 mod sim;
 mod stock;
@@ -41,6 +42,8 @@ pub struct Report {
     pub orders: BTreeMap<String, u64>,
     /// How often each kind of fault struck.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What was done with versions of projections, and how often.
+    pub versions: BTreeMap<&'static str, u64>,
     /// Rows of the read model that were compared with a fold of the log.
     pub rows: u64,
     /// Digest of everything that happened, in order, and of every record of the log: the same seed
@@ -106,6 +109,7 @@ fn judged(seed: u64, weather: Weather) -> Result<Report, String> {
         acknowledged: world.acknowledged(),
         orders: verdict.orders,
         faults: world.faults(),
+        versions: world.replay.done.clone(),
         rows: verdict.rows,
         trace_digest: invariants::trace_digest(&world)?,
     })

@@ -1,11 +1,12 @@
 //! `cartwright-sim`: runs seeds of the simulation, replays one, or hunts a deliberate bug.
 
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cartwright_sim::{BUGS, Planted, Report, Violation, Weather, hunt, run};
 use clap::Parser;
@@ -106,52 +107,86 @@ fn run_seeds(arguments: &Arguments) -> ExitCode {
         .seed
         .map_or((arguments.first_seed, arguments.seeds), |seed| (seed, 1));
     let begun = Instant::now();
-    let (mut acknowledged, mut rows) = (0, 0);
-    let (mut faults, mut orders) = (BTreeMap::new(), BTreeMap::new());
-    for result in run_all(first, seeds, weather) {
-        match result {
-            Ok(report) => {
-                acknowledged += report.acknowledged;
-                rows += report.rows;
-                add(&mut faults, report.faults);
-                add(&mut orders, report.orders);
-                if arguments.seed.is_some() {
-                    println!("trace digest {:016x}", report.trace_digest);
-                }
-            }
-            Err(violation) => {
-                eprintln!(
-                    "{violation}\nreplay it: ./cartwright sim --seed {}",
-                    violation.seed
-                );
-                return ExitCode::FAILURE;
-            }
+    let sums = match run_all(first, seeds, weather) {
+        Ok(sums) => sums,
+        Err(violation) => {
+            eprintln!(
+                "{violation}\nreplay it: ./cartwright sim --seed {}",
+                violation.seed
+            );
+            return ExitCode::FAILURE;
+        }
+    };
+    if arguments.seed.is_some() {
+        println!("trace digest {:016x}", sums.last_digest);
+    }
+    for (title, counts) in [
+        ("faults that struck", &sums.faults),
+        ("what became of versions", &sums.versions),
+    ] {
+        println!("{title}:");
+        for (kind, count) in counts {
+            println!("{count:>10}  {kind}");
         }
     }
-    println!("faults that struck:");
-    for (kind, count) in &faults {
-        println!("{count:>10}  {kind}");
-    }
     println!("orders that ended:");
-    for (end, count) in &orders {
+    for (end, count) in &sums.orders {
         println!("{count:>10}  {end}");
     }
     println!(
-        "{seeds} seeds from {first}: every invariant held; {acknowledged} commands acknowledged, \
-         {} faults, {rows} rows compared, {:.1} s",
-        faults.values().sum::<u64>(),
+        "{seeds} seeds from {first}: every invariant held; {} commands acknowledged, \
+         {} faults, {} rows compared, {:.1} s",
+        sums.acknowledged,
+        sums.faults.values().sum::<u64>(),
+        sums.rows,
         begun.elapsed().as_secs_f64()
     );
     ExitCode::SUCCESS
 }
 
-/// Runs the seeds on every core, until one shows a violation; a run itself is one thread. Results are
-/// in the order of the seeds, up to the smallest one that shows it.
-fn run_all(first: u64, seeds: u64, weather: Weather) -> Vec<Result<Report, Violation>> {
+/// What all runs together did: what is kept of a run does not grow with their number.
+#[derive(Default)]
+struct Sums {
+    seeds: u64,
+    acknowledged: u64,
+    rows: u64,
+    faults: BTreeMap<&'static str, u64>,
+    versions: BTreeMap<&'static str, u64>,
+    orders: BTreeMap<String, u64>,
+    last_digest: u64,
+    /// Of the smallest seed that shows one.
+    violation: Option<Violation>,
+}
+
+impl Sums {
+    fn take(&mut self, result: Result<Report, Violation>) {
+        self.seeds += 1;
+        match result {
+            Ok(report) => {
+                self.acknowledged += report.acknowledged;
+                self.rows += report.rows;
+                add(&mut self.faults, report.faults);
+                add(&mut self.versions, report.versions);
+                add(&mut self.orders, report.orders);
+                self.last_digest = report.trace_digest;
+            }
+            Err(violation) => {
+                let known = self.violation.take();
+                let all = known.into_iter().chain([violation]);
+                self.violation = all.min_by_key(|violation| violation.seed);
+            }
+        }
+    }
+}
+
+/// Runs the seeds on every core, until one shows a violation; a run itself is one thread. Answers the
+/// violation of the smallest seed that shows one: smaller ones that are under way are waited for.
+fn run_all(first: u64, seeds: u64, weather: Weather) -> Result<Sums, Violation> {
     let next = AtomicU64::new(first);
     let end = AtomicU64::new(first.saturating_add(seeds));
-    let done = Mutex::new(BTreeMap::new());
+    let sums = Mutex::new(Sums::default());
     let threads = thread::available_parallelism().map_or(1, usize::from);
+    let progress = Progress::new(seeds);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -164,22 +199,65 @@ fn run_all(first: u64, seeds: u64, weather: Weather) -> Vec<Result<Report, Viola
                     if result.is_err() {
                         end.fetch_min(seed, Ordering::SeqCst);
                     }
-                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                    done.insert(seed, result);
+                    let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+                    sums.take(result);
+                    progress.tell(sums.seeds);
                 }
             });
         }
     });
-    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut results = Vec::new();
-    for result in done.into_values() {
-        let failed = result.is_err();
-        results.push(result);
-        if failed {
-            break;
+    progress.end();
+    let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match sums.violation {
+        Some(violation) => Err(violation),
+        None => Ok(sums),
+    }
+}
+
+/// Says on stderr how far a long run is.
+struct Progress {
+    seeds: u64,
+    begun: Instant,
+    every: Duration,
+    told: Mutex<Instant>,
+}
+
+impl Progress {
+    fn new(seeds: u64) -> Self {
+        Self {
+            seeds,
+            begun: Instant::now(),
+            every: match io::stderr().is_terminal() {
+                true => Duration::from_secs(2),
+                false => Duration::from_secs(30),
+            },
+            told: Mutex::new(Instant::now()),
         }
     }
-    results
+
+    fn end(&self) {
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+    }
+
+    fn tell(&self, done: u64) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.elapsed() < self.every {
+            return;
+        }
+        *told = Instant::now();
+        let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        let left = self.seeds.saturating_sub(done) as f64 / rate.max(0.001);
+        let line = format!(
+            "{done} of {} seeds, {rate:.1} a second, {left:.0} s left",
+            self.seeds
+        );
+        match io::stderr().is_terminal() {
+            true => eprint!("\r{line}\x1b[K"),
+            false => eprintln!("{line}"),
+        }
+    }
 }
 
 fn add<K: Ord>(sums: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {

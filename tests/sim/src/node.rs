@@ -131,7 +131,9 @@ fn act<B: BoundedContext>(
     let name = || format!("{}[{partition}]", B::CONTEXT.name());
     let ownership = process.shard.ownership().borrow().clone();
     match ownership {
-        Ownership::Refused { reason } => Err(format!("{} refuses: {reason}", name())),
+        Ownership::Refused { reason } | Ownership::Outdated { reason } => {
+            Err(format!("{} refuses: {reason}", name()))
+        }
         Ownership::Fenced | Ownership::Stopped => Ok(false),
         Ownership::Recovering { .. } | Ownership::Standby if log.sim.strikes(300) => {
             // Gets ready while somebody else may still write.

@@ -71,7 +71,7 @@ impl Projector {
             version,
             ..
         } = self.plan;
-        let parked = self.store.parked(projection);
+        let parked = self.store.parked(projection, version);
         let partitions: BTreeSet<(Stream, u32)> = parked.into_iter().collect();
         for (stream, partition) in partitions {
             let request = ParkRequest {
@@ -111,15 +111,13 @@ impl Projector {
         };
         match step? {
             Step::Idle => Ok(false),
-            Step::Stopped { reason } => {
-                Err(format!("{} stops: {reason}", self.plan.projection.name))
-            }
+            Step::Stopped { reason } => Err(format!("{} stops: {reason}", self.plan.label())),
             Step::Failed { .. } => {
                 self.kill();
                 Ok(true)
             }
             step => {
-                let name = self.plan.projection.name;
+                let name = self.plan.label();
                 // How long a step took is the machine's time, not the run's.
                 if let Step::Applied(applied) = step {
                     let (records, rows) = (applied.records, applied.rows);
@@ -158,7 +156,7 @@ impl Projector {
             .log
             .group_reader(&self.plan.group(), &self.plan.topics())
             .map_err(|error| error.to_string())?;
-        let sink = SimSink::new(&self.store, self.plan.version, sim, &self.clock);
+        let sink = SimSink::new(&self.store, &self.plan, sim, &self.clock);
         let log = self.log.clone();
         let worker = Worker::new(self.plan, limits, reader, Codec::fixed(), Box::new(sink));
         Ok(worker.with_lookup(move || Ok(Box::new(log.reader(ReaderPurpose::Recovery)?) as _)))

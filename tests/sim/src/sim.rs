@@ -122,7 +122,12 @@ impl Sim {
 
     /// A place where a process may be killed.
     pub(crate) fn may_die(&self, kind: &'static str) {
-        let per_mille = self.lock().weather.crashes_per_mille;
+        self.may_die_often(kind, 1);
+    }
+
+    /// The same for a process that makes so many times fewer calls than others.
+    pub(crate) fn may_die_often(&self, kind: &'static str, times: u32) {
+        let per_mille = self.lock().weather.crashes_per_mille * times;
         if self.fault(kind, per_mille) {
             Self::die();
         }

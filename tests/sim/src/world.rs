@@ -3,7 +3,9 @@
 mod rest;
 mod weather;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ use crate::network::{Network, Request};
 use crate::node::Node;
 use crate::prices::PriceTable;
 use crate::projector::Projector;
+use crate::replay::Replay;
 use crate::shopper::{Command, Shopper, Wish};
 use crate::sim::Sim;
 use crate::stock::SimInventory;
@@ -49,6 +52,7 @@ pub(crate) struct World {
     /// Which idempotency key every command id came with.
     pub(crate) keys: BTreeMap<String, String>,
     pub(crate) stores: BTreeMap<Store, SimStore>,
+    pub(crate) replay: Replay,
     weather: Weather,
     prices: Arc<PriceTable>,
     network: Network,
@@ -56,9 +60,22 @@ pub(crate) struct World {
     inventory: Vec<Node<SimInventory>>,
     checkout: Vec<Node<Checkout>>,
     projectors: Vec<Projector>,
+    /// The log as projectors and builders read it.
+    following: SimLog,
     /// Requests of the operator so far.
     asked: u64,
+    read: RefCell<Read>,
 }
+
+/// What the log holds when the run is over, read once for all that ask.
+#[derive(Default)]
+struct Read {
+    records: BTreeMap<&'static str, Rc<Vec<Record>>>,
+    events: BTreeMap<&'static str, Rc<Events>>,
+}
+
+/// Records of a stream, and what they say.
+pub(crate) type Events = Vec<(Record, Event)>;
 
 impl World {
     pub(crate) fn new(seed: u64, weather: Weather) -> Result<Self, String> {
@@ -78,6 +95,7 @@ impl World {
             model: log.clone(),
             sim: sim.clone(),
             misreads: false,
+            builds: false,
         };
         let prices = Arc::new(PriceTable::default());
         let stores: BTreeMap<Store, SimStore> = Store::ALL
@@ -91,7 +109,9 @@ impl World {
         let shoppers = std::iter::once(Shopper::owner())
             .chain((0..weather.shoppers).map(|number| Shopper::new(number, &mut sim.lock().rng)))
             .collect();
+        let following = following(&seen, &weather);
         Ok(Self {
+            replay: Replay::new(&following, &stores),
             catalog: nodes(
                 &Catalog {
                     settings: CatalogSettings::default(),
@@ -100,7 +120,7 @@ impl World {
             ),
             inventory: nodes(&inventory(weather.bug), &seen),
             checkout: nodes(&Checkout::new(settings, Arc::clone(&prices) as _), &seen),
-            projectors: projectors(&seen, &stores, &weather)?,
+            projectors: projectors(&following, &stores)?,
             log,
             codec: Codec::fixed(),
             shoppers,
@@ -110,6 +130,8 @@ impl World {
             prices,
             network: Network::default(),
             asked: 0,
+            read: RefCell::default(),
+            following,
             sim,
         })
     }
@@ -145,6 +167,7 @@ impl World {
             75..78 => self.act_late()?,
             78..80 => drop(self.land_a_late_write()),
             80 => self.operate(),
+            81..84 => self.look_after_versions()?,
             _ => {
                 let index = self.sim.below(self.projectors.len());
                 self.projectors[index].act()?;
@@ -164,6 +187,37 @@ impl World {
         }
         self.asked += 1;
         projector.ask_for_what_is_parked(self.asked);
+    }
+
+    /// Something is done about versions, and projectors look now and then which ones to feed.
+    fn look_after_versions(&mut self) -> Result<(), String> {
+        self.replay.act()?;
+        if self.sim.below(3) == 0 {
+            self.feed_versions()?;
+        }
+        Ok(())
+    }
+
+    /// Projectors begin to feed what is live, and leave what is not.
+    fn feed_versions(&mut self) -> Result<(), String> {
+        let fed = self.replay.to_feed()?;
+        let name = self.replay.projection.name;
+        self.projectors.retain(|projector| {
+            let version = projector.plan.version;
+            projector.plan.projection.name != name || fed.iter().any(|plan| plan.version == version)
+        });
+        let runs = |plan: &Plan, projectors: &[Projector]| {
+            let label = plan.label();
+            projectors.iter().any(|each| each.plan.label() == label)
+        };
+        for plan in fed {
+            if !runs(&plan, &self.projectors) {
+                let store = &self.stores[&plan.projection.store];
+                let member = || Projector::new(plan, &self.following, store);
+                self.projectors.extend((0..MEMBERS).map(|_| member()));
+            }
+        }
+        Ok(())
     }
 
     fn pass(&mut self, millis: i64) {
@@ -191,7 +245,9 @@ impl World {
 
     fn land_a_late_write(&mut self) -> bool {
         let Self { stores, sim, .. } = self;
-        stores.values().any(|store| store.land(sim))
+        // Each store has its own.
+        let landed: Vec<bool> = stores.values().map(|store| store.land(sim)).collect();
+        landed.contains(&true)
     }
 
     /// A shopper looks for answers, and sends what comes next.
@@ -267,27 +323,36 @@ impl World {
         }
     }
 
-    /// Every committed event of a stream, partition by partition.
-    pub(crate) fn events(&self, stream: Stream) -> Result<Vec<(Record, Event)>, String> {
-        let mut events = Vec::new();
-        for record in self.records(stream.topic())? {
-            let value = record.value.as_deref().unwrap_or_default();
-            let event = self
-                .codec
-                .decode_event(stream, value)
-                .map_err(|error| error.to_string())?;
-            events.push((record, event));
+    /// Every committed event of a stream, partition by partition, when the run is over.
+    pub(crate) fn events(&self, stream: Stream) -> Result<Rc<Events>, String> {
+        if let Some(read) = self.read.borrow().events.get(stream.topic()) {
+            return Ok(Rc::clone(read));
         }
+        let mut events = Vec::new();
+        for record in self.records(stream.topic())?.iter() {
+            let value = record.value.as_deref().unwrap_or_default();
+            let event = self.codec.decode_event(stream, value);
+            events.push((record.clone(), event.map_err(|error| error.to_string())?));
+        }
+        let events = Rc::new(events);
+        let mut read = self.read.borrow_mut();
+        read.events.insert(stream.topic(), Rc::clone(&events));
         Ok(events)
     }
 
-    /// Every committed record of a topic, partition by partition.
-    pub(crate) fn records(&self, topic: &str) -> Result<Vec<Record>, String> {
+    /// Every committed record of a topic, partition by partition, when the run is over.
+    pub(crate) fn records(&self, topic: &'static str) -> Result<Rc<Vec<Record>>, String> {
+        if let Some(read) = self.read.borrow().records.get(topic) {
+            return Ok(Rc::clone(read));
+        }
         let mut records = Vec::new();
         for partition in 0..PARTITIONS {
             let at = TopicPartition::new(topic, partition);
             records.extend(self.log.committed(&at).map_err(|error| error.to_string())?);
         }
+        let records = Rc::new(records);
+        let mut read = self.read.borrow_mut();
+        read.records.insert(topic, Rc::clone(&records));
         Ok(records)
     }
 
@@ -332,18 +397,17 @@ fn inventory(bug: Option<Bug>) -> SimInventory {
     }
 }
 
-fn projectors(
-    log: &SimLog,
-    stores: &BTreeMap<Store, SimStore>,
-    weather: &Weather,
-) -> Result<Vec<Projector>, String> {
-    let mut projectors = Vec::new();
-    // A fault of the code, which a run in fair weather does not have.
-    let misreads = weather.faults_per_mille > 0 && log.sim.below(2) == 0;
-    let log = &SimLog {
-        misreads,
+/// The log as projectors read it: in some runs wrongly, which is a fault of their code, and which a
+/// run in fair weather does not have.
+fn following(log: &SimLog, weather: &Weather) -> SimLog {
+    SimLog {
+        misreads: weather.faults_per_mille > 0 && log.sim.below(2) == 0,
         ..log.clone()
-    };
+    }
+}
+
+fn projectors(log: &SimLog, stores: &BTreeMap<Store, SimStore>) -> Result<Vec<Projector>, String> {
+    let mut projectors = Vec::new();
     for projection in PROJECTIONS {
         let plan = Plan::named(projection.name, 1).map_err(|error| error.to_string())?;
         let store = &stores[&projection.store];

@@ -7,8 +7,14 @@ use cartwright_sim::{Weather, run};
 const SEEDS: u64 = 120;
 
 /// Every kind of fault that a run can meet: each has to strike, or the seeds show less than they say.
-const KINDS: [&str; 39] = [
+const KINDS: [&str; 45] = [
     "answer lost on its way",
+    "builder killed after a write",
+    "builder killed before a load",
+    "builder killed before a write",
+    "builder killed before its version went live",
+    "builder killed half way",
+    "builder killed while reading",
     "clock jumped",
     "commit aborted",
     "commit's answer lost, committed",
@@ -49,15 +55,35 @@ const KINDS: [&str; 39] = [
     "take-over failed",
 ];
 
+/// What becomes of versions of projections, likewise.
+const VERSIONS: [&str; 12] = [
+    "build cancelled",
+    "build paused",
+    "build resumed",
+    "traces of a cancelled version removed",
+    "version begun",
+    "version built",
+    "version retired",
+    "version rolled back",
+    "version switched to",
+    "version switched to by force",
+    "versions agree",
+    "versions compared too early",
+];
+
 #[test]
 fn every_seed_holds_every_invariant() {
     let mut faults = BTreeMap::<&str, u64>::new();
     let mut orders = BTreeMap::<String, u64>::new();
+    let mut versions = BTreeMap::<&str, u64>::new();
     for seed in 0..SEEDS {
         let report =
             run(seed, Weather::default()).unwrap_or_else(|violation| panic!("{violation}"));
         for (kind, count) in report.faults {
             *faults.entry(kind).or_default() += count;
+        }
+        for (what, count) in report.versions {
+            *versions.entry(what).or_default() += count;
         }
         for (end, count) in report.orders {
             *orders.entry(end).or_default() += count;
@@ -65,6 +91,9 @@ fn every_seed_holds_every_invariant() {
     }
     for kind in KINDS {
         assert!(faults.contains_key(kind), "never: {kind}; {faults:?}");
+    }
+    for what in VERSIONS {
+        assert!(versions.contains_key(what), "never: {what}; {versions:?}");
     }
     for end in ["paid", "rejected", "cancelled", "expired"] {
         assert!(orders.contains_key(end), "no order was {end}: {orders:?}");

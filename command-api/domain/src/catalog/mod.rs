@@ -12,7 +12,7 @@ use cartwright_events::{Context, Event, EventBody, Message, Sku, Timestamp};
 
 use crate::context::{Accepted, BoundedContext, Decision, EvolveError, Outgoing};
 use crate::facts::{Decided, misfit, nothing};
-use crate::memory::keys_after;
+use crate::memory::{ENTRY_BYTES, keys_after};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::settings::CatalogSettings;
@@ -97,6 +97,11 @@ impl BoundedContext for Catalog {
 
     fn holds(&self, state: &CatalogState, sku: &str) -> bool {
         state.products.contains_key(sku)
+    }
+
+    fn size_hint(&self, state: &CatalogState, sku: &str) -> usize {
+        let product = state.products.get(sku);
+        product.map_or(0, |_| size_of::<Product>() + 2 * ENTRY_BYTES + sku.len())
     }
 
     fn snapshot(&self, state: &CatalogState, sku: &str) -> Option<Product> {

@@ -37,6 +37,21 @@ pub enum CheckoutCommand {
 }
 
 impl CheckoutCommand {
+    /// Whether its decision looks at the catalog's prices.
+    #[must_use]
+    pub fn needs_prices(&self) -> bool {
+        match self {
+            Self::CreateCart(command) => !command.items.is_empty(),
+            Self::AddItem(_) | Self::CheckOut(_) => true,
+            Self::ChangeItem(_)
+            | Self::RemoveItem(_)
+            | Self::Pay(_)
+            | Self::Ship(_)
+            | Self::Return(_)
+            | Self::Cancel(_) => false,
+        }
+    }
+
     /// The cart or order that it is about.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use cartwright_events::cart::CartEvent;
 use cartwright_events::order::OrderEvent;
-use cartwright_events::{Context, Event, EventBody, Message, OrderId, Timestamp};
+use cartwright_events::{Context, Event, EventBody, Message, OrderId, PositionToken, Timestamp};
 
-use crate::context::{Accepted, BoundedContext, Decision, EvolveError, Outgoing, Prices};
+use crate::context::{
+    Accepted, BoundedContext, Decision, EvolveError, Outgoing, Prices, Readiness,
+};
 use crate::facts::{Decided, misfit, nothing};
-use crate::memory::keys_after;
+use crate::memory::{ENTRY_BYTES, keys_after};
 use crate::settings::CheckoutSettings;
 use cart::state::Cart;
 use command::CheckoutCommand;
@@ -45,6 +47,13 @@ pub struct CartAndOrder {
 }
 
 impl CartAndOrder {
+    /// Bytes that both take in memory, about.
+    fn size_hint(&self) -> usize {
+        size_of::<Self>()
+            + self.cart.as_ref().map_or(0, Cart::lines_size_hint)
+            + self.order.as_ref().map_or(0, Order::parts_size_hint)
+    }
+
     /// Neither changes but by a caller's command. Money that is known for no order stays in sight.
     fn is_finished(&self) -> bool {
         let cart_is_closed = self.cart.as_ref().is_none_or(|cart| !cart.is_open());
@@ -208,8 +217,11 @@ impl BoundedContext for Checkout {
         }
     }
 
-    fn can_decide(&self) -> bool {
-        self.prices.are_loaded()
+    fn readiness(&self, command: &CheckoutCommand, after: Option<&PositionToken>) -> Readiness {
+        match command.needs_prices() {
+            true => self.prices.readiness(after),
+            false => Readiness::Ready,
+        }
     }
 
     fn version(&self, state: &CheckoutState, command: &CheckoutCommand) -> u64 {
@@ -282,6 +294,12 @@ impl BoundedContext for Checkout {
 
     fn holds(&self, state: &CheckoutState, id: &str) -> bool {
         state.by_id.contains_key(id)
+    }
+
+    fn size_hint(&self, state: &CheckoutState, id: &str) -> usize {
+        let known = state.by_id.get(id);
+        // A timer has the id as well.
+        known.map_or(0, |known| known.size_hint() + 2 * (ENTRY_BYTES + id.len()))
     }
 
     fn snapshot(&self, state: &CheckoutState, id: &str) -> Option<CartAndOrder> {

@@ -22,7 +22,7 @@ use cartwright_events::{Context, Event, EventBody, Message, Reference, Sku, Time
 
 use crate::context::{Accepted, BoundedContext, Decision, EvolveError, Outgoing};
 use crate::facts::{Decided, misfit, nothing, repeat};
-use crate::memory::keys_after;
+use crate::memory::{ENTRY_BYTES, keys_after};
 use crate::reason::Reason;
 use crate::rejection::Rejection;
 use crate::settings::InventorySettings;
@@ -172,6 +172,11 @@ impl BoundedContext for Inventory {
 
     fn holds(&self, state: &InventoryState, sku: &str) -> bool {
         state.items.contains_key(sku)
+    }
+
+    fn size_hint(&self, state: &InventoryState, sku: &str) -> usize {
+        let item = state.items.get(sku);
+        item.map_or(0, |item| item.size_hint() + ENTRY_BYTES + sku.len())
     }
 
     fn snapshot(&self, state: &InventoryState, sku: &str) -> Option<StockItem> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::context::EvolveError;
 use crate::facts::{misfit, must_be, must_follow};
-use crate::memory::{Digest, Written};
+use crate::memory::{Digest, ENTRY_BYTES, Written};
 
 /// Units on hand and held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -81,6 +81,14 @@ impl StockItem {
     #[must_use]
     pub const fn level(&self) -> Level {
         self.level
+    }
+
+    /// Bytes that it takes in memory, about.
+    pub(super) fn size_hint(&self) -> usize {
+        let booked = self.receipts.len() + self.adjustments.len();
+        let hold = size_of::<(OrderId, i64)>() + 2 * ENTRY_BYTES;
+        let booking = size_of::<(Reference, Booked)>() + 2 * ENTRY_BYTES;
+        size_of::<Self>() + self.held.len() * hold + booked * booking
     }
 
     /// Where earlier events stand.

@@ -3,6 +3,7 @@
 
 mod build;
 mod generated;
+mod golden;
 mod ledger;
 mod prices;
 mod reasons;

@@ -103,6 +103,7 @@ impl Allocator {
                             running: Vec::new(),
                             ready: Vec::new(),
                             lost: Vec::new(),
+                            outdated: Vec::new(),
                         },
                         at_ms: now_ms,
                         lost_since_ms: BTreeMap::new(),
@@ -159,7 +160,8 @@ impl Allocator {
     }
 
     /// Where every shard should be in the end. Shards that the same nodes can run are spread
-    /// together; a shard under way counts as being where it goes.
+    /// together; a shard under way counts as being where it goes. One that no living node can run
+    /// stays where it is.
     fn targets(&self, map: &OwnerMap) -> BTreeMap<ShardId, NodeId> {
         let previous: BTreeMap<ShardId, NodeId> = map
             .iter()
@@ -172,7 +174,9 @@ impl Allocator {
         let mut together: BTreeMap<BTreeSet<NodeId>, BTreeSet<ShardId>> = BTreeMap::new();
         for shard in &self.shards {
             let able = self.living().filter(|beat| {
-                beat.state == NodeState::Up && beat.contexts.contains(&shard.context)
+                beat.state == NodeState::Up
+                    && beat.contexts.contains(&shard.context)
+                    && !beat.outdated.contains(shard)
             });
             let able = able.map(|beat| beat.node.clone()).collect();
             together.entry(able).or_default().insert(*shard);
@@ -226,8 +230,9 @@ impl Allocator {
         if now.successor.as_ref() != Some(&target) {
             return owned_by(now.owner.clone(), Some(target));
         }
-        // An owner that has lost the shard has nothing to hand over.
-        let lost = owner.beat.lost.contains(&(shard, now.version));
+        // An owner that has lost the shard, or is too old for it, has nothing to hand over.
+        let lost =
+            owner.beat.lost.contains(&(shard, now.version)) || owner.beat.outdated.contains(&shard);
         let ready = self
             .living_node(&target.node)
             .is_some_and(|successor| successor.beat.ready.contains(&(shard, now.version)));

@@ -13,7 +13,8 @@ pub trait ShardHost {
     /// Lets a shard that another node owns now commit what it has accepted and end, without waiting
     /// for it. It must not take over again.
     fn stop(&mut self, shard: ShardId);
-    /// The shards of which a thread lives here, those that are still ending included.
+    /// The shards that have a claim on their partition here, those included that are to let go of it
+    /// and have not yet.
     fn running(&self) -> Vec<ShardId>;
     /// How the shard that was started last under this id stands; `None` when none was.
     fn ownership(&self, shard: ShardId) -> Option<Ownership>;

@@ -1,6 +1,6 @@
 //! What a node does about the map: pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{NodeId, OwnerMap, ShardId};
 use crate::ownership::Ownership;
@@ -27,6 +27,8 @@ pub enum Observed {
     Living,
     /// Another process has taken its partition over.
     Fenced,
+    /// It has ended because a newer version of this code has written to its log.
+    Outdated,
     /// It has ended, on request or because it refuses to serve.
     Ended,
 }
@@ -37,6 +39,7 @@ impl From<&Ownership> for Observed {
             Ownership::Standby => Observed::Ready,
             Ownership::Recovering { .. } | Ownership::Serving { .. } => Observed::Living,
             Ownership::Fenced => Observed::Fenced,
+            Ownership::Outdated { .. } => Observed::Outdated,
             Ownership::Refused { .. } | Ownership::Stopped => Observed::Ended,
         }
     }
@@ -64,6 +67,8 @@ struct Local {
 pub struct Member {
     me: NodeId,
     shards: BTreeMap<ShardId, Local>,
+    /// Shards that this process is too old for. It stays so until another one runs as this node.
+    outdated: BTreeSet<ShardId>,
 }
 
 impl Member {
@@ -73,6 +78,7 @@ impl Member {
         Self {
             me,
             shards: BTreeMap::new(),
+            outdated: BTreeSet::new(),
         }
     }
 
@@ -112,6 +118,10 @@ impl Member {
             }
             match observe(*shard) {
                 Some(Observed::Fenced) => local.role = Role::Lost,
+                Some(Observed::Outdated) => {
+                    local.role = Role::Ended;
+                    self.outdated.insert(*shard);
+                }
                 Some(Observed::Ended) | None => local.role = Role::Ended,
                 Some(Observed::Ready | Observed::Living) => {}
             }
@@ -164,6 +174,12 @@ impl Member {
             .filter(|(_, local)| local.role == Role::Lost)
             .map(|(shard, local)| (*shard, local.version))
             .collect()
+    }
+
+    /// The shards that this process is too old for.
+    #[must_use]
+    pub fn outdated(&self) -> Vec<ShardId> {
+        self.outdated.iter().copied().collect()
     }
 
     /// Whether any shard runs here.

@@ -179,12 +179,16 @@ pub struct Beat {
     pub state: NodeState,
     /// Contexts whose shards it can run; none while its clock is off.
     pub contexts: Vec<Context>,
-    /// Shards that run here in any way, those that are still ending included: an owner that hands
-    /// over has let go when its shard is no longer among them.
+    /// Shards that may still write here, those included that are ending: an owner that hands over has
+    /// let go when its shard is no longer among them.
     #[serde(default)]
     pub running: Vec<ShardId>,
     /// Shards that it is ready to take over, with the version that named it their successor.
     pub ready: Vec<(ShardId, u64)>,
     /// Shards that were taken from it although it was their owner at this version.
     pub lost: Vec<(ShardId, u64)>,
+    /// Shards whose log holds what a newer version of the code wrote: this start of the node can't
+    /// serve them.
+    #[serde(default)]
+    pub outdated: Vec<ShardId>,
 }

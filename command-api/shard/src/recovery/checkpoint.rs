@@ -7,7 +7,7 @@ use cartwright_event_log::{EventLog, LogReader, Record, Start, read_to};
 
 use super::{Ground, TakeOverError};
 use crate::snapshots::format::{Assembler, Kind, Unreadable};
-use crate::snapshots::{Begin, CHECKPOINT};
+use crate::snapshots::{Begin, CHECKPOINT, Complete};
 
 /// How far before the journal's end its last record is looked for at first. Behind it there can be
 /// its control record, and those of transactions that were aborted.
@@ -41,6 +41,29 @@ impl Checkpoint {
             })?;
         let begin = begin_at(ground, reader, offset, stall)?;
         Ok(Some(Self { offset, begin }))
+    }
+
+    /// The round is of use only with the whole journal since it began, of which retention has left
+    /// what is at `kept` and behind it.
+    pub(super) fn check_tail(&self, kept: u64) -> Result<(), Unreadable> {
+        if kept <= self.begin.journal_offset {
+            return Ok(());
+        }
+        Err(Unreadable {
+            offset: self.offset,
+            problem: format!(
+                "its round began at offset {} of the journal, which begins at {kept} by now",
+                self.begin.journal_offset
+            ),
+        })
+    }
+
+    pub(super) fn complete(&self) -> Complete {
+        Complete {
+            number: self.begin.round,
+            offset: self.offset,
+            begun_at: self.begin.last_time,
+        }
     }
 }
 

@@ -22,8 +22,8 @@ use crate::clock::Clock;
 use crate::group::{Group, Place};
 use crate::options::ShardOptions;
 use crate::results::ResultWindow;
-use crate::snapshots::Rounds;
 use crate::snapshots::format::{Assembler, Unreadable};
+use crate::snapshots::{Complete, Rounds};
 use crate::state::{ShardState, Tail};
 use checkpoint::Checkpoint;
 use read_back::ReadBack;
@@ -37,12 +37,18 @@ pub(crate) enum TakeOverError {
     /// Try again after a pause.
     #[error("{0}")]
     Retry(String),
+    /// Likewise: the reading stands still.
+    #[error("{0}")]
+    Stalled(LogError),
     /// Another process took the partition over meanwhile.
     #[error("fenced by another process")]
     Fenced,
     /// The log holds what must not be written after. For a person to look at.
     #[error("{0}")]
     Refused(String),
+    /// The log holds what a newer version of this code wrote.
+    #[error("{0}")]
+    Outdated(String),
     /// The snapshots are of no use: the events are read instead.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -55,6 +61,7 @@ impl From<LogError> for TakeOverError {
             LogError::OutOfRange { .. }
             | LogError::UnknownTopic { .. }
             | LogError::UnknownPartition(_) => TakeOverError::Refused(error.to_string()),
+            LogError::Stalled { .. } => TakeOverError::Stalled(error),
             other => TakeOverError::Retry(other.to_string()),
         }
     }
@@ -90,15 +97,20 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         let mut recovery = Recovery::open(self)?;
         match recovery.catch_up(self, STANDBY_STALL) {
             // What an open transaction hides is read after the fence.
-            Ok(()) | Err(TakeOverError::Retry(_)) => Ok(Standby { writer, recovery }),
+            Ok(()) | Err(TakeOverError::Retry(_) | TakeOverError::Stalled(_)) => {
+                Ok(Standby { writer, recovery })
+            }
             Err(error) => Err(error),
         }
     }
 
     /// Reads what was written since, while another process still owns the partition.
-    pub(crate) fn read_on(&self, standby: &mut Standby<B, L>) -> Result<(), TakeOverError> {
+    pub(crate) fn read_on(
+        &self,
+        mut standby: Standby<B, L>,
+    ) -> Result<Standby<B, L>, TakeOverError> {
         match standby.recovery.catch_up(self, STANDBY_STALL) {
-            Ok(()) | Err(TakeOverError::Retry(_)) => Ok(()),
+            Ok(()) | Err(TakeOverError::Retry(_) | TakeOverError::Stalled(_)) => Ok(standby),
             Err(error) => Err(error),
         }
     }
@@ -118,7 +130,9 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
             Some(recovery) => recovery,
             None => Recovery::open(self)?,
         };
-        recovery.catch_up(self, self.options.recovery_stall())?;
+        recovery
+            .catch_up(self, self.options.recovery_stall())
+            .map_err(|error| self.with_what_holds_it_up(error))?;
         let mut state = recovery.finish(self)?;
         let behind_ms = (state.last_time.as_micros() - self.clock.now().as_micros()) / 1000;
         let allowed_ms = self.options.max_clock_skew_ms;
@@ -141,6 +155,16 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         Ok((writer, state))
     }
 
+    /// A reading that stands still, with whose transaction it waits for.
+    fn with_what_holds_it_up(&self, error: TakeOverError) -> TakeOverError {
+        match error {
+            TakeOverError::Stalled(LogError::Stalled { ref at, .. }) => {
+                TakeOverError::Retry(format!("{error}: {}", what_is_open(self.log, at)))
+            }
+            error => error,
+        }
+    }
+
     fn transactional_id(&self) -> String {
         B::CONTEXT.transactional_id(self.place.partition)
     }
@@ -158,6 +182,15 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
     }
 }
 
+/// What holds readers of committed records up on a partition, in words.
+pub(crate) fn what_is_open<L: EventLog>(log: &L, at: &TopicPartition) -> String {
+    match log.open_transactions(at).as_deref() {
+        Ok([first, ..]) => first.to_string(),
+        Ok([]) => "no transaction is open there".to_owned(),
+        Err(error) => format!("which transactions are open there can't be told: {error}"),
+    }
+}
+
 /// A producer that has connected and a state that was read, before the take-over.
 pub(crate) struct Standby<B: BoundedContext, L: EventLog> {
     writer: L::Writer,
@@ -167,8 +200,10 @@ pub(crate) struct Standby<B: BoundedContext, L: EventLog> {
 /// A partition being read back.
 struct Recovery<B: BoundedContext, R> {
     back: ReadBack<B>,
-    /// The round that it stands on: number and offset.
-    round: Option<(u64, u64)>,
+    /// Whether it reads snapshots at all; what stands on events alone has no use for any.
+    snapshots: bool,
+    /// The round that it stands on.
+    round: Option<Complete>,
     /// Aggregates that left memory before this offset are still to be looked for.
     scan_to: Option<u64>,
     reader: R,
@@ -182,14 +217,23 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
     fn open<L: EventLog<Reader = R>>(ground: &Ground<'_, B, L>) -> Result<Self, TakeOverError> {
         let options = ground.options;
         let stall = options.recovery_stall();
-        let window = ResultWindow::new(options.results_kept, options.results_ttl_ms);
+        let window = ResultWindow::new(
+            options.results_kept,
+            options.results_ttl_ms,
+            options.memory_bytes,
+        );
         let mut back = ReadBack::new(window);
         let mut reader = ground.log.reader(ReaderPurpose::Recovery)?;
+        let journal = ground.at(B::CONTEXT.journal_topic());
+        let (kept, _) = reader.watermarks(&journal)?;
         let found = if ground.snapshots {
             Checkpoint::find(ground, &mut reader, stall)?
         } else {
             None
         };
+        if let Some(found) = &found {
+            found.check_tail(kept)?;
+        }
         let at = ground.at(B::CONTEXT.snapshots_topic());
         let (low, high) = reader.watermarks(&at)?;
         let from = found.as_ref().map_or(high, |found| found.offset.max(low));
@@ -201,8 +245,6 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             let start = start_of(stand.map(|stand| stand.offset));
             starts.push((ground.at(stream.topic()), start));
         }
-        let journal = ground.at(B::CONTEXT.journal_topic());
-        let (kept, _) = reader.watermarks(&journal)?;
         // Results older than what the journal keeps are forgotten.
         let from = begin.map(|begin| begin.results_from.unwrap_or(begin.journal_offset).max(kept));
         starts.push((journal, start_of(from)));
@@ -221,9 +263,8 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         }
         Ok(Self {
             back,
-            round: found
-                .as_ref()
-                .map(|found| (found.begin.round, found.offset)),
+            snapshots: ground.snapshots,
+            round: found.as_ref().map(Checkpoint::complete),
             scan_to: found
                 .as_ref()
                 .filter(|found| found.begin.archived)
@@ -254,13 +295,15 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         let (back, assembler) = (&mut self.back, &mut self.assembler);
         let snapshots = [at.clone()];
         self.reader.pause(&own)?;
-        self.reader.resume(&snapshots)?;
-        read_to(&mut self.reader, &[(at, high)], stall, |record| {
-            if let Some(whole) = assembler.take(&record)? {
-                back.take_late_snapshot(context, whole)?;
-            }
-            Ok::<(), TakeOverError>(())
-        })?;
+        if self.snapshots {
+            self.reader.resume(&snapshots)?;
+            read_to(&mut self.reader, &[(at, high)], stall, |record| {
+                if let Some(whole) = assembler.take(&record)? {
+                    back.take_late_snapshot(context, whole)?;
+                }
+                Ok::<(), TakeOverError>(())
+            })?;
+        }
         let beyond = |record: &Record| {
             let at = record.topic_partition();
             targets
@@ -299,17 +342,23 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             .reader
             .position(&ground.at(B::CONTEXT.journal_topic()))?;
         let taken = self.back.taken;
+        let (kept, _) = self
+            .reader
+            .watermarks(&ground.at(B::CONTEXT.journal_topic()))?;
         let read_back::Finished {
             mut state,
             archived,
-        } = self.back.finish(ground.context, ground.place)?;
+        } = self.back.finish(ground.context, ground.place, kept)?;
         state.tail = tail;
         state.rounds = Rounds::after(self.round, taken);
         state.archive = Archive::after(ground.number, archived, self.scan_to);
         let now = state.last_time;
-        let ids = ground.context.ids_after(&state.aggregates, None);
-        for id in ids.filter(|id| ground.context.is_finished(&state.aggregates, id)) {
-            state.archive.may_leave(now, id.to_owned());
+        state.memory_bytes = ground.options.memory_bytes;
+        for id in ground.context.ids_after(&state.aggregates, None) {
+            state.aggregate_bytes += ground.context.size_hint(&state.aggregates, id);
+            if ground.context.is_finished(&state.aggregates, id) {
+                state.archive.may_leave(now, id.to_owned());
+            }
         }
         Ok(state)
     }

@@ -143,6 +143,10 @@ impl<B: BoundedContext> ReadBack<B> {
         };
         let refused = |error: CodecError| match error {
             CodecError::RegistryUnavailable { .. } => TakeOverError::Retry(error.to_string()),
+            CodecError::NewerWriter { .. } => TakeOverError::Outdated(format!(
+                "{at} offset {} is from a newer writer: upgrade this process",
+                record.offset
+            )),
             _ => TakeOverError::Refused(format!("{at} offset {}: {error}", record.offset)),
         };
         match Stream::of_topic(&record.topic) {
@@ -257,11 +261,22 @@ impl<B: BoundedContext> ReadBack<B> {
 
     /// Every event must lie in a range that the journal names, and every range must be there: half
     /// a transaction (from a delayed end of an earlier one) would show as a difference here.
+    /// `journal_from` is where the journal begins: retention may have taken what was before.
     pub(super) fn finish(
         mut self,
         context: &B,
         place: &Place,
+        journal_from: u64,
     ) -> Result<Finished<B>, TakeOverError> {
+        if self.state.transaction == 0 && journal_from > 0 {
+            // Epoch, inbox position and number of the last transaction are nowhere else.
+            return Err(TakeOverError::Refused(format!(
+                "{}[{}] has lost all of its records: it begins at offset {journal_from}, and \
+                 nothing is there",
+                B::CONTEXT.journal_topic(),
+                place.partition,
+            )));
+        }
         if self.snapshot_transaction > self.state.transaction {
             return Err(TakeOverError::Refused(format!(
                 "{}[{}] has a snapshot of transaction {}, but its journal ends at {}: a \

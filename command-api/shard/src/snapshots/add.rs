@@ -26,7 +26,7 @@ pub(crate) fn add<B: BoundedContext>(
         _ => options.snapshot_group_bytes / 4,
     };
     let most_bytes = most_bytes.max(group.weight() * options.snapshot_bytes_per_event);
-    let mut piece = Piece::new(context, place, state);
+    let mut piece = Piece::new(context, place, state, group.records.len());
     Rounds::contribute(state, &group.touched, most_bytes, &mut piece)?;
     for id in &group.touched {
         if state.archive.changed(id) {
@@ -34,11 +34,12 @@ pub(crate) fn add<B: BoundedContext>(
         }
     }
     let full_at = piece.bytes() + most_bytes;
-    while piece.bytes() < full_at
-        && let Some(id) =
-            state
-                .archive
-                .pop_leaving(group.now(), options.archive_after_ms, options.finished_kept)
+    while !piece.is_full(full_at)
+        && let Some(id) = state.archive.pop_leaving(
+            group.now(),
+            state.archive_after_ms(options),
+            options.finished_kept,
+        )
     {
         if group.touched.contains(&id)
             || piece.is_leaving(&id)
@@ -48,7 +49,7 @@ pub(crate) fn add<B: BoundedContext>(
         }
         match state.archive.unchanged_at(&id) {
             Some(offset) => {
-                context.forget(&mut state.aggregates, &id);
+                state.forget(context, &id);
                 state.archive.left(&id, offset);
             }
             None => piece.aggregate(state, Kind::Finished, &id)?,
@@ -76,7 +77,7 @@ pub(crate) fn committed<B: BoundedContext>(
     }
     for (id, index) in std::mem::take(&mut group.leaving) {
         if let Some(offset) = offset_of(index) {
-            context.forget(&mut state.aggregates, &id);
+            state.forget(context, &id);
             state.archive.left(&id, offset);
         }
     }

@@ -283,6 +283,14 @@ mod tests {
         assert_eq!(wholes[0].read::<String>().as_deref(), Ok("small"));
     }
 
+    /// The snapshots that the domain keeps as examples (`command-api/domain/src/testing/golden`) are
+    /// of this format: a new number needs new ones.
+    #[test]
+    fn the_format_has_the_number_that_the_kept_snapshots_have() {
+        let record = written("small", 1).remove(0);
+        assert_eq!(record.header(header::FORMAT), Some(b"1".as_slice()));
+    }
+
     #[test]
     fn another_format_is_unreadable() {
         let mut record = written("small", 1).remove(0);

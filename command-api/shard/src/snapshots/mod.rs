@@ -96,13 +96,21 @@ struct Round {
     last_result: u64,
 }
 
+/// A round that was written to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Complete {
+    pub(crate) number: u64,
+    /// Offset of its beginning.
+    pub(crate) offset: u64,
+    /// Shard time of the last transaction before it: what a take-over reads of the journal is newer.
+    pub(crate) begun_at: Timestamp,
+}
+
 /// The rounds of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
-    /// Number of the latest complete round.
-    number: u64,
-    /// Offset of its beginning.
-    complete_from: Option<u64>,
+    /// The latest one that a take-over can stand on.
+    complete: Option<Complete>,
     current: Option<Round>,
     /// Events and results since the latest round began.
     since: usize,
@@ -119,18 +127,23 @@ fn results_in_journal<B: BoundedContext>(state: &ShardState<B>, reach: u64) -> O
 
 impl Rounds {
     /// After a take-over that stood on `complete`, if there was a round, and read `since` more.
-    pub(crate) fn after(complete: Option<(u64, u64)>, since: usize) -> Self {
+    pub(crate) const fn after(complete: Option<Complete>, since: usize) -> Self {
         Self {
-            number: complete.map_or(0, |(number, _)| number),
-            complete_from: complete.map(|(_, offset)| offset),
+            complete,
             current: None,
             since,
         }
     }
 
     /// Offset of the latest complete round's beginning.
-    pub(crate) const fn complete_from(&self) -> Option<u64> {
-        self.complete_from
+    pub(crate) fn complete_from(&self) -> Option<u64> {
+        self.complete.map(|complete| complete.offset)
+    }
+
+    /// When the next round is due however little happens: the journal is kept for a bounded time,
+    /// and a take-over needs all of it since the round began that it stands on.
+    pub(crate) fn due_by_age(&self, most_age_ms: i64) -> Option<Timestamp> {
+        Some(self.complete?.begun_at.plus_millis(most_age_ms))
     }
 
     /// Whether the next transaction should come soon, because a round is under way.
@@ -143,18 +156,23 @@ impl Rounds {
     }
 
     /// Begins a round when the tail has grown beyond its bound and beyond half the number of
-    /// aggregates: so that at most two are written again for each event or result.
+    /// aggregates, so that at most two are written again for each event or result; or when the round
+    /// that a take-over would stand on is old.
     pub(crate) fn begin_if_due<B: BoundedContext>(
         state: &mut ShardState<B>,
         context: &B,
         options: &ShardOptions,
+        now: Timestamp,
     ) {
         let size = context.count(&state.aggregates);
         let rounds = &state.rounds;
-        if rounds.current.is_some() || rounds.since < options.checkpoint_tail.max(size / 2) {
+        let long = rounds.since >= options.checkpoint_tail.max(size / 2);
+        let old = rounds.due_by_age(options.checkpoint_age_ms);
+        if rounds.current.is_some() || !(long || old.is_some_and(|due| due <= now)) {
             return;
         }
-        let begin = Begin::of(state, rounds.number + 1, options.results_reach);
+        let number = rounds.complete.map_or(0, |complete| complete.number) + 1;
+        let begin = Begin::of(state, number, options.results_reach);
         let mut ids = context.ids_after(&state.aggregates, None);
         let last_id = ids.next_back().map(str::to_owned);
         drop(ids);
@@ -192,8 +210,11 @@ impl Rounds {
                 begin,
                 ..
             } => {
-                state.rounds.number = begin.round;
-                state.rounds.complete_from = Some(offset);
+                state.rounds.complete = Some(Complete {
+                    number: begin.round,
+                    offset,
+                    begun_at: begin.last_time,
+                });
             }
             unfinished => state.rounds.current = Some(unfinished),
         }
@@ -223,7 +244,7 @@ impl Round {
         let from = after.clone();
         let ids = piece.context.ids_after(&state.aggregates, from.as_deref());
         for id in ids.take_while(|id| self.last_id.as_deref() >= Some(id)) {
-            if piece.bytes() >= full_at {
+            if piece.is_full(full_at) {
                 return Ok(());
             }
             *after = Some(id.to_owned());
@@ -249,7 +270,7 @@ impl Round {
         piece: &mut Piece<'_, B>,
     ) -> Result<(), serde_json::Error> {
         while let Cursor::Results { next, number } = &mut self.cursor
-            && piece.bytes() < full_at
+            && !piece.is_full(full_at)
         {
             let left = self.last_result.saturating_sub(*next);
             let most = usize::try_from(left)

@@ -13,11 +13,16 @@ use crate::group::{Group, Place};
 use crate::results::Remembered;
 use crate::state::ShardState;
 
+/// Records after which a transaction takes no more snapshots: a writer refuses more than 50,000.
+const FULL_AT_RECORDS: usize = 40_000;
+
 /// What one transaction writes into the snapshots topic, in the making.
 pub(crate) struct Piece<'a, B: BoundedContext> {
     pub(crate) context: &'a B,
     place: &'a Place,
     transaction: u64,
+    /// Records that the transaction has beside these.
+    before: usize,
     /// What every aggregate in memory holds by now.
     as_of: PositionToken,
     records: Vec<NewRecord>,
@@ -27,12 +32,19 @@ pub(crate) struct Piece<'a, B: BoundedContext> {
 }
 
 impl<'a, B: BoundedContext> Piece<'a, B> {
-    /// For the transaction after those that `state` counts, whose events it has.
-    pub(crate) fn new(context: &'a B, place: &'a Place, state: &ShardState<B>) -> Self {
+    /// For the transaction after those that `state` counts, whose events it has; it has `before`
+    /// records by now.
+    pub(crate) fn new(
+        context: &'a B,
+        place: &'a Place,
+        state: &ShardState<B>,
+        before: usize,
+    ) -> Self {
         Self {
             context,
             place,
             transaction: state.transaction + 1,
+            before,
             as_of: state.as_of(place),
             records: Vec::new(),
             bytes: 0,
@@ -44,6 +56,12 @@ impl<'a, B: BoundedContext> Piece<'a, B> {
     /// Bytes of the snapshots so far.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether nothing more should go in that can wait: it has so many bytes, or the transaction has
+    /// so many records.
+    pub(crate) const fn is_full(&self, full_at_bytes: usize) -> bool {
+        self.bytes >= full_at_bytes || self.before + self.records.len() >= FULL_AT_RECORDS
     }
 
     pub(crate) fn is_leaving(&self, id: &str) -> bool {

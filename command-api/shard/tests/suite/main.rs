@@ -1,7 +1,9 @@
 //! The shard on the in-memory log: what it promises under every fault that the log can show.
 
+mod bent;
 mod faults;
 mod idempotency;
+mod memory;
 mod nodes;
 mod recovery;
 mod rig;

@@ -24,12 +24,17 @@ use crate::toy::{Command, Toy};
 
 const PARTITIONS: u32 = 6;
 const STEP_MS: u64 = 50;
+/// Steps without news after which a cluster is at rest: an allocator can be silent for as long as a
+/// node may be before it counts as dead.
+const QUIET_STEPS: u64 = 80;
 
 /// The shards of one process.
 struct Host {
     log: MemoryLog,
     clock: Arc<ManualClock>,
     shards: BTreeMap<ShardId, (Shard<Toy, MemoryLog>, Begin)>,
+    /// Shards whose log holds what only a newer version of the code can read.
+    too_old_for: BTreeSet<ShardId>,
 }
 
 impl Host {
@@ -77,8 +82,12 @@ impl ShardHost for Host {
     }
 
     fn ownership(&self, shard: ShardId) -> Option<Ownership> {
-        let (shard, _) = self.shards.get(&shard)?;
-        Some(shard.ownership().borrow().clone())
+        let (running, _) = self.shards.get(&shard)?;
+        if self.too_old_for.contains(&shard) {
+            let reason = "from a newer writer".to_owned();
+            return Some(Ownership::Outdated { reason });
+        }
+        Some(running.ownership().borrow().clone())
     }
 
     fn report(&mut self, _: &OwnerMap, _: &AgentStatus) {}
@@ -128,6 +137,7 @@ impl Cluster {
             log: self.log.clone(),
             clock: Arc::clone(&clock),
             shards: BTreeMap::new(),
+            too_old_for: BTreeSet::new(),
         };
         let me = NodeAddress {
             node: id(node),
@@ -180,7 +190,7 @@ impl Cluster {
         let begun = self.now_ms;
         let mut quiet = 0;
         let mut before = OwnerMap::default();
-        while quiet < 40 {
+        while quiet < QUIET_STEPS {
             assert!(self.now_ms - begun < 60_000, "not settled: {before:?}");
             self.step();
             let map = self.map();
@@ -196,7 +206,7 @@ impl Cluster {
                 self.log.expire_oldest_member(ALLOCATOR_GROUP);
             }
         }
-        self.now_ms - begun - 40 * STEP_MS
+        self.now_ms - begun - QUIET_STEPS * STEP_MS
     }
 
     fn map(&self) -> OwnerMap {
@@ -263,6 +273,47 @@ fn shard(partition: u32) -> ShardId {
         context: Context::Inventory,
         partition,
     }
+}
+
+/// Nodes are upgraded one after the other, and the newer one has written what the older can't read.
+#[test]
+fn a_shard_goes_to_a_node_that_can_read_its_log_and_stays_there() {
+    let mut cluster = Cluster::of([1, 2]);
+    for agent in cluster.agents.values_mut() {
+        agent.host_mut().too_old_for.insert(shard(0));
+    }
+    for _ in 0..200 {
+        cluster.step();
+    }
+    let versions = cluster.map().get(shard(0)).map(|now| now.version);
+    for _ in 0..100 {
+        cluster.step();
+    }
+    let map = cluster.map();
+    assert_eq!(
+        map.get(shard(0)).map(|now| now.version),
+        versions,
+        "where nobody can serve it, it stays"
+    );
+    cluster.start(3);
+    cluster.settle();
+    assert_eq!(cluster.owners()[0], id(3));
+    // Whoever joins later knows as well that it must not go back.
+    cluster.start(4);
+    cluster
+        .agents
+        .get_mut(&4)
+        .expect("a node")
+        .host_mut()
+        .too_old_for = BTreeSet::from([shard(0)]);
+    cluster.settle();
+    assert_eq!(cluster.owners()[0], id(3));
+    // An upgraded node is another start of it.
+    cluster.kill(3);
+    cluster.kill(1);
+    cluster.start(1);
+    cluster.settle();
+    assert_eq!(cluster.owners()[0], id(1));
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use cartwright_event_log::memory::Fault;
 use cartwright_event_log::{EventLog, LogWriter, NewRecord};
 use cartwright_events::Message;
-use cartwright_shard::{Inputs, Ownership, Reply, Step};
+use cartwright_events::journal::JournalRecord;
+use cartwright_shard::{Clock, Inputs, Ownership, Reply, Step};
 use tokio::sync::oneshot;
 
 use crate::rig::Rig;
-use crate::toy::{Command, POISON};
+use crate::toy::{BOMB, Command, POISON};
 
 #[test]
 fn a_restart_ends_in_the_same_state() {
@@ -158,6 +159,24 @@ fn a_timer_fires_once_and_survives_a_restart() {
 }
 
 #[test]
+fn timers_that_break_rest_and_nothing_else_does() {
+    let mut rig = Rig::new();
+    let _ = rig.decide(Command::Add { sku: BOMB.into() }, None);
+    rig.clock.advance_millis(10_000);
+    let reply = rig.decide(Command::Add { sku: "a".into() }, None);
+    assert!(matches!(reply, Some(Reply::Decided(_))), "{reply:?}");
+    let now = rig.clock.now();
+    let due = rig.shard.next_due().expect("a timer");
+    assert!(due > now, "the shard would spin");
+    // It is tried again, and goes on when what broke it has gone.
+    let _ = rig.decide(Command::Add { sku: "egg".into() }, None);
+    let _ = rig.decide(Command::Add { sku: BOMB.into() }, None);
+    rig.clock.advance_millis(60_000);
+    assert_eq!(rig.step(Vec::new()), Step::Committed);
+    assert_eq!(rig.counter("egg").on_hand, 2);
+}
+
+#[test]
 fn time_never_runs_backwards() {
     let mut rig = Rig::new();
     let _ = rig.decide(Command::Add { sku: "a".into() }, None);
@@ -259,6 +278,50 @@ fn a_group_is_bounded_by_its_outcomes_and_the_rest_comes_in_the_next() {
     assert!(second_caller.reply().is_some());
 }
 
+/// Keys, ids and digests are in the journal record as well as outcomes.
+#[test]
+fn thousands_of_commands_with_long_keys_are_all_decided() {
+    let mut rig = Rig::new();
+    let key = |number| format!("{number:0>255}");
+    let (submissions, mut callers): (Vec<_>, Vec<_>) = (0..4_000)
+        .map(|number| rig.submission(Command::Add { sku: "a".into() }, Some(&key(number))))
+        .unzip();
+    assert_eq!(rig.step(submissions), Step::Committed);
+    while rig.shard.has_backlog() {
+        assert_eq!(rig.step(Vec::new()), Step::Committed);
+    }
+    for caller in &mut callers {
+        let reply = caller.reply();
+        assert!(matches!(reply, Some(Reply::Decided(_))), "{reply:?}");
+    }
+}
+
+#[test]
+fn a_group_takes_no_more_of_the_inbox_than_it_has_room_for() {
+    let mut rig = Rig::with(|options| options.group_records = 20);
+    let skus: Vec<String> = (0..5).map(|number| format!("sku-{number}")).collect();
+    let skus: Vec<&str> = skus.iter().map(String::as_str).collect();
+    for number in 0..20 {
+        rig.send_all(&format!("order-{number}"), &skus);
+    }
+    assert_eq!(rig.step_inbox(), Step::Committed);
+    let (command, mut caller) = rig.add("a");
+    assert_eq!(rig.step(vec![command]), Step::Committed);
+    assert!(caller.reply().is_some(), "commands have their turn too");
+    while rig.shard.has_backlog() {
+        assert_eq!(rig.step(Vec::new()), Step::Committed);
+    }
+    assert_eq!(rig.answers().len(), 20);
+    let events = |journal: &JournalRecord| {
+        let ranges = journal.ranges.iter();
+        ranges
+            .map(|range| range.last + 1 - range.first)
+            .sum::<u64>()
+    };
+    let largest = rig.journal().iter().map(events).max();
+    assert!(largest <= Some(20), "{largest:?} events in a transaction");
+}
+
 #[test]
 fn events_that_the_journal_does_not_name_are_refused() {
     let mut rig = Rig::new();
@@ -291,6 +354,31 @@ fn a_gap_in_the_seqs_is_refused() {
         &[("seq", "3"), ("writer_epoch", "1")],
     );
     assert_refused(&mut rig, "2 was due");
+}
+
+#[test]
+fn what_a_newer_writer_wrote_is_told_apart_from_what_nobody_may_write_after() {
+    let mut rig = Rig::new();
+    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
+    let known = rig.records("inventory.stock.events.v1")[0]
+        .value
+        .clone()
+        .expect("a value");
+    // Frame, id, version and time of the event, and then no branch that is known here.
+    let mut value = known[..5].to_vec();
+    value.extend([2, b'a', 2, 0]);
+    value.extend([0; 32]);
+    write(
+        &rig,
+        "inventory.stock.events.v1",
+        value,
+        &[("seq", "2"), ("writer_epoch", "1")],
+    );
+    assert_eq!(rig.restart(), Ok(Step::Ended));
+    match rig.ownership() {
+        Ownership::Outdated { reason } => assert!(reason.contains("newer writer"), "{reason}"),
+        other => panic!("{other}"),
+    }
 }
 
 fn assert_refused(rig: &mut Rig, with: &str) {

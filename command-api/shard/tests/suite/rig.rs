@@ -193,12 +193,18 @@ impl Rig {
 
     /// Puts a reservation into the inbox, in a transaction of its own.
     pub(crate) fn send(&self, order_id: &str, sku: &str) {
+        self.send_all(order_id, &[sku]);
+    }
+
+    /// Puts a reservation of several SKUs into the inbox, in a transaction of its own.
+    pub(crate) fn send_all(&self, order_id: &str, skus: &[&str]) {
+        let items = skus.iter().map(|sku| StockQuantity {
+            sku: Sku::new(*sku).expect("a SKU"),
+            quantity: 1,
+        });
         let message = Message::ReserveStock(ReserveStock {
             order_id: OrderId::new(order_id).expect("an id"),
-            items: vec![StockQuantity {
-                sku: Sku::new(sku).expect("a SKU"),
-                quantity: 1,
-            }],
+            items: items.collect(),
         });
         self.post(order_id, &[message]);
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use cartwright_event_log::memory::Fault;
-use cartwright_event_log::{EventLog, LogWriter, NewRecord, Record};
-use cartwright_shard::{Outcome, Ownership, Reply, ShardOptions, Step};
+use cartwright_event_log::{EventLog, LogWriter, NewRecord, Record, TopicPartition};
+use cartwright_shard::{Clock, Outcome, Ownership, Reply, ShardOptions, Step};
 
 use crate::rig::{Rig, SNAPSHOTS};
 use crate::toy::{Command, Counter};
@@ -251,6 +251,27 @@ fn an_unreadable_snapshot_falls_back_to_the_events() {
 }
 
 #[test]
+fn a_successor_gets_ready_without_snapshots_that_it_cannot_read() {
+    let mut rig = Rig::with(small_rounds);
+    let mut early = rig.rival();
+    add_to_many(&mut rig);
+    assert_eq!(early.prepare(), Ok(Step::Idle));
+    foreign_snapshot(&rig, "1", "99");
+    let mut late = rig.rival();
+    for successor in [&mut late, &mut early] {
+        assert_eq!(successor.prepare(), Ok(Step::Idle));
+        // Its owner goes on writing what this process cannot read.
+        foreign_snapshot(&rig, "1", "99");
+        assert_eq!(successor.prepare(), Ok(Step::Idle));
+        assert_eq!(*successor.ownership().borrow(), Ownership::Standby);
+    }
+    let _ = rig.decide(add("sku-0"), None);
+    assert_eq!(early.take_over(), Ok(Step::Idle));
+    std::mem::swap(&mut rig.shard, &mut early);
+    assert_eq!(version(rig.decide(add("sku-0"), None)), 3);
+}
+
+#[test]
 fn a_snapshot_of_a_transaction_that_the_journal_does_not_know_is_refused() {
     let mut rig = Rig::with(small_rounds);
     for _ in 0..20 {
@@ -349,4 +370,86 @@ fn beyond_its_bound_a_shard_takes_no_more_aggregates_but_serves_those_it_has() {
     let third = rig.decide(add("c"), None);
     assert!(matches!(third, Some(Reply::Overloaded { .. })), "{third:?}");
     assert_eq!(version(rig.decide(add("a"), None)), 2);
+}
+
+/// Retention takes the journal up to its last record, which goes on living by the keep-alive.
+fn trim_the_journal(rig: &Rig) {
+    let journal = TopicPartition::new("inventory.journal.v1", 0);
+    let last = rig.records("inventory.journal.v1").pop().expect("a record");
+    rig.log.delete_records(&journal, last.offset);
+}
+
+/// Enough for a few rounds, and counters that stay in memory.
+fn add_to_many(rig: &mut Rig) {
+    let known = rig.shard.aggregates().map_or(0, |all| all.counters.len());
+    for number in known..known + 20 {
+        let _ = rig.decide(add(&format!("sku-{number}")), None);
+    }
+    rig.settle();
+}
+
+#[test]
+fn a_journal_that_was_trimmed_past_the_last_round_costs_time_and_not_the_shard() {
+    let mut rig = Rig::with(small_rounds);
+    add_to_many(&mut rig);
+    trim_the_journal(&rig);
+    restart_and_compare(&mut rig);
+    assert_eq!(version(rig.decide(add("sku-0"), None)), 2);
+    // The next take-overs have rounds to stand on again.
+    add_to_many(&mut rig);
+    let last = rig.records("inventory.journal.v1").pop().expect("a record");
+    assert!(last.header("checkpoint").is_some());
+    restart_and_compare(&mut rig);
+}
+
+#[test]
+fn a_journal_that_was_trimmed_before_there_was_a_round_costs_nothing() {
+    let mut rig = Rig::new();
+    for turn in 0..10 {
+        let _ = rig.decide(add(&format!("sku-{turn}")), None);
+        rig.send(&format!("order-{turn}"), "b");
+        rig.step_inbox();
+    }
+    assert_eq!(kinds(&rig, "begin"), 0);
+    trim_the_journal(&rig);
+    restart_and_compare(&mut rig);
+    assert_eq!(version(rig.decide(add("sku-0"), None)), 2);
+    restart_and_compare(&mut rig);
+}
+
+#[test]
+fn a_journal_that_has_lost_everything_is_refused_by_name() {
+    let mut rig = Rig::new();
+    let _ = rig.decide(add("a"), None);
+    let journal = TopicPartition::new("inventory.journal.v1", 0);
+    rig.log.delete_records(&journal, u64::MAX);
+    assert_eq!(rig.restart(), Ok(Step::Ended));
+    let Ownership::Refused { reason } = rig.ownership() else {
+        panic!("it serves");
+    };
+    assert!(reason.contains("has lost all of its records"), "{reason}");
+}
+
+#[test]
+fn an_idle_shard_begins_a_round_before_the_journal_of_the_last_one_is_gone() {
+    let mut rig = Rig::with(small_rounds);
+    add_to_many(&mut rig);
+    // A round that is due by what the last one left behind begins with the next step.
+    rig.settle();
+    rig.step(Vec::new());
+    rig.settle();
+    let before = kinds(&rig, "begin");
+    rig.clock.advance_millis(rig.options.checkpoint_age_ms - 1);
+    rig.step(Vec::new());
+    assert_eq!(kinds(&rig, "begin"), before, "not yet");
+    rig.clock.advance_millis(1);
+    let now = rig.clock.now();
+    assert!(rig.shard.next_due().is_some_and(|due| due <= now));
+    for _ in 0..10 {
+        rig.step(Vec::new());
+    }
+    assert_eq!(kinds(&rig, "begin"), before + 1, "one, and not one a step");
+    restart_and_compare(&mut rig);
+    trim_the_journal(&rig);
+    restart_and_compare(&mut rig);
 }

@@ -1,6 +1,7 @@
 //! The shard on its own thread: mailbox, inbox pump, backpressure and a graceful stop.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::memory::{Fault, MemoryLog};
@@ -13,16 +14,22 @@ use cartwright_shard::{
 };
 use tokio::sync::oneshot;
 
+use crate::bent::BentLog;
 use crate::rig::{SNAPSHOTS, TOPICS};
-use crate::toy::{Command, Toy};
+use crate::toy::{Command, TORN, Toy};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn start(options: ShardOptions) -> (MemoryLog, ShardThread<Command>) {
+fn empty_log() -> MemoryLog {
     let log = MemoryLog::waiting();
     for topic in TOPICS.iter().chain(&["checkout.inbox.v1"]) {
         log.create_topic(topic, 1);
     }
+    log
+}
+
+fn start(options: ShardOptions) -> (MemoryLog, ShardThread<Command>) {
+    let log = empty_log();
     let shard = spawn(
         Toy,
         0,
@@ -186,6 +193,100 @@ fn a_fenced_shard_says_so_and_ends() {
     let reply = submit(&shard.mailbox, "a").blocking_recv();
     assert!(matches!(reply, Ok(Reply::Unknown { .. })), "{reply:?}");
     wait_until(&mut ownership, |ownership| *ownership == Ownership::Fenced);
+}
+
+/// Whoever looks at it has to see that nobody is there.
+#[test]
+fn a_shard_that_panics_says_so_and_takes_no_more() {
+    let (_log, shard) = start(ShardOptions::default());
+    let mut ownership = shard.mailbox.ownership_changes();
+    let reply = submit(&shard.mailbox, TORN).blocking_recv();
+    assert!(reply.is_err(), "{reply:?}");
+    wait_until(&mut ownership, Ownership::is_final);
+    match shard.mailbox.ownership() {
+        Ownership::Refused { reason } => assert!(reason.contains("a torn state"), "{reason}"),
+        other => panic!("{other}"),
+    }
+    let (late, _) = submission("a");
+    assert!(shard.mailbox.submit(late).is_err(), "nobody is there");
+    assert!(!shard.stop(PATIENCE), "it has not ended well");
+}
+
+/// A stranger's transaction that stays open holds up every message behind it.
+#[test]
+fn what_holds_the_inbox_up_is_named_until_it_has_gone() {
+    let (log, shard) = start(ShardOptions {
+        inbox_stuck_after_ms: 1,
+        ..ShardOptions::default()
+    });
+    let mut stranger = log.writer("stranger").expect("a writer");
+    stranger.take_over().expect("a take-over");
+    log.inject_for("stranger", Fault::UnknownCommit { committed: false });
+    let record = cartwright_event_log::NewRecord {
+        topic: Arc::from("inventory.inbox.v1"),
+        partition: 0,
+        key: Vec::new(),
+        value: Some(Vec::new()),
+        headers: Vec::new(),
+    };
+    stranger.commit(vec![record]).expect_err("it stays open");
+    let trouble = |wanted: fn(&Option<String>) -> bool| {
+        let begun = Instant::now();
+        while !wanted(&shard.mailbox.inbox_trouble()) {
+            assert!(begun.elapsed() < PATIENCE, "the trouble is not told");
+            std::thread::yield_now();
+        }
+        shard.mailbox.inbox_trouble()
+    };
+    let named = trouble(Option::is_some).expect("a trouble");
+    assert!(named.contains("the transaction of stranger"), "{named}");
+    stranger.take_over().expect("a take-over");
+    trouble(Option::is_none);
+    assert!(shard.stop(PATIENCE));
+}
+
+/// A reader that has died brings nothing any more: the shard would wait for ever, and busily.
+#[test]
+fn a_shard_ends_when_the_thread_that_reads_its_inbox_has_died() {
+    let log = BentLog {
+        log: empty_log(),
+        purpose: ReaderPurpose::Tailing,
+        breaks: Arc::default(),
+    };
+    let shard = spawn(
+        Toy,
+        0,
+        log.clone(),
+        Codec::fixed(),
+        ShardOptions::default(),
+        Arc::new(SystemClock),
+        Begin::TakeOver,
+    );
+    let shard = shard.expect("a thread");
+    let mut ownership = shard.mailbox.ownership_changes();
+    let reply = submit(&shard.mailbox, "a").blocking_recv();
+    assert!(matches!(reply, Ok(Reply::Decided(_))), "{reply:?}");
+    log.breaks.store(true, Ordering::Relaxed);
+    wait_until(&mut ownership, Ownership::is_final);
+    match shard.mailbox.ownership() {
+        Ownership::Refused { reason } => assert!(reason.contains("the inbox"), "{reason}"),
+        other => panic!("{other}"),
+    }
+}
+
+/// Whoever takes over next waits for the end of the claim, not for that of the threads.
+#[test]
+fn a_shard_has_let_go_when_its_claim_has_ended() {
+    let (_log, shard) = start(ShardOptions::default());
+    let mut ownership = shard.mailbox.ownership_changes();
+    wait_until(&mut ownership, |ownership| {
+        matches!(ownership, Ownership::Serving { .. })
+    });
+    assert!(!shard.has_let_go());
+    shard.let_go();
+    wait_until(&mut ownership, |ownership| *ownership == Ownership::Stopped);
+    assert!(shard.has_let_go());
+    assert!(shard.stop(PATIENCE));
 }
 
 fn wait_until(

@@ -15,6 +15,12 @@ use serde::{Deserialize, Serialize};
 /// An order id whose reservation panics.
 pub(crate) const POISON: &str = "poison";
 
+/// A SKU whose timer panics.
+pub(crate) const BOMB: &str = "bomb";
+
+/// A SKU whose events panic when they are applied.
+pub(crate) const TORN: &str = "torn";
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// Adds one.
@@ -160,6 +166,7 @@ impl BoundedContext for Toy {
     }
 
     fn evolve(&self, state: &mut State, event: &Event, _seq: u64) -> Result<(), EvolveError> {
+        assert_ne!(event.aggregate_id, TORN, "a torn state");
         let counter = state
             .counters
             .entry(event.aggregate_id.clone())
@@ -181,14 +188,21 @@ impl BoundedContext for Toy {
         Ok(())
     }
 
-    /// The counter of the SKU `egg` is due ten seconds after its first event, once.
+    /// The counter of the SKU `egg` is due ten seconds after its first event, once; so is that of
+    /// [`BOMB`].
     fn next_due(&self, state: &State) -> Option<Timestamp> {
-        let egg = state.counters.get("egg").filter(|egg| egg.version == 1)?;
-        Some(egg.first_at?.plus_millis(10_000))
+        let timed = ["egg", BOMB].into_iter();
+        let timed = timed.filter_map(|sku| state.counters.get(sku));
+        let first = timed.filter(|one| one.version == 1);
+        first
+            .filter_map(|one| Some(one.first_at?.plus_millis(10_000)))
+            .min()
     }
 
     fn on_time(&self, state: &State, now: Timestamp, _most: usize) -> Vec<Decision> {
         let due = self.next_due(state).is_some_and(|due| due <= now);
+        let bomb = state.counters.get(BOMB);
+        assert!(bomb.is_none_or(|bomb| bomb.version > 1), "it goes off");
         let add = Command::Add {
             sku: "egg".to_owned(),
         };

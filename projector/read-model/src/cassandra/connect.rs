@@ -10,6 +10,9 @@ use scylla::statement::Consistency;
 
 use crate::error::ReadModelError;
 
+/// How long connecting to the cluster may take as a whole.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
 /// How to reach the cluster, and how it is asked.
 #[derive(Debug, Clone)]
 pub struct CassandraOptions {
@@ -66,5 +69,12 @@ pub async fn connect(options: &CassandraOptions) -> Result<Session, ReadModelErr
     if let Some((user, password)) = &options.credentials {
         builder = builder.user(user, password);
     }
-    builder.build().await.map_err(ReadModelError::cassandra)
+    // The driver bounds what it asks over a connection, but not how long a node may take to greet it.
+    match tokio::time::timeout(CONNECT_LIMIT, builder.build()).await {
+        Ok(session) => session.map_err(ReadModelError::cassandra),
+        Err(_) => Err(ReadModelError::cassandra(format!(
+            "no answer in {} s",
+            CONNECT_LIMIT.as_secs()
+        ))),
+    }
 }

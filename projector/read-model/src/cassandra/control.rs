@@ -90,6 +90,17 @@ pub(crate) async fn scan(
     reader.each(session, visit).await
 }
 
+/// Whether a table holds no row.
+pub(crate) async fn is_empty(
+    session: &Session,
+    keyspace: &str,
+    table: &'static Table,
+    version: u32,
+) -> Result<bool, ReadModelError> {
+    let reader = Reader::prepare_where(session, keyspace, table, version, "LIMIT 1").await?;
+    Ok(reader.rows(session, &[]).await?.is_empty())
+}
+
 /// Reads single rows.
 pub(crate) async fn by_whole_key(
     session: &Session,

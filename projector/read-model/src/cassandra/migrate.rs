@@ -6,10 +6,11 @@ use std::time::Duration;
 use scylla::client::session::Session;
 
 use super::connect::CassandraOptions;
+use super::control::load_positions;
 use crate::ddl::{cql_type, create_table_cql};
 use crate::error::ReadModelError;
 use crate::schema::{Projection, Table};
-use crate::tables::{CONTROL_TABLES, CONTROL_VERSION};
+use crate::tables::{CONTROL_TABLES, CONTROL_VERSION, POSITIONS};
 
 /// How often a statement that changes the schema is tried: two processes that do so at once can
 /// get in each other's way.
@@ -21,7 +22,8 @@ const BACKOFF: Duration = Duration::from_millis(300);
 /// declaration. Several processes may do so at once, and again.
 ///
 /// # Errors
-/// [`ReadModelError::Drift`] when a table has other columns; otherwise what the store said.
+/// [`ReadModelError::Drift`] when a table has other columns, [`ReadModelError::Gone`] when one is not
+/// there that has been written to; otherwise what the store said.
 pub async fn migrate(
     session: &Session,
     options: &CassandraOptions,
@@ -47,7 +49,9 @@ pub async fn migrate(
         .into_iter()
         .chain(declared)
         .collect();
+    let begun = begun(session, keyspace, projections).await?;
     let existing = existing_columns(session, keyspace).await?;
+    refuse_gone(&begun, &existing)?;
     for (table, version) in &tables {
         if !existing.contains_key(&table.physical_name(*version)) {
             change(session, &create_table_cql(keyspace, table, *version)).await?;
@@ -58,6 +62,50 @@ pub async fn migrate(
         check_drift(table, *version, &existing)?;
     }
     Ok(())
+}
+
+/// Those of `projections` that have been written to, by their positions. To be asked before the tables
+/// are looked at, which come before positions.
+async fn begun(
+    session: &Session,
+    keyspace: &str,
+    projections: &[(&'static Projection, u32)],
+) -> Result<Vec<(&'static Projection, u32)>, ReadModelError> {
+    let positions = POSITIONS.physical_name(CONTROL_VERSION);
+    let mut begun = Vec::new();
+    if projections.is_empty()
+        || !existing_columns(session, keyspace)
+            .await?
+            .contains_key(&positions)
+    {
+        return Ok(begun);
+    }
+    for (projection, version) in projections {
+        let positions = load_positions(session, keyspace, projection, *version).await?;
+        if positions.iter().any(|(_, at)| at.next_offset > 0) {
+            begun.push((*projection, *version));
+        }
+    }
+    Ok(begun)
+}
+
+/// A table that is not there although the version's positions say that it was written to has been
+/// lost; made anew it would be empty, and nobody would know.
+fn refuse_gone(
+    begun: &[(&'static Projection, u32)],
+    existing: &Columns,
+) -> Result<(), ReadModelError> {
+    let tables = begun.iter().flat_map(|(each, version)| {
+        let tables = each.tables.iter();
+        tables.map(|table| table.physical_name(*version))
+    });
+    let gone: Vec<String> = tables.filter(|name| !existing.contains_key(name)).collect();
+    match gone.is_empty() {
+        true => Ok(()),
+        false => Err(ReadModelError::Gone {
+            tables: gone.join(", "),
+        }),
+    }
 }
 
 /// The tables of a projection's version that are not there.

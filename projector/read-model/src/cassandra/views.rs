@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cartwright_events::Timestamp;
+use cartwright_events::{Stream, Timestamp};
 use futures::future::{try_join, try_join_all, try_join4};
 use scylla::client::session::Session;
 
 use super::reader::Reader;
 use crate::error::ReadModelError;
-use crate::parked::{MOST_PARKED, ParkedRecord};
+use crate::parked::{ParkedLook, ParkedSeq};
 use crate::position::{Position, PositionKey};
 use crate::row::{Row, TypedRow};
 use crate::rows::{
@@ -239,7 +239,7 @@ impl Views {
             .collect())
     }
 
-    /// The records that a projection has parked and that still wait.
+    /// The records that a projection has parked and that still wait, at most `most`.
     ///
     /// # Errors
     /// What the store said.
@@ -247,15 +247,63 @@ impl Views {
         &self,
         projection: &'static Projection,
         version: u32,
-    ) -> Result<Vec<ParkedRecord>, ReadModelError> {
+        most: u32,
+    ) -> Result<ParkedLook, ReadModelError> {
+        let limit = as_limit(most.saturating_add(1));
+        let values = [projection.name.into(), version.into(), limit];
+        let rows = self.rows(&tables::PARKED, CONTROL_VERSION, "LIMIT ?", &values);
+        Ok(ParkedLook::of(&rows.await?, most))
+    }
+
+    /// Whether a projection has parked the record at `place`, however many others it has. Reads what
+    /// is parked of one partition of the log.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn is_parked(
+        &self,
+        projection: &'static Projection,
+        version: u32,
+        place: ParkedSeq,
+    ) -> Result<bool, ReadModelError> {
         let values = [
             projection.name.into(),
             version.into(),
-            as_limit(MOST_PARKED),
+            place.stream.topic().into(),
+            place.partition.into(),
+            place.generation.into(),
+            place.seq.into(),
         ];
-        let rows = self.rows(&tables::PARKED, CONTROL_VERSION, "LIMIT ?", &values);
-        let rows = rows.await?;
-        Ok(rows.iter().filter_map(ParkedRecord::from_row).collect())
+        let at = "AND topic = ? AND log_partition = ? AND generation = ? AND seq = ? \
+                  ALLOW FILTERING";
+        let rows = self.rows(&tables::PARKED, CONTROL_VERSION, at, &values);
+        Ok(!rows.await?.is_empty())
+    }
+
+    /// How many records a projection has parked under `key` in `partitions` of the log.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn parked_under(
+        &self,
+        projection: &'static Projection,
+        version: u32,
+        key: &str,
+        partitions: &[(Stream, u32)],
+    ) -> Result<u64, ReadModelError> {
+        let counts = partitions.iter().map(async |(stream, partition)| {
+            let values = [
+                projection.name.into(),
+                version.into(),
+                stream.topic().into(),
+                (*partition).into(),
+                key.into(),
+            ];
+            let at = "AND topic = ? AND log_partition = ? AND record_key = ?";
+            let rows = self.rows(&tables::PARKED, CONTROL_VERSION, at, &values);
+            Ok::<_, ReadModelError>(rows.await?.len() as u64)
+        });
+        Ok(try_join_all(counts).await?.into_iter().sum())
     }
 
     async fn one<T: TypedRow>(&self, version: u32, key: &str) -> Result<Option<T>, ReadModelError> {

@@ -7,6 +7,9 @@ use tokio_postgres::NoTls;
 
 use crate::error::ReadModelError;
 
+/// A connection is dead when nothing that was sent on it has been received for that long.
+const SILENT: Duration = Duration::from_secs(30);
+
 /// How to reach the database.
 #[derive(Clone)]
 pub struct PostgresOptions {
@@ -19,6 +22,9 @@ pub struct PostgresOptions {
     /// How long the server works on one statement before it gives it up; `None`: the server's own
     /// setting.
     pub statement_timeout: Option<Duration>,
+    /// How long the server waits for the next statement of a transaction before it ends the connection,
+    /// and with it the locks that others wait for; `None`: the server's own setting.
+    pub idle_in_transaction_timeout: Option<Duration>,
     /// Whether the server refuses writes on these connections.
     pub read_only: bool,
 }
@@ -32,6 +38,7 @@ impl PostgresOptions {
             max_connections: 8,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: None,
+            idle_in_transaction_timeout: None,
             read_only: false,
         }
     }
@@ -42,6 +49,12 @@ impl PostgresOptions {
         let mut settings = " -c pg_trgm.word_similarity_threshold=0.5".to_owned();
         if let Some(timeout) = self.statement_timeout {
             settings.push_str(&format!(" -c statement_timeout={}", timeout.as_millis()));
+        }
+        if let Some(timeout) = self.idle_in_transaction_timeout {
+            let timeout_ms = timeout.as_millis();
+            settings.push_str(&format!(
+                " -c idle_in_transaction_session_timeout={timeout_ms}"
+            ));
         }
         if self.read_only {
             settings.push_str(" -c default_transaction_read_only=on");
@@ -58,7 +71,9 @@ pub fn pool(options: &PostgresOptions) -> Result<Pool, ReadModelError> {
     let mut config: tokio_postgres::Config = options.url.parse()?;
     config
         .application_name("cartwright")
-        .connect_timeout(options.connect_timeout);
+        .connect_timeout(options.connect_timeout)
+        .keepalives_idle(SILENT)
+        .tcp_user_timeout(SILENT);
     let given = config.get_options().unwrap_or_default();
     config.options(format!("{given}{}", options.session_settings()));
     let recycling = ManagerConfig {

@@ -1,8 +1,8 @@
 //! Positions and parked records.
 
 use futures::TryStreamExt;
-use tokio_postgres::GenericClient;
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, GenericClient};
 
 use super::from_sql;
 use super::sql_value::Micros;
@@ -127,9 +127,9 @@ pub async fn control_rows(
     rows.iter().map(|row| from_sql(table, row)).collect()
 }
 
-/// Gives every row of a table to `visit`.
+/// Gives every row of a table to `visit`, however long that takes.
 pub(crate) async fn scan(
-    client: &impl GenericClient,
+    client: &mut Client,
     table: &'static Table,
     version: u32,
     visit: &mut (dyn FnMut(Row) + Send),
@@ -139,13 +139,56 @@ pub(crate) async fn scan(
         names(table.columns()),
         table.physical_name(version),
     );
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    transaction
+        .batch_execute("SET LOCAL statement_timeout = 0")
+        .await?;
     let nothing: [(&(dyn ToSql + Sync), Type); 0] = [];
-    let rows = client.query_typed_raw(&sql, nothing).await?;
-    futures::pin_mut!(rows);
-    while let Some(row) = rows.try_next().await? {
-        visit(from_sql(table, &row)?);
+    {
+        let rows = transaction.query_typed_raw(&sql, nothing).await?;
+        futures::pin_mut!(rows);
+        while let Some(row) = rows.try_next().await? {
+            visit(from_sql(table, &row)?);
+        }
     }
+    transaction.commit().await?;
     Ok(())
+}
+
+/// The rows of a table, and the bytes that it takes with its key and indexes; however long counting takes.
+pub(crate) async fn size(
+    client: &mut Client,
+    table: &Table,
+    version: u32,
+) -> Result<(u64, u64), ReadModelError> {
+    let name = table.physical_name(version);
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    transaction
+        .batch_execute("SET LOCAL statement_timeout = 0")
+        .await?;
+    let sql =
+        format!("SELECT (SELECT count(*) FROM {name}), pg_total_relation_size(to_regclass($1))");
+    let found = transaction
+        .query_typed(&sql, &[(&name, Type::TEXT)])
+        .await?;
+    transaction.commit().await?;
+    let Some(row) = found.first() else {
+        return Ok((0, 0));
+    };
+    let (rows, bytes): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let number = |value: i64| u64::try_from(value).unwrap_or(0);
+    Ok((number(rows), number(bytes)))
+}
+
+/// Whether a table holds no row.
+pub(crate) async fn is_empty(
+    client: &impl GenericClient,
+    table: &Table,
+    version: u32,
+) -> Result<bool, ReadModelError> {
+    let name = table.physical_name(version);
+    let sql = format!("SELECT FROM {name} LIMIT 1");
+    Ok(client.query_typed(&sql, &[]).await?.is_empty())
 }
 
 /// The rows with these keys.

@@ -2,22 +2,30 @@
 
 use std::collections::BTreeMap;
 
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
+use super::presence::missing_tables;
 use crate::ddl::{add_missing_key_sql, create_bare_table_sql, create_table_sql, sql_type};
 use crate::error::ReadModelError;
 use crate::schema::{Projection, Table};
-use crate::tables::{CONTROL_TABLES, CONTROL_VERSION};
+use crate::tables::{CONTROL_TABLES, CONTROL_VERSION, POSITIONS};
 
-/// Held while the schema changes, so that several processes may boot at once. Any fixed number.
-const MIGRATION_LOCK: i64 = 0x6361_7274;
+/// Held while the control tables are made, so that several processes may boot at once. Any fixed
+/// number; with a table's name beside it, held while that table changes.
+const MIGRATION_LOCK: i32 = 0x6361_7274;
+
+/// Keys and indexes take as long as the table is large; only waiting for others is bounded.
+const MAY_TAKE_LONG: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'";
 
 /// Makes the control tables and the tables of `projections` (with the version each is to be built
-/// as) where they are not there yet, in one transaction, and holds those that are against their
-/// declaration. Several processes may do so at once, and again.
+/// as) where they are not there yet, and holds those that are against their declaration. Several
+/// processes may do so at once, and again; those who make keys and indexes of one version keep nobody
+/// from another.
 ///
 /// # Errors
-/// [`ReadModelError::Drift`] when a table has other columns; otherwise what the store said.
+/// [`ReadModelError::Drift`] when a table has other columns, [`ReadModelError::Gone`] when one is not
+/// there that has been written to; otherwise what the store said.
 pub async fn migrate(
     client: &mut Client,
     projections: &[(&'static Projection, u32)],
@@ -38,6 +46,58 @@ pub async fn migrate_bare(
     make_all(client, projections, Extent::Bare).await
 }
 
+/// Makes the control tables where some are missing, and asks nothing else of the store: many do so,
+/// again and again.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn make_control_tables(client: &mut Client) -> Result<(), ReadModelError> {
+    if missing_tables(&*client, &[]).await?.is_empty() {
+        return Ok(());
+    }
+    let transaction = client.transaction().await?;
+    let statement = "SELECT pg_advisory_xact_lock($1)";
+    let lock = i64::from(MIGRATION_LOCK);
+    transaction.execute(statement, &[&lock]).await?;
+    transaction
+        .batch_execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+        .await?;
+    for table in CONTROL_TABLES {
+        make(&transaction, table, CONTROL_VERSION, Extent::Whole).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Whether a version's tables have their keys and indexes, so that [`migrate`] changes nothing.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn is_whole(
+    client: &impl GenericClient,
+    projection: &Projection,
+    version: u32,
+) -> Result<bool, ReadModelError> {
+    let mut wanted = Vec::new();
+    let mut keyed = Vec::new();
+    for table in projection.tables {
+        let name = table.physical_name(version);
+        let indexes = table.indexes.iter();
+        wanted.extend(indexes.map(|index| format!("{name}_{}", index.suffix)));
+        keyed.push(name);
+    }
+    let found = client
+        .query_typed(
+            "SELECT (SELECT count(*) FROM unnest($1) AS name WHERE to_regclass(name) IS NULL) \
+             + (SELECT count(*) FROM unnest($2) AS name WHERE NOT EXISTS \
+             (SELECT FROM pg_index WHERE indrelid = to_regclass(name) AND indisprimary))",
+            &[(&wanted, Type::TEXT_ARRAY), (&keyed, Type::TEXT_ARRAY)],
+        )
+        .await?;
+    let missing: i64 = found.first().map_or(Ok(1), |row| row.try_get(0))?;
+    Ok(missing == 0)
+}
+
 /// Gives a table the key that [`migrate_bare`] has left out, if it has none yet.
 ///
 /// # Errors
@@ -48,7 +108,7 @@ pub async fn add_key(
     version: u32,
 ) -> Result<(), ReadModelError> {
     let transaction = client.transaction().await?;
-    lock(&transaction).await?;
+    lock(&transaction, &table.physical_name(version)).await?;
     add_missing_key(&transaction, table, version).await?;
     transaction.commit().await?;
     Ok(())
@@ -62,9 +122,13 @@ enum Extent {
     Bare,
 }
 
-async fn lock(transaction: &Transaction<'_>) -> Result<(), ReadModelError> {
-    let statement = "SELECT pg_advisory_xact_lock($1)";
-    transaction.execute(statement, &[&MIGRATION_LOCK]).await?;
+/// Keeps others from changing a table, for as long as the transaction lasts.
+async fn lock(transaction: &Transaction<'_>, table: &str) -> Result<(), ReadModelError> {
+    transaction.batch_execute(MAY_TAKE_LONG).await?;
+    let statement = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
+    transaction
+        .execute(statement, &[&MIGRATION_LOCK, &table])
+        .await?;
     Ok(())
 }
 
@@ -73,44 +137,82 @@ async fn make_all(
     projections: &[(&'static Projection, u32)],
     extent: Extent,
 ) -> Result<(), ReadModelError> {
-    let transaction = client.transaction().await?;
-    lock(&transaction).await?;
-    let control = CONTROL_TABLES.map(|table| (table, CONTROL_VERSION, Extent::Whole));
-    let mut tables = Vec::from(control);
+    make_control_tables(client).await?;
+    hold(&*client, &CONTROL_TABLES, CONTROL_VERSION).await?;
     for (projection, version) in projections {
         let extent = match extent {
             Extent::Bare if projection.streams.len() > 1 => Extent::Keyed,
             extent => extent,
         };
-        let own = projection.tables.iter();
-        tables.extend(own.map(|table| (*table, *version, extent)));
+        refuse_gone(&*client, projection, *version).await?;
+        // To ask for an index that is there already still waits for everybody who writes.
+        if matches!(extent, Extent::Whole) && is_whole(&*client, projection, *version).await? {
+            hold(&*client, projection.tables, *version).await?;
+            continue;
+        }
+        for table in projection.tables {
+            let transaction = client.transaction().await?;
+            lock(&transaction, &table.physical_name(*version)).await?;
+            make(&transaction, table, *version, extent).await?;
+            transaction.commit().await?;
+        }
     }
-    let mut wanted = vec!["CREATE EXTENSION IF NOT EXISTS pg_trgm".to_owned()];
-    for (table, version, extent) in &tables {
-        wanted.extend(statements(table, *version, *extent));
-    }
-    // All at once: every worker does this when it begins, and the others wait for the lock.
-    transaction.batch_execute(&wanted.join(";\n")).await?;
-    hold(&transaction, &tables).await?;
-    transaction.commit().await?;
     Ok(())
 }
 
-/// What makes a table where it is not there yet.
-fn statements(table: &Table, version: u32, extent: Extent) -> Vec<String> {
-    match extent {
-        Extent::Bare => vec![create_bare_table_sql(table, version)],
-        Extent::Keyed => create_table_sql(table, version)
-            .into_iter()
-            .take(1)
-            .collect(),
-        Extent::Whole => {
-            let mut statements = create_table_sql(table, version);
-            // One that was begun bare.
-            statements.insert(1, add_missing_key_sql(table, version));
-            statements
-        }
+/// A table that is not there although the version's positions say that it was written to has been
+/// lost; made anew it would be empty, and nobody would know.
+async fn refuse_gone(
+    client: &impl GenericClient,
+    projection: &Projection,
+    version: u32,
+) -> Result<(), ReadModelError> {
+    let tables = projection.tables.iter();
+    let tables: Vec<String> = tables.map(|table| table.physical_name(version)).collect();
+    // Positions as they were when the statement began: tables come before them.
+    let sql = format!(
+        "SELECT name FROM unnest($1) AS name WHERE to_regclass(name) IS NULL AND EXISTS \
+         (SELECT FROM {} WHERE projection = $2 AND projection_version = $3 AND next_offset > 0)",
+        POSITIONS.physical_name(CONTROL_VERSION)
+    );
+    let gone = client
+        .query_typed(
+            &sql,
+            &[
+                (&tables, Type::TEXT_ARRAY),
+                (&projection.name, Type::TEXT),
+                (&i64::from(version), Type::INT8),
+            ],
+        )
+        .await?;
+    let gone: Vec<String> = gone
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?;
+    match gone.is_empty() {
+        true => Ok(()),
+        false => Err(ReadModelError::Gone {
+            tables: gone.join(", "),
+        }),
     }
+}
+
+async fn make(
+    transaction: &Transaction<'_>,
+    table: &'static Table,
+    version: u32,
+    extent: Extent,
+) -> Result<(), ReadModelError> {
+    let mut statements = create_table_sql(table, version);
+    match extent {
+        Extent::Bare => statements = vec![create_bare_table_sql(table, version)],
+        Extent::Keyed => statements.truncate(1),
+        // One that was begun bare has no key yet.
+        Extent::Whole => statements.insert(1, add_missing_key_sql(table, version)),
+    }
+    // All at once: every worker does this when it begins.
+    transaction.batch_execute(&statements.join(";\n")).await?;
+    hold(transaction, &[table], version).await
 }
 
 async fn add_missing_key(
@@ -123,20 +225,21 @@ async fn add_missing_key(
     Ok(())
 }
 
-/// Holds the tables that are there against their declaration.
+/// Holds tables that are there against their declaration.
 async fn hold(
     client: &impl GenericClient,
-    tables: &[(&Table, u32, Extent)],
+    tables: &[&'static Table],
+    version: u32,
 ) -> Result<(), ReadModelError> {
-    let name = |(table, version, _): &(&Table, u32, Extent)| table.physical_name(*version);
-    let names: Vec<String> = tables.iter().map(name).collect();
+    let names = tables.iter().map(|table| table.physical_name(version));
+    let names: Vec<String> = names.collect();
     let rows = client
-        .query(
+        .query_typed(
             "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL) \
              FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
              WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY($1) \
              AND a.attnum > 0 AND NOT a.attisdropped",
-            &[&names],
+            &[(&names, Type::TEXT_ARRAY)],
         )
         .await?;
     let mut found: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
@@ -144,18 +247,16 @@ async fn hold(
         let columns = found.entry(row.try_get(0)?).or_default();
         columns.insert(row.try_get(1)?, row.try_get(2)?);
     }
-    for ((table, ..), name) in tables.iter().zip(names) {
+    for (table, name) in tables.iter().zip(names) {
         let declared: BTreeMap<String, String> = table
             .columns()
             .map(|column| (column.name.to_owned(), sql_type(column.kind).to_owned()))
             .collect();
-        let none = BTreeMap::new();
-        let found = found.get(&name).unwrap_or(&none);
-        if *found != declared {
-            let problem = format!("has columns {found:?}, not {declared:?}");
+        let found = found.remove(&name).unwrap_or_default();
+        if found != declared {
             return Err(ReadModelError::Drift {
                 table: name,
-                problem,
+                problem: format!("has columns {found:?}, not {declared:?}"),
             });
         }
     }

@@ -83,3 +83,22 @@ pub async fn causal_timeline(
         .await?;
     typed_rows(&rows)
 }
+
+/// The SKUs of the events about an order in `version` of the causal timeline: those that its cart
+/// had, and those of which stock was held for it.
+///
+/// # Errors
+/// What the store said.
+pub async fn causal_skus(
+    client: &impl GenericClient,
+    version: u32,
+    order_id: &str,
+) -> Result<Vec<String>, ReadModelError> {
+    let sql = format!(
+        "SELECT DISTINCT CASE WHEN stream = 'stock' THEN subject ELSE summary->>'sku' END AS sku \
+         FROM {} WHERE order_id = $1 AND (stream = 'stock' OR summary->>'sku' IS NOT NULL)",
+        CAUSAL_EVENTS.physical_name(version),
+    );
+    let rows = client.query_typed(&sql, &[(&order_id, Type::TEXT)]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}

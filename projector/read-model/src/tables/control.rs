@@ -133,3 +133,17 @@ pub static BUILDS: Table = Table {
     cells: &[Column::json("progress"), Column::time("seen_at")],
     indexes: &[],
 };
+
+/// What each projector says of the partitions of a version that it feeds, see
+/// [`Feeder`](crate::feeders::Feeder).
+pub static WORKERS: Table = Table {
+    name: "workers",
+    partition: &OF_A_VERSION,
+    clustering: &[(Column::text("instance"), Order::Ascending)],
+    cells: &[
+        Column::text("address"),
+        Column::json("feeds"),
+        Column::time("seen_at"),
+    ],
+    indexes: &[],
+};

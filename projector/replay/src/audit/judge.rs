@@ -24,14 +24,18 @@ struct Judge<'a> {
     findings: Vec<Finding>,
 }
 
-/// Everything that is wrong at `now`, the worst first. Takes the breaches that the watch met.
+/// Everything that is wrong at `now`, the worst first, with the breaches that the watch keeps.
 #[must_use]
-pub fn judge(watch: &mut Watch, now: Timestamp, limits: &Limits) -> Vec<Finding> {
+pub fn judge(watch: &Watch, now: Timestamp, limits: &Limits) -> Vec<Finding> {
     let mut judge = Judge {
         now,
         limits,
-        findings: std::mem::take(&mut watch.breaches),
+        findings: watch.breaches.clone(),
     };
+    if watch.more_breaches > 0 {
+        let detail = format!("{} more rules are broken", watch.more_breaches);
+        judge.add(Severity::Error, "more_breaches", "the log", detail, None);
+    }
     for (id, order) in &watch.orders {
         judge.stage(id, order);
         judge.refund(id, order);

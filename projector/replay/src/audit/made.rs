@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cartwright_events::{Envelope, Timestamp};
+use cartwright_events::{Envelope, Stream, Timestamp};
 use cartwright_read_model::{Row, RowOp, Table, Value};
 
 use super::findings::Evidence;
@@ -43,6 +43,8 @@ pub struct Made {
     pub at: Evidence,
     /// When the log took it.
     pub recorded_at: Timestamp,
+    /// The first event of each topic-partition that wrote to it, as far as they were read.
+    pub from: Vec<(Stream, u32, u64)>,
     /// The cells that were written; `None` when the row was deleted last.
     cells: Option<BTreeMap<&'static str, Value>>,
 }
@@ -79,8 +81,13 @@ impl Expected {
                     offset: 0,
                 },
                 recorded_at: envelope.recorded_at,
+                from: Vec::new(),
                 cells: Some(BTreeMap::new()),
             });
+            let at = (envelope.stream, envelope.partition);
+            if !made.from.iter().any(|(stream, of, _)| (*stream, *of) == at) {
+                made.from.push((at.0, at.1, envelope.offset));
+            }
             made.seq = envelope.seq;
             made.event = event;
             made.at = Evidence {
@@ -98,6 +105,11 @@ impl Expected {
                 }
             };
         }
+    }
+
+    /// Takes a row back that was looked at: what is written to it next comes on top of it.
+    pub fn take_back(&mut self, id: RowId, made: Made) {
+        self.0.insert(id, made);
     }
 
     /// How many rows are known.

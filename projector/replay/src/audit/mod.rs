@@ -8,11 +8,13 @@ mod judge;
 mod made;
 mod rows;
 mod state;
+mod stored;
 mod watch;
 
 pub use findings::{Evidence, Finding, Severity};
 pub use judge::{Limits, judge};
 pub use made::{Expected, Fault, Made, RowId};
-pub use rows::RowCheck;
+pub use rows::{Place, RowCheck, ViewRows};
 pub use state::{load, save};
+pub use stored::StoredView;
 pub use watch::Watch;

@@ -1,18 +1,18 @@
 //! The rows of every read model against the events that wrote to them since the last audit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cartwright_event_log::{EventLog, Record, Start, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Envelope, Event, Stream};
 use cartwright_folds::Outcome;
 use cartwright_projector::{Plan, envelope};
-use cartwright_read_model::{PROJECTIONS, Row, Value};
+use cartwright_read_model::{Position, PositionKey, Projection, Row, Table, Value};
 
 use super::findings::{Finding, Severity};
 use super::made::{Expected, Fault, Made, RowId};
+use super::stored::StoredView;
 use crate::context::Context;
-use crate::parking::{self, Version};
 use crate::reading::read_once;
 use crate::registry::Home;
 
@@ -25,9 +25,45 @@ const MOST_SUSPECTS: usize = 100_000;
 /// Rows of one projection that are told of.
 const MOST_TOLD: usize = 1_000;
 
+/// A record: its stream, partition and offset.
+pub type Place = (Stream, u32, u64);
+
+/// The rows of one version of a projection.
+pub trait ViewRows {
+    /// Its name.
+    fn label(&self) -> String;
+
+    /// How far it is.
+    ///
+    /// # Errors
+    /// What the store said.
+    fn positions(&self) -> anyhow::Result<Vec<(PositionKey, Position)>>;
+
+    /// The rows with these keys that there are.
+    ///
+    /// # Errors
+    /// What the store said.
+    fn get(&self, table: &'static Table, keys: &[Vec<Value>]) -> anyhow::Result<Vec<Row>>;
+
+    /// Gives every row of a table to `visit`.
+    ///
+    /// # Errors
+    /// What the store said.
+    fn scan(
+        &self,
+        table: &'static Table,
+        visit: &mut (dyn FnMut(Row) + Send),
+    ) -> anyhow::Result<()>;
+
+    /// The records that are parked or were given up: they have made nothing of its rows.
+    ///
+    /// # Errors
+    /// What the store said.
+    fn put_aside(&self) -> anyhow::Result<HashSet<Place>>;
+}
+
 /// The check of one audit: [`RowCheck::take`] every record, then [`RowCheck::finish`].
 pub struct RowCheck<'a> {
-    context: &'a Context,
     codec: &'a Codec,
     views: Vec<View<'a>>,
     rows_checked: u64,
@@ -35,45 +71,50 @@ pub struct RowCheck<'a> {
 
 /// A projection in its current version.
 struct View<'a> {
-    home: Home<'a>,
+    rows: Box<dyn ViewRows + 'a>,
     plan: Plan,
+    aside: HashSet<Place>,
     expected: Expected,
     /// Rows that were not what they should be when they were looked at; what is written to them later
-    /// clears them.
+    /// is held against them together with it.
     suspects: HashMap<RowId, (Made, Fault)>,
+    /// The first event of each partition whose rows are still to be looked at.
+    left: BTreeMap<(Stream, u32), u64>,
 }
 
 impl<'a> RowCheck<'a> {
     /// Over nothing.
     #[must_use]
-    pub const fn none(context: &'a Context, codec: &'a Codec) -> Self {
+    pub const fn none(codec: &'a Codec) -> Self {
         Self {
-            context,
             codec,
             views: Vec::new(),
             rows_checked: 0,
         }
     }
 
-    /// Over every projection that has a version which this code knows how to build.
+    /// Over each of `projections` that has a version which this code knows how to build.
     ///
     /// # Errors
     /// What a store said.
-    pub fn new(context: &'a Context, codec: &'a Codec) -> anyhow::Result<Self> {
-        let mut check = Self::none(context, codec);
-        for projection in PROJECTIONS {
+    pub fn new(
+        context: &'a Context,
+        codec: &'a Codec,
+        projections: &[&'static Projection],
+    ) -> anyhow::Result<Self> {
+        let mut check = Self::none(codec);
+        for projection in projections {
             let home = Home::open(context, projection.name)?;
             let Some(versions) = home.find()? else {
                 continue;
             };
             let current = versions.get(versions.current);
             match current.map(|version| home.plan(version)).transpose() {
-                Ok(plan) => check.views.extend(plan.map(|plan| View {
-                    home,
-                    plan,
-                    expected: Expected::default(),
-                    suspects: HashMap::new(),
-                })),
+                Ok(None) => {}
+                Ok(Some(plan)) => {
+                    let rows = StoredView::new(context, home, plan);
+                    check.add(plan, Box::new(rows))?;
+                }
                 Err(error) => context.output.remark(format!(
                     "rows of {} are not audited: {error}",
                     projection.name
@@ -83,10 +124,32 @@ impl<'a> RowCheck<'a> {
         Ok(check)
     }
 
+    /// Over one more view.
+    ///
+    /// # Errors
+    /// What its store said.
+    pub fn add(&mut self, plan: Plan, rows: Box<dyn ViewRows + 'a>) -> anyhow::Result<()> {
+        self.views.push(View {
+            aside: rows.put_aside()?,
+            rows,
+            plan,
+            expected: Expected::default(),
+            suspects: HashMap::new(),
+            left: BTreeMap::new(),
+        });
+        Ok(())
+    }
+
     /// Rows that were held against their events.
     #[must_use]
     pub const fn rows_checked(&self) -> u64 {
         self.rows_checked
+    }
+
+    /// Whether there is anything to look at.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.views.is_empty()
     }
 
     /// Takes the next record of its topic-partition. One that can't be read writes no row.
@@ -102,13 +165,14 @@ impl<'a> RowCheck<'a> {
         };
         let name = event.body.type_name();
         for view in &mut self.views {
-            if let Some(Outcome::Emit(ops)) = view.fold(&envelope, &event) {
-                view.expected.take(&envelope, name, &ops);
-                if !view.suspects.is_empty() {
-                    for op in &ops {
-                        view.suspects.remove(&RowId::of(op));
+            if let Some(ops) = view.fold(&envelope, &event) {
+                for op in &ops {
+                    let id = RowId::of(op);
+                    if let Some((made, _)) = view.suspects.remove(&id) {
+                        view.expected.take_back(id, made);
                     }
                 }
+                view.expected.take(&envelope, name, &ops);
             }
         }
         let held: usize = self.views.iter().map(|view| view.expected.len()).sum();
@@ -141,28 +205,30 @@ impl<'a> RowCheck<'a> {
             let stream = Stream::of_topic(&record.topic);
             if let Some((envelope, event)) = stream.and_then(|stream| self.read(stream, record)) {
                 for (view, touched) in self.views.iter().zip(&mut touched) {
-                    if let Some(Outcome::Emit(ops)) = view.fold(&envelope, &event) {
-                        touched.extend(ops.iter().map(RowId::of));
-                    }
+                    let ops = view.fold(&envelope, &event);
+                    touched.extend(ops.iter().flatten().map(RowId::of));
                 }
             }
             Ok(())
         })?;
         let mut findings = Vec::new();
         for (view, touched) in self.views.iter_mut().zip(&touched) {
-            let aside = view.put_aside(self.context)?;
-            let suspects = std::mem::take(&mut view.suspects).into_iter();
-            let wrong = suspects.filter(|(id, (made, _))| {
-                !touched.contains(id) && !aside.contains(&(made.at.offset, made.seq))
-            });
-            let label = view.home.label(view.plan.version);
-            findings.extend(
-                wrong
-                    .take(MOST_TOLD)
-                    .map(|(_, (made, fault))| finding(&label, &made, &fault)),
-            );
+            findings.extend(view.judge(touched)?);
         }
         Ok(findings)
+    }
+
+    /// From where on each topic-partition has to be read again: rows that its events made could not be
+    /// looked at, or are wrong.
+    #[must_use]
+    pub fn left(&self) -> BTreeMap<TopicPartition, u64> {
+        let mut all = BTreeMap::new();
+        for ((stream, partition), offset) in self.views.iter().flat_map(|view| &view.left) {
+            let at = TopicPartition::new(stream.topic(), *partition);
+            let first = all.entry(at).or_insert(*offset);
+            *first = (*first).min(*offset);
+        }
+        all
     }
 
     fn read(&self, stream: Stream, record: &Record) -> Option<(Envelope, Event)> {
@@ -174,82 +240,123 @@ impl<'a> RowCheck<'a> {
     /// Holds what is expected against the stores.
     fn look(&mut self) -> anyhow::Result<()> {
         for view in &mut self.views {
-            self.rows_checked += view.look(self.context)?;
+            self.rows_checked += view.look()?;
         }
         Ok(())
     }
 }
 
+/// The rows that `made` stands for are to be looked at another time.
+fn keep(left: &mut BTreeMap<(Stream, u32), u64>, made: &Made) {
+    for (stream, partition, offset) in &made.from {
+        let first = left.entry((*stream, *partition)).or_insert(*offset);
+        *first = (*first).min(*offset);
+    }
+}
+
 impl View<'_> {
-    fn fold(&self, envelope: &Envelope, event: &Event) -> Option<Outcome> {
+    /// What an event makes of the rows, if it makes anything of them.
+    fn fold(
+        &self,
+        envelope: &Envelope,
+        event: &Event,
+    ) -> Option<Vec<cartwright_read_model::RowOp>> {
+        let place = (envelope.stream, envelope.partition, envelope.offset);
         let reads = self.plan.projection.streams.contains(&envelope.stream);
-        reads.then(|| (self.plan.fold)(envelope, event))
+        if !reads || self.aside.contains(&place) {
+            return None;
+        }
+        match (self.plan.fold)(envelope, event) {
+            Outcome::Emit(ops) => Some(ops),
+            Outcome::Drop(_) | Outcome::Reject(_) => None,
+        }
     }
 
-    fn look(&mut self, context: &Context) -> anyhow::Result<u64> {
+    fn look(&mut self) -> anyhow::Result<u64> {
         // Before the rows: they are at least as new.
-        let positions = self.home.positions(self.plan.version)?;
+        let positions = self.rows.positions()?;
+        let generation = self.plan.generation;
         let is_applied = |made: &Made| {
             positions.iter().any(|(key, position)| {
                 (key.stream.topic(), key.partition) == (&*made.at.topic, made.at.partition)
+                    && position.generation == generation
                     && position.seq >= made.seq
             })
         };
         let mut looked = 0;
         for mut rows in self.expected.drain().into_values() {
-            rows.retain(|(_, made)| is_applied(made));
-            let Some((_, first)) = rows.first() else {
-                continue;
-            };
-            looked += rows.len() as u64;
-            let (table, by_key) = (first.table, rows.len() <= MOST_ASKED_FOR);
-            let mut left: HashMap<Vec<Value>, (RowId, Made)> = rows
-                .into_iter()
-                .map(|(id, made)| (made.key.clone(), (id, made)))
-                .collect();
-            let keys: Vec<Vec<Value>> = match by_key {
-                true => left.keys().cloned().collect(),
-                false => Vec::new(),
-            };
-            let suspects = &mut self.suspects;
-            let mut judge = |row: Row| {
-                if let Some((id, made)) = left.remove(&row.values[..table.key_len()])
-                    && let Some(fault) = made.fault(Some(&row))
-                {
-                    suspects.insert(id, (made, fault));
-                }
-            };
-            let (control, version) = (&self.home.control, self.plan.version);
-            if by_key {
-                let stored = context.wait(control.get(table, version, &keys))?;
-                stored.into_iter().for_each(&mut judge);
-            } else {
-                context.wait(control.scan(table, version, &mut judge))?;
-            }
-            let missing = left.into_values();
-            self.suspects.extend(missing.filter_map(|(id, made)| {
-                let fault = made.fault(None)?;
-                Some((id, (made, fault)))
-            }));
             // Enough to know that the view is not what it should be.
-            if self.suspects.len() > MOST_SUSPECTS {
-                break;
-            }
+            let enough = self.suspects.len() > MOST_SUSPECTS;
+            let left = &mut self.left;
+            rows.retain(|(_, made)| {
+                let look = is_applied(made) && !enough;
+                if !look {
+                    keep(left, made);
+                }
+                look
+            });
+            looked += rows.len() as u64;
+            self.look_at(rows)?;
         }
         Ok(looked)
     }
 
-    /// Records that were parked or given up, by offset and seq.
-    fn put_aside(&self, context: &Context) -> anyhow::Result<HashSet<(u64, u64)>> {
-        let of = Version {
-            projection: self.plan.projection,
-            version: self.plan.version,
+    /// Holds rows of one table against what they should be.
+    fn look_at(&mut self, rows: Vec<(RowId, Made)>) -> anyhow::Result<()> {
+        let Some((_, first)) = rows.first() else {
+            return Ok(());
         };
-        let waiting = parking::waiting(context, of)?.into_iter();
-        let waiting = waiting.map(|each| (each.record.offset, each.record.seq));
-        let skipped = parking::skipped(context, of)?.into_iter();
-        let skipped = skipped.map(|each| (each.offset, each.seq));
-        Ok(waiting.chain(skipped).collect())
+        let (table, by_key) = (first.table, rows.len() <= MOST_ASKED_FOR);
+        let mut left: HashMap<Vec<Value>, (RowId, Made)> = rows
+            .into_iter()
+            .map(|(id, made)| (made.key.clone(), (id, made)))
+            .collect();
+        let keys: Vec<Vec<Value>> = match by_key {
+            true => left.keys().cloned().collect(),
+            false => Vec::new(),
+        };
+        let suspects = &mut self.suspects;
+        let mut judge = |row: Row| {
+            if let Some((id, made)) = left.remove(&row.values[..table.key_len()])
+                && let Some(fault) = made.fault(Some(&row))
+            {
+                suspects.insert(id, (made, fault));
+            }
+        };
+        match by_key {
+            true => self
+                .rows
+                .get(table, &keys)?
+                .into_iter()
+                .for_each(&mut judge),
+            false => self.rows.scan(table, &mut judge)?,
+        }
+        let missing = left.into_values();
+        self.suspects.extend(missing.filter_map(|(id, made)| {
+            let fault = made.fault(None)?;
+            Some((id, (made, fault)))
+        }));
+        Ok(())
+    }
+
+    /// What is wrong, but for rows that have been `touched` since: these are looked at the next time.
+    fn judge(&mut self, touched: &HashSet<RowId>) -> anyhow::Result<Vec<Finding>> {
+        // Some may have been put aside while the log was read.
+        let aside = self.rows.put_aside()?;
+        let label = self.rows.label();
+        let mut findings = Vec::new();
+        for (id, (made, fault)) in std::mem::take(&mut self.suspects) {
+            let stream = Stream::of_topic(&made.at.topic);
+            let place = stream.map(|stream| (stream, made.at.partition, made.at.offset));
+            if place.is_some_and(|place| aside.contains(&place)) {
+                continue;
+            }
+            keep(&mut self.left, &made);
+            if !touched.contains(&id) && findings.len() < MOST_TOLD {
+                findings.push(finding(&label, &made, &fault));
+            }
+        }
+        Ok(findings)
     }
 }
 

@@ -11,10 +11,12 @@ use cartwright_events::{Event, EventBody, Stream, Timestamp};
 use cartwright_projector::envelope;
 use serde::{Deserialize, Serialize};
 
-use super::findings::{Evidence, Finding, Severity};
+use super::findings::{Evidence, Finding, Severity, rules};
 
 /// Open things of one kind that are remembered; a shop with more of them is not audited like this.
 const MOST_OPEN: usize = 2_000_000;
+/// Broken rules that are remembered one by one.
+const MOST_BREACHES: usize = 10_000;
 
 /// What is remembered between two audits.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -29,9 +31,16 @@ pub struct Watch {
     pub holds: BTreeMap<String, BTreeMap<String, Hold>>,
     /// Units on hand and reserved by SKU, as the last event has them.
     pub stock: BTreeMap<String, Books>,
-    /// Broken rules of single events, met since the last audit.
-    #[serde(skip)]
+    /// From where on the rows that a topic-partition's events made are still to be held against them:
+    /// some view had not applied an event yet, or a row was wrong.
+    #[serde(default)]
+    pub rows_from: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// Broken rules of single events that nobody has taken note of.
+    #[serde(default)]
     pub breaches: Vec<Finding>,
+    /// Those that there is no room for.
+    #[serde(default)]
+    pub more_breaches: u64,
 }
 
 /// How far a topic-partition was read.
@@ -149,16 +158,50 @@ impl Watch {
         self.seen_mut(&at.topic, at.partition).next_offset = end;
     }
 
+    /// Where to read a topic-partition from so that its rows can be held against its events, too.
+    #[must_use]
+    pub fn rows_start(&self, at: &TopicPartition) -> Start {
+        let from = self.rows_from.get(&*at.topic);
+        match (
+            from.and_then(|from| from.get(&at.partition)),
+            self.start(at),
+        ) {
+            (Some(from), Start::Offset(next)) => Start::Offset(next.min(*from)),
+            (_, start) => start,
+        }
+    }
+
+    /// Keeps from where on rows are still to be looked at.
+    pub fn keep_rows_from(&mut self, from: impl IntoIterator<Item = (TopicPartition, u64)>) {
+        self.rows_from.clear();
+        for (at, offset) in from {
+            let partitions = self.rows_from.entry(at.topic.to_string()).or_default();
+            partitions.insert(at.partition, offset);
+        }
+    }
+
+    /// Takes the broken rules that are kept as known: they are not told again.
+    pub fn acknowledge(&mut self) -> u64 {
+        let known = self.breaches.len() as u64 + self.more_breaches;
+        self.breaches.clear();
+        self.more_breaches = 0;
+        known
+    }
+
     fn seen_mut(&mut self, topic: &str, partition: u32) -> &mut Seen {
         let partitions = self.positions.entry(topic.to_owned()).or_default();
         partitions.entry(partition).or_default()
     }
 
-    /// Takes the next record of its topic-partition.
+    /// Takes the next record of its topic-partition; one that was taken before changes nothing.
     ///
     /// # Errors
     /// When the registry does not answer, or too much is open.
     pub fn take(&mut self, codec: &Codec, stream: Stream, record: &Record) -> anyhow::Result<()> {
+        let seen = self.seen(&record.topic, record.partition);
+        if seen.is_some_and(|seen| record.offset < seen.next_offset) {
+            return Ok(());
+        }
         let at = Timestamp::from_micros(record.timestamp_us);
         let place = Place { record, at };
         let partition = record.partition;
@@ -166,7 +209,7 @@ impl Watch {
             Ok(envelope) => envelope,
             Err(error) => {
                 self.breach(
-                    "written_by_a_shard",
+                    rules::WRITTEN_BY_A_SHARD,
                     record_key(record),
                     &place,
                     error.to_string(),
@@ -180,7 +223,7 @@ impl Watch {
         seen.recorded_at = Some(at);
         if envelope.seq != expected {
             let detail = format!("seq {} where {expected} is due", envelope.seq);
-            self.breach("seqs_are_dense", record_key(record), &place, detail);
+            self.breach(rules::SEQS_ARE_DENSE, record_key(record), &place, detail);
         }
         let value = record.value.as_deref().unwrap_or_default();
         match codec.decode_event(stream, value) {
@@ -188,7 +231,7 @@ impl Watch {
             Err(error @ CodecError::RegistryUnavailable(_)) => return Err(error.into()),
             Err(error) => {
                 self.breach(
-                    "events_can_be_read",
+                    rules::EVENTS_CAN_BE_READ,
                     record_key(record),
                     &place,
                     error.to_string(),
@@ -208,6 +251,10 @@ impl Watch {
     }
 
     fn breach(&mut self, rule: &'static str, subject: String, place: &Place<'_>, detail: String) {
+        if self.breaches.len() >= MOST_BREACHES {
+            self.more_breaches += 1;
+            return;
+        }
         self.breaches.push(Finding {
             severity: Severity::Error,
             rule,
@@ -277,7 +324,7 @@ impl Watch {
             let detail =
                 format!("{reserved} reserved by the event, {expected} by what came before");
             self.breach(
-                "reserved_is_the_sum_of_holds",
+                rules::RESERVED_IS_THE_SUM_OF_HOLDS,
                 sku.to_owned(),
                 place,
                 detail,
@@ -285,7 +332,12 @@ impl Watch {
         }
         if on_hand < 0 {
             let detail = format!("{on_hand} on hand");
-            self.breach("on_hand_is_never_negative", sku.to_owned(), place, detail);
+            self.breach(
+                rules::ON_HAND_IS_NEVER_NEGATIVE,
+                sku.to_owned(),
+                place,
+                detail,
+            );
         }
         if let Some(order_id) = order_id {
             self.hold(order_id.as_str(), sku, change, place);
@@ -315,7 +367,7 @@ impl Watch {
         if units < 0 {
             let detail = format!("{units} units of {sku} are held: more let go than there were");
             self.breach(
-                "holds_are_never_negative",
+                rules::HOLDS_ARE_NEVER_NEGATIVE,
                 order_id.to_owned(),
                 place,
                 detail,

@@ -101,7 +101,8 @@ impl Board {
         partitions.values().all(|each| each.phase == Phase::Done)
     }
 
-    pub(super) fn begin(&self, partitions: &[(TopicPartition, End)]) {
+    /// What is going to be built: without a partition nothing is done.
+    pub fn begin(&self, partitions: &[(TopicPartition, End)]) {
         for (at, end) in partitions {
             self.with(at, |progress| {
                 progress.end = end.offset;

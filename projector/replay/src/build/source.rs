@@ -48,10 +48,17 @@ impl<R: LogReader> Bounded<R> {
         if record.offset >= self.end.offset {
             return true;
         }
-        match self.end.cut {
-            None => false,
-            Some(Cut::Time(time)) => record.timestamp_us >= time,
-            Some(Cut::Seq(last)) => seq(record).is_some_and(|seq| seq > last),
+        self.end.cut.is_some_and(|cut| cut.excludes(record))
+    }
+}
+
+impl Cut {
+    /// Whether a record lies after it.
+    #[must_use]
+    pub fn excludes(self, record: &Record) -> bool {
+        match self {
+            Cut::Time(time) => record.timestamp_us >= time,
+            Cut::Seq(last) => seq(record).is_some_and(|seq| seq > last),
         }
     }
 }

@@ -25,6 +25,10 @@ pub struct Arguments {
     /// Where to keep what is open between two audits, so that the next one reads only what is new.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Take the broken rules that the state file keeps as known: they are not told again, nor counted
+    /// in the exit code.
+    #[arg(long, requires = "state")]
+    acknowledge: bool,
     /// Read the whole log and hold every event against its aggregate's past. Takes memory for
     /// every order that there ever was.
     #[arg(long, conflicts_with = "state")]
@@ -54,6 +58,8 @@ struct Report {
     rows_checked: u64,
     open_orders: usize,
     open_holds: usize,
+    /// Broken rules that were kept until now and are no longer.
+    acknowledged: u64,
     errors: usize,
     warnings: usize,
     findings: Vec<Finding>,
@@ -70,19 +76,25 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         None => Watch::new(context.generation()),
     };
     let is_first = watch.positions.is_empty();
+    let acknowledged = match arguments.acknowledge {
+        true => watch.acknowledge(),
+        false => 0,
+    };
     let mut rows = match arguments.rows || !is_first {
-        true => RowCheck::new(context, &codec)?,
-        false => RowCheck::none(context, &codec),
+        true => RowCheck::new(context, &codec, &PROJECTIONS)?,
+        false => RowCheck::none(&codec),
     };
     let (records_read, read_to) = follow(&log, &codec, &mut watch, &mut rows)?;
     let limits = limits(arguments);
     let now = Timestamp::now();
-    let mut findings = judge(&mut watch, now, &limits);
+    let mut findings = judge(&watch, now, &limits);
     findings.extend(read_models(context, &watch, now, &limits)?);
     findings.extend(rows.finish(&log, &read_to)?);
+    watch.keep_rows_from(rows.left());
     let mut report = Report {
         records_read,
         rows_checked: rows.rows_checked(),
+        acknowledged,
         ..Report::default()
     };
     if arguments.full {
@@ -101,11 +113,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     findings.truncate(arguments.max_findings);
     report.findings = findings;
     context.output.result(&report, text);
-    Ok(match (report.errors, report.warnings) {
+    Ok(exit(report.errors, report.warnings))
+}
+
+const fn exit(errors: usize, warnings: usize) -> Exit {
+    match (errors, warnings) {
         (0, 0) => Exit::Done,
         (0, _) => Exit::Warned,
         _ => Exit::Refused,
-    })
+    }
 }
 
 const fn limits(arguments: &Arguments) -> Limits {
@@ -132,7 +148,13 @@ fn follow(
     for stream in [Stream::Product, Stream::Stock, Stream::Cart, Stream::Order] {
         let starts: Vec<(TopicPartition, Start)> = whole_topic(log, stream.topic())?
             .into_iter()
-            .map(|(at, _)| (at.clone(), watch.start(&at)))
+            .map(|(at, _)| {
+                let start = match rows.is_empty() {
+                    true => watch.start(&at),
+                    false => watch.rows_start(&at),
+                };
+                (at, start)
+            })
             .collect();
         let ends = read_once(log, &starts, |record| {
             records += 1;
@@ -300,9 +322,13 @@ fn text(report: &Report) -> String {
         true => String::new(),
         false => table(&["severity", "rule", "of", "evidence", "detail"], &rows) + "\n\n",
     };
+    let acknowledged = match report.acknowledged {
+        0 => String::new(),
+        count => format!("; {count} broken rules are taken as known"),
+    };
     format!(
         "{listed}{} records read, {} rows held against them, {} orders and {} holds open: {} errors, {} \
-         warnings",
+         warnings{acknowledged}",
         report.records_read,
         report.rows_checked,
         report.open_orders,
@@ -310,4 +336,16 @@ fn text(report: &Report) -> String {
         report.errors,
         report.warnings
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_refused_and_a_warning_warned_of() {
+        assert_eq!(exit(0, 0).code(), 0);
+        assert_eq!(exit(0, 2).code(), 5);
+        assert_eq!(exit(1, 2).code(), 3);
+    }
 }

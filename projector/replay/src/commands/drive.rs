@@ -12,11 +12,13 @@ use cartwright_read_model::versions::{Build, State, Version};
 use cartwright_sinks::Sink;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use serde_json::json;
 
 use super::builder::{Builder, forget_builder, living_builder, say};
 use crate::build::{self, Board, Cut, PartitionProgress, Phase, Rate, Signal, Work};
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::given_up::{carry_over, with_given_up};
 use crate::registry::Home;
 
 /// How often a build says how it stands and looks what it is to do.
@@ -33,9 +35,13 @@ pub struct Report {
     pub records: u64,
     dropped: u64,
     parked: u64,
+    /// Records that were given up under the current version, and so in this one.
+    given_up: u64,
     /// Row operations.
     pub rows: u64,
     seconds: f64,
+    /// The most memory that this process held, where the system tells.
+    peak_rss_bytes: Option<u64>,
     /// What stands in the way, by partition.
     pub errors: Vec<String>,
 }
@@ -51,8 +57,19 @@ pub fn drive(
     number: u32,
     parallel: usize,
 ) -> anyhow::Result<Exit> {
-    let Some(report) = build_version(context, home, number, parallel)? else {
-        return Ok(Exit::Unfinished);
+    let report = match build_version(context, home, number, parallel)? {
+        Built::Here(report) => report,
+        Built::Elsewhere(builder) => {
+            let value = json!({
+                "projection": home.projection.name, "version": number, "finished": false,
+                "builder_pid": builder.pid,
+            });
+            let (label, pid) = (home.label(number), builder.pid);
+            context.output.result(&value, |_| {
+                format!("{label} is being built by process {pid} already")
+            });
+            return Ok(Exit::Unfinished);
+        }
     };
     context.output.result(&report, text);
     Ok(match report.finished {
@@ -61,7 +78,15 @@ pub fn drive(
     })
 }
 
-/// The same without a word about the outcome; `None` when another process builds it already.
+/// What came of a wish to build.
+pub enum Built {
+    /// It was built here, as far as this says.
+    Here(Report),
+    /// Another process builds it already.
+    Elsewhere(Builder),
+}
+
+/// The same without a word about the outcome.
 ///
 /// # Errors
 /// What stands in the way from the start; later it is told beside the progress, and waited for.
@@ -70,7 +95,7 @@ pub fn build_version(
     home: &Home<'_>,
     number: u32,
     parallel: usize,
-) -> anyhow::Result<Option<Report>> {
+) -> anyhow::Result<Built> {
     let versions = home.versions()?;
     let version = versions.get(number).context("the version is gone")?;
     let me = Builder {
@@ -78,26 +103,32 @@ pub fn build_version(
         began_at: Timestamp::now(),
     };
     if let Some(other) = living_builder(context, home, number)? {
-        let label = home.label(number);
-        let pid = other.pid;
-        context
-            .output
-            .remark(format!("{label} is being built by process {pid} already"));
-        return Ok(None);
+        return Ok(Built::Elsewhere(other));
     }
     let begun = Instant::now();
     let board = Board::default();
+    let given_up = match number == versions.current {
+        true => 0,
+        false => carry_over(context, home, versions.current, number)?,
+    };
+    if given_up > 0 {
+        let (from, to) = (home.label(versions.current), home.label(number));
+        context.output.remark(format!(
+            "{given_up} records that were given up under {from} are given up in {to} too"
+        ));
+    }
     let done = supervised(context, home, version, &me, &board, parallel)?;
     let versions = match done {
         true => {
-            finish(context, home, version)?;
+            finish(context, home, version, &me, &board)?;
             home.change(|versions| versions.built(number))?
         }
         false => home.versions()?,
     };
     forget_builder(context, home, number)?;
     let version = versions.get(number);
-    Ok(Some(report(home, number, version, &board, done, begun)))
+    let report = report(home, number, version, &board, done, begun);
+    Ok(Built::Here(Report { given_up, ..report }))
 }
 
 /// Runs the build on threads of its own and tells it what the registry says.
@@ -110,7 +141,8 @@ fn supervised(
     parallel: usize,
 ) -> anyhow::Result<bool> {
     let build = version.build.clone().unwrap_or_default();
-    let plan = with_keys(home.plan(version)?, &build);
+    let plan = with_given_up(context, home, home.plan(version)?)?;
+    let plan = with_keys(plan, &build);
     let log = context.log()?;
     let cut = |at: &TopicPartition| cut_at(&build, at);
     let sink = || -> Box<dyn Sink> { context.stores.rebuild_sink(&plan) };
@@ -169,11 +201,32 @@ fn round(
     Ok(())
 }
 
-/// What remains to be done when all rows are there.
-fn finish(context: &Context, home: &Home<'_>, version: &Version) -> anyhow::Result<()> {
+/// What remains to be done when all rows are there: keys and indexes, which may take as long as the
+/// rows did. It goes on saying that somebody builds.
+fn finish(
+    context: &Context,
+    home: &Home<'_>,
+    version: &Version,
+    me: &Builder,
+    board: &Board,
+) -> anyhow::Result<()> {
     let plan = home.plan(version)?;
     let mut sink = context.stores.sink(&plan);
-    sink.prepare().map_err(Into::into)
+    std::thread::scope(|scope| {
+        let finishing = scope.spawn(move || sink.prepare());
+        while !finishing.is_finished() {
+            // A store that does not answer now is the other thread's matter.
+            let _ = say(context, home, version.number, me, board);
+            let end = Instant::now() + ROUND;
+            while Instant::now() < end && !finishing.is_finished() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        match finishing.join() {
+            Ok(prepared) => prepared.map_err(Into::into),
+            Err(_) => anyhow::bail!("making keys and indexes has ended in a panic"),
+        }
+    })
 }
 
 fn limits(context: &Context) -> Limits {
@@ -199,7 +252,7 @@ fn with_keys(plan: Plan, build: &Build) -> Plan {
 }
 
 /// Where a build of a point in time ends in this partition.
-fn cut_at(build: &Build, at: &TopicPartition) -> Option<Cut> {
+pub(super) fn cut_at(build: &Build, at: &TopicPartition) -> Option<Cut> {
     let until = build.until.as_ref()?;
     if let Some(time) = until.time {
         return Some(Cut::Time(time.as_micros()));
@@ -291,10 +344,20 @@ fn report(
         records: sum(|each| each.records),
         dropped: sum(|each| each.dropped),
         parked: sum(|each| each.parked),
+        given_up: 0,
         rows: sum(|each| each.rows),
         seconds: (begun.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0,
+        peak_rss_bytes: peak_rss_bytes(),
         errors: errors.collect(),
     }
+}
+
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1_024)
 }
 
 fn text(report: &Report) -> String {

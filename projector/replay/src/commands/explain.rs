@@ -1,10 +1,12 @@
 //! `explain`: why something is what it is.
 
+use std::collections::BTreeSet;
+
 use clap::Subcommand;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::explain::{Explanation, explain};
+use crate::explain::{Explanation, Fact, explain};
 use crate::output::table;
 
 /// Arguments of `explain`.
@@ -37,6 +39,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     })
 }
 
+/// The command, message or timer, and the key that its caller gave it.
+fn who(fact: &Fact) -> String {
+    let transaction = fact.transaction.as_ref();
+    match transaction.and_then(|of| of.idempotency_key.as_ref()) {
+        Some(key) => format!("{} (key {key})", fact.command_id),
+        None => fact.command_id.clone(),
+    }
+}
+
 fn text(explanation: &Explanation) -> String {
     if explanation.facts.is_empty() {
         return format!("the log holds nothing of {}", explanation.order_id);
@@ -57,7 +68,7 @@ fn text(explanation: &Explanation) -> String {
                 transaction.map_or(String::new(), |of| {
                     format!("t{} e{}", of.number, of.writer_epoch)
                 }),
-                fact.command_id.clone(),
+                who(fact),
             ]
         })
         .collect();
@@ -72,8 +83,13 @@ fn text(explanation: &Explanation) -> String {
         "transaction",
         "caused by",
     ];
-    let (first, last) = (explanation.facts.first(), explanation.facts.last());
-    let correlation = first.map_or("", |fact| fact.correlation_id.as_str());
+    let last = explanation.facts.last();
+    let correlations = explanation.facts.iter();
+    let correlations: BTreeSet<&str> = correlations
+        .map(|fact| fact.correlation_id.as_str())
+        .filter(|id| !id.is_empty())
+        .collect();
+    let correlation = Vec::from_iter(correlations).join(", ");
     let took = last.map_or(0, |fact| fact.since_first_ms);
     format!(
         "{}\n\n{} facts over {took} ms; goes back to {correlation}; {} records read",

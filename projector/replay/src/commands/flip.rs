@@ -17,6 +17,11 @@ use crate::registry::Home;
 const POLL: Duration = Duration::from_millis(200);
 /// How much longer than a reader's own bound it is waited for, for what clocks differ.
 const SKEW: Duration = Duration::from_secs(5);
+/// A reader that has said nothing for so long is not coming back.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
+
+/// Seconds that reads which have begun may take.
+pub(super) const READS_S: u64 = 35;
 
 /// Arguments of `flip` and `rollback`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +55,7 @@ pub struct RetireArguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     cursors_s: u64,
     /// How long reads that have begun may take, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 35)]
+    #[arg(long, value_name = "SECONDS", default_value_t = READS_S)]
     reads_s: u64,
     /// How long to wait for cursors and readers together, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
@@ -88,8 +93,19 @@ pub fn flip(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         None => other_than_current(&versions)?,
     };
     if to == versions.current {
+        let flipped = Flipped {
+            projection: home.projection.name,
+            from: to,
+            to,
+            revision: versions.revision,
+            forced: None,
+            readers: 0,
+            following: 0,
+        };
         let label = home.label(to);
-        context.output.remark(format!("{label} is current already"));
+        context
+            .output
+            .result(&flipped, |_| format!("{label} is current already"));
         return Ok(Exit::Done);
     }
     switch(context, &home, arguments, to, true)
@@ -139,7 +155,10 @@ fn switch(
             }
         }
     };
-    let (readers, following) = until_followed(context, home, next.revision, deadline)?;
+    let serves = |reader: &Reader| follows(reader, next.revision, to);
+    let (readers, following) = until_followed(context, home, serves, deadline)?;
+    // Of two changes made at the same moment Cassandra may tell both that they were taken.
+    still_current(home, &home.versions()?, to)?;
     let flipped = Flipped {
         projection: home.projection.name,
         from,
@@ -173,17 +192,30 @@ fn text(flipped: &Flipped) -> String {
     )
 }
 
-/// Waits until every reader that lives has seen the revision; answers how many live and have.
-fn until_followed(
+/// Whether a reader answers from the version that was made current by `revision`.
+const fn follows(reader: &Reader, revision: u64, to: u32) -> bool {
+    reader.revision >= revision && reader.serves == to
+}
+
+fn still_current(home: &Home<'_>, versions: &Versions, to: u32) -> anyhow::Result<()> {
+    if versions.current == to {
+        return Ok(());
+    }
+    let (to, current) = (home.label(to), home.label(versions.current));
+    bail!("{to} did not become current or is no longer: somebody else has made {current} current")
+}
+
+/// Waits until every reader that lives follows; answers how many live and do.
+pub(super) fn until_followed(
     context: &Context,
     home: &Home<'_>,
-    revision: u64,
+    follows: impl Fn(&Reader) -> bool,
     deadline: Instant,
 ) -> anyhow::Result<(usize, usize)> {
     loop {
         let readers = context.wait(home.control.readers(home.projection.name))?;
         let alive: Vec<&Reader> = readers.iter().filter(|reader| is_alive(reader)).collect();
-        let following = alive.iter().filter(|reader| reader.revision >= revision);
+        let following = alive.iter().filter(|reader| follows(reader));
         let following = following.count();
         if following == alive.len() || Instant::now() >= deadline {
             return Ok((alive.len(), following));
@@ -195,9 +227,26 @@ fn until_followed(
 /// A reader that has said nothing for longer than its own bound answers nothing from these versions
 /// any more.
 fn is_alive(reader: &Reader) -> bool {
-    let silent_us = Timestamp::now().as_micros() - reader.seen_at.as_micros();
     let bound = Duration::from_millis(reader.pointer_max_age_ms) + SKEW;
-    i128::from(silent_us) <= bound.as_micros() as i128
+    !is_silent(reader, bound, Timestamp::now())
+}
+
+fn is_silent(reader: &Reader, for_longer_than: Duration, now: Timestamp) -> bool {
+    let silent_us = now.as_micros() - reader.seen_at.as_micros();
+    i128::from(silent_us) > for_longer_than.as_micros() as i128
+}
+
+/// Removes what readers said of themselves that were killed, and so could not do it. One that comes
+/// back after all says it again.
+fn forget_the_dead(context: &Context, home: &Home<'_>) -> anyhow::Result<()> {
+    let name = home.projection.name;
+    let now = Timestamp::now();
+    for reader in context.wait(home.control.readers(name))? {
+        if is_silent(&reader, FORGOTTEN_AFTER, now) {
+            context.wait(home.control.forget_reader(name, &reader.instance))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a version out of use and removes its tables, when nobody reads them any more.
@@ -214,7 +263,8 @@ pub fn retire(context: &Context, arguments: &RetireArguments) -> anyhow::Result<
     let declared = declared.context("this code does not declare that version any more")?;
     if version.state != State::Retired {
         let next = until_cursors_died(&home, arguments, deadline)?;
-        let (readers, following) = until_followed(context, &home, next.revision, deadline)?;
+        let knows = |reader: &Reader| reader.revision >= next.revision && reader.serves != number;
+        let (readers, following) = until_followed(context, &home, knows, deadline)?;
         if following < readers {
             let late = readers - following;
             bail!(
@@ -222,6 +272,7 @@ pub fn retire(context: &Context, arguments: &RetireArguments) -> anyhow::Result<
                 home.label(number)
             );
         }
+        forget_the_dead(context, &home)?;
         // Reads that began before are still answered from it.
         std::thread::sleep(Duration::from_secs(arguments.reads_s));
         context.wait(home.control.remove_version(declared, number))?;
@@ -258,5 +309,42 @@ fn until_cursors_died(
                 std::thread::sleep(POLL);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_is_waited_for_while_it_may_answer_and_remembered_for_longer() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let reader = Reader {
+            instance: "one".to_owned(),
+            revision: 1,
+            serves: 1,
+            pointer_max_age_ms: 5_000,
+            seen_at: at(10_000),
+        };
+        let bound = Duration::from_millis(5_000) + SKEW;
+        assert!(!is_silent(&reader, bound, at(10_010)));
+        assert!(is_silent(&reader, bound, at(10_011)));
+        assert!(!is_silent(&reader, FORGOTTEN_AFTER, at(13_600)));
+        assert!(is_silent(&reader, FORGOTTEN_AFTER, at(13_601)));
+        assert!(!is_silent(&reader, bound, at(9_000)), "its clock is ahead");
+    }
+
+    #[test]
+    fn a_reader_follows_when_it_answers_from_the_version() {
+        let reader = Reader {
+            instance: "one".to_owned(),
+            revision: 7,
+            serves: 3,
+            pointer_max_age_ms: 5_000,
+            seen_at: Timestamp::EPOCH,
+        };
+        assert!(follows(&reader, 7, 3));
+        assert!(!follows(&reader, 8, 3), "it has not seen the change");
+        assert!(!follows(&reader, 7, 2), "another change was taken");
     }
 }

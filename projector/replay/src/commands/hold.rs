@@ -3,15 +3,20 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use cartwright_read_model::control::Reader;
 use cartwright_read_model::declaration;
 use cartwright_read_model::versions::{State, Versions};
 use serde_json::json;
 
 use super::builder::{DEAD_AFTER, living_builder, said};
 use super::drive::drive;
+use super::flip::{READS_S, until_followed};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::registry::Home;
+
+/// How long readers may take to hear that a version goes.
+const READERS_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which build.
 #[derive(Debug, clap::Args)]
@@ -63,8 +68,11 @@ pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
     let home = Home::open(context, &arguments.projection)?;
     let number = building(&home, arguments)?;
     let versions = home.versions()?;
-    let declared = versions.get(number).map(|version| version.declared);
-    if versions.get(number).is_some() {
+    let version = versions.get(number);
+    let declared = version.map(|version| version.declared);
+    if version.is_some_and(|version| version.state == State::Frozen && version.name().is_some()) {
+        until_unread(context, &home, number)?;
+    } else if version.is_some() {
         home.change(|versions| versions.cancel(number))?;
     }
     // Whoever builds it hears of it within a second; its rows must not come back.
@@ -83,6 +91,26 @@ pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
     context.wait(home.control.remove_version(declared, number))?;
     told(context, &home, number, "is gone");
     Ok(Exit::Done)
+}
+
+/// Takes the name of a point in time away from its readers, and waits until those that have begun to
+/// read by it are done.
+fn until_unread(context: &Context, home: &Home<'_>, number: u32) -> anyhow::Result<()> {
+    let gone = home.change(|versions| versions.cancel(number))?;
+    let deadline = Instant::now() + READERS_LIMIT;
+    let knows = |reader: &Reader| reader.revision >= gone.revision;
+    let (readers, following) = until_followed(context, home, knows, deadline)?;
+    if following < readers {
+        let late = readers - following;
+        bail!(
+            "{late} of {readers} readers have not seen that {label} goes; try again: \
+             `replay cancel {name} --version {number}`",
+            label = home.label(number),
+            name = home.projection.name
+        );
+    }
+    std::thread::sleep(Duration::from_secs(READS_S));
+    Ok(())
 }
 
 fn told(context: &Context, home: &Home<'_>, number: u32, what: &str) {

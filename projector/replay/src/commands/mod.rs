@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod builder;
+mod damage;
 mod drive;
 pub mod dry_run;
 pub mod explain;

@@ -49,7 +49,7 @@ enum Parked {
 struct List {
     /// Only this projection.
     projection: Option<String>,
-    /// Another version than the one that this code builds.
+    /// Another version than the current one.
     #[arg(long, requires = "projection")]
     version: Option<u32>,
     /// Only keys whose reason holds this text.
@@ -61,7 +61,7 @@ struct List {
 struct Show {
     projection: String,
     key: String,
-    /// Another version than the one that this code builds.
+    /// Another version than the current one.
     #[arg(long)]
     version: Option<u32>,
 }
@@ -69,7 +69,7 @@ struct Show {
 #[derive(Debug, clap::Args)]
 struct Chosen {
     projection: String,
-    /// Another version than the one that this code builds.
+    /// Another version than the current one.
     #[arg(long)]
     version: Option<u32>,
     /// Only this key.

@@ -1,25 +1,41 @@
-//! `plan`: what building a version would read and write.
+//! `plan`: what building a version would read and write, about.
 
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start, TopicPartition};
+use cartwright_event_log::TopicPartition;
+use cartwright_events::Stream;
+use cartwright_read_model::versions::Build;
+use cartwright_read_model::{Projection, Store};
 use serde::Serialize;
-use std::time::{Duration, Instant};
 
+use super::drive::cut_at;
+use super::start::{declared, point};
+use crate::build::End;
 use crate::context::Context;
+use crate::estimate::{self, Partition};
 use crate::exit::Exit;
 use crate::output::table;
+use crate::reading;
 use crate::registry::Home;
-
-/// Records of each partition that are read for the estimate.
-const SAMPLE: usize = 5_000;
-const POLL: Duration = Duration::from_millis(500);
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The projection.
     projection: String,
+    /// As of `start`.
+    #[arg(long, value_name = "N")]
+    as_declared: Option<u32>,
+    /// As of `start`: a moment of the log's time, or a position token.
+    #[arg(long, value_name = "POSITION|TIME")]
+    until: Option<String>,
+    /// As of `start`.
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    only_keys: Vec<String>,
+    /// As of `start`.
+    #[arg(long, default_value_t = 4)]
+    parallel: usize,
 }
 
+/// Every figure of what is to come is an estimate.
 #[derive(Debug, Serialize)]
 struct Planned {
     projection: &'static str,
@@ -31,116 +47,127 @@ struct Planned {
     records: u64,
     /// Of keys and values, from a sample.
     log_bytes: u64,
-    /// Rows of the current version.
-    rows: u64,
-    /// What the new version will take in its store, from the current one's rows.
-    disk_bytes: u64,
-    /// From how fast the sample was read and folded; the store may be slower.
-    least_seconds: f64,
+    /// From the current version's rows; not known of some keys only.
+    rows: Option<u64>,
+    /// From what the current version's tables take for each of them.
+    disk_bytes: Option<u64>,
+    /// Reading and decoding alone, from a sample; writing comes on top, and indexes.
+    read_seconds: f64,
     partitions: Vec<Partition>,
-}
-
-#[derive(Debug, Serialize)]
-struct Partition {
-    topic: String,
-    partition: u32,
-    records: u64,
-    bytes: u64,
 }
 
 /// Estimates a build from a sample of the log and the current version's rows.
 ///
 /// # Errors
-/// An unknown projection, or a store or a log that does not answer.
+/// An unknown projection, a wrong argument, or a store or a log that does not answer.
 pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let home = Home::open(context, &arguments.projection)?;
     let versions = home.versions()?;
-    let (log, codec) = (context.log()?, context.codec()?);
-    let (mut partitions, mut seconds) = (Vec::new(), 0.0);
-    for stream in home.projection.streams {
-        for number in 0..log.partition_count(stream.topic())? {
-            let at = TopicPartition::new(stream.topic(), number);
-            let begun = Instant::now();
-            let mut reader = log.reader(ReaderPurpose::Recovery)?;
-            let (low, high) = reader.watermarks(&at)?;
-            reader.assign(&[(at.clone(), Start::Beginning)])?;
-            let (mut read, mut bytes) = (0_u64, 0_u64);
-            while (read as usize) < SAMPLE && reader.position(&at)? < high {
-                let records = reader.poll(SAMPLE, POLL)?;
-                for record in &records {
-                    read += 1;
-                    let value = record.value.as_deref().unwrap_or_default();
-                    bytes += (record.key.as_ref().map_or(0, Vec::len) + value.len()) as u64;
-                    // Decoding is what costs time.
-                    let _ = codec.decode_event(*stream, value);
-                }
-            }
-            let records = high.saturating_sub(low);
-            let whole = records as f64 / read.max(1) as f64;
-            seconds += begun.elapsed().as_secs_f64() * whole.max(1.0);
-            partitions.push(Partition {
-                topic: at.topic.to_string(),
-                partition: number,
-                records,
-                bytes: (bytes as f64 * whole) as u64,
-            });
-        }
-    }
-    let current = versions.get(versions.current);
-    let plan = current.map(|current| home.plan(current)).transpose()?;
-    let (mut rows, mut disk_bytes) = (0_u64, 0_u64);
-    for table in plan.map_or(home.projection.tables, |plan| plan.projection.tables) {
-        context.wait(home.control.scan(table, versions.current, &mut |row| {
-            rows += 1;
-            let cells = serde_json::to_vec(&row.values).map_or(0, |json| json.len());
-            disk_bytes += cells as u64;
-        }))?;
-    }
     let number = versions.next_number(home.projection);
-    let tables = home.projection.tables.iter();
+    let declared = declared(&home, number, arguments.as_declared)?;
+    let until = arguments.until.as_deref();
+    let build = Build {
+        until: until.map(|until| point(until, "plan")).transpose()?,
+        only_keys: arguments.only_keys.clone(),
+        ..Build::default()
+    };
+    let partitions = partitions(context, declared, &build)?;
+    let records: u64 = partitions.iter().map(|each| each.records).sum();
+    let (mut rows, mut disk_bytes) = (None, None);
+    if build.only_keys.is_empty() {
+        let ends = reading::ends(&context.log()?, declared)?;
+        let part = records as f64 / ends.values().sum::<u64>().max(1) as f64;
+        let (all_rows, all_bytes) = size(context, &home, versions.current)?;
+        rows = Some((all_rows as f64 * part.min(1.0)) as u64);
+        disk_bytes = Some((all_bytes as f64 * part.min(1.0)) as u64);
+    }
+    let tables = declared.tables.iter();
+    let seconds = estimate::seconds(&partitions, arguments.parallel);
     let planned = Planned {
-        projection: home.projection.name,
+        projection: declared.name,
         current: versions.current,
         next_version: number,
-        fold_version: home.projection.fold_version,
+        fold_version: declared.fold_version,
         tables: tables.map(|table| table.physical_name(number)).collect(),
-        records: partitions.iter().map(|each| each.records).sum(),
+        records,
         log_bytes: partitions.iter().map(|each| each.bytes).sum(),
         rows,
         disk_bytes,
-        least_seconds: (seconds * 10.0).round() / 10.0,
+        read_seconds: (seconds * 10.0).round() / 10.0,
         partitions,
     };
-    context.output.result(&planned, text);
+    let store = declared.store;
+    context
+        .output
+        .result(&planned, |planned| text(planned, store));
     Ok(Exit::Done)
 }
 
-fn text(planned: &Planned) -> String {
-    let rows: Vec<Vec<String>> = planned
-        .partitions
-        .iter()
-        .map(|each| {
-            vec![
-                format!("{}[{}]", each.topic, each.partition),
-                each.records.to_string(),
-                each.bytes.to_string(),
-            ]
-        })
-        .collect();
+fn partitions(
+    context: &Context,
+    declared: &Projection,
+    build: &Build,
+) -> anyhow::Result<Vec<Partition>> {
+    let (log, codec) = (context.log()?, context.codec()?);
+    let mut partitions = Vec::new();
+    for (at, offset) in reading::ends(&log, declared)? {
+        let Some(stream) = Stream::of_topic(&at.topic) else {
+            continue;
+        };
+        let end = End {
+            offset,
+            cut: cut_at(build, &at),
+        };
+        let at: &TopicPartition = &at;
+        partitions.push(estimate::partition(&log, &codec, stream, at, &end)?);
+    }
+    Ok(partitions)
+}
+
+/// The rows of a version, and the bytes that they take.
+fn size(context: &Context, home: &Home<'_>, number: u32) -> anyhow::Result<(u64, u64)> {
+    let versions = home.versions()?;
+    let version = versions.get(number);
+    let plan = version.map(|version| home.plan(version)).transpose()?;
+    let (mut rows, mut bytes) = (0, 0);
+    for table in plan.map_or(home.projection.tables, |plan| plan.projection.tables) {
+        let (more_rows, more_bytes) = context.wait(home.control.size(table, number))?;
+        rows += more_rows;
+        bytes += more_bytes;
+    }
+    Ok((rows, bytes))
+}
+
+fn text(planned: &Planned, store: Store) -> String {
+    let partitions = planned.partitions.iter().map(|each| {
+        vec![
+            format!("{}[{}]", each.topic, each.partition),
+            each.records.to_string(),
+            each.bytes.to_string(),
+        ]
+    });
+    let writes = match (planned.rows, planned.disk_bytes, store) {
+        (Some(rows), Some(bytes), Store::Postgres) => format!("{rows} rows, {bytes} bytes of disk"),
+        (Some(rows), Some(bytes), Store::Cassandra) => {
+            format!("{rows} rows, {bytes} bytes before what the store adds")
+        }
+        _ => "the rows of these keys".to_owned(),
+    };
     format!(
-        "{name}@{next} beside {name}@{current}, fold version {fold}\nreads {records} records, \
-         about {log_bytes} bytes, in {seconds} s or more\nwrites about {rows} rows, {disk} bytes, to \
-         {tables}\n\n{table}",
+        "{name}@{next} beside {name}@{current}, fold version {fold}; an estimate:\nreads {records} \
+         records, {log_bytes} bytes, which takes {seconds} s; writing comes on top\nwrites {writes}, \
+         to {tables}\n\n{table}",
         name = planned.projection,
         next = planned.next_version,
         current = planned.current,
         fold = planned.fold_version,
         records = planned.records,
         log_bytes = planned.log_bytes,
-        seconds = planned.least_seconds,
-        rows = planned.rows,
-        disk = planned.disk_bytes,
+        seconds = planned.read_seconds,
         tables = planned.tables.join(", "),
-        table = table(&["partition", "records", "bytes"], &rows),
+        table = table(
+            &["partition", "records", "bytes"],
+            &partitions.collect::<Vec<_>>()
+        ),
     )
 }

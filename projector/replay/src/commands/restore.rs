@@ -19,7 +19,9 @@ use cartwright_read_model::{PROJECTIONS, Projection, declaration};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::drive::{bar_style, build_version};
+use super::damage::look_for_damage;
+use super::drive::{Built, bar_style, build_version};
+use crate::audit::Finding;
 use crate::context::{Context, known};
 use crate::exit::Exit;
 use crate::output::table;
@@ -29,6 +31,8 @@ use crate::registry::Home;
 
 /// How often a version that projectors feed is looked at.
 const POLL: Duration = Duration::from_millis(500);
+/// Rows told to people; programs get up to a thousand.
+const TOLD: usize = 10;
 
 /// Arguments of `restore`.
 #[derive(Debug, clap::Args)]
@@ -38,6 +42,10 @@ pub struct Arguments {
     /// Partitions read at a time.
     #[arg(long, default_value_t = 4)]
     parallel: usize,
+    /// Hold every row of what is there against the log, which takes as long as reading both. Without it,
+    /// tables are found that are empty and should not be.
+    #[arg(long)]
+    rows: bool,
     /// How long to wait for what projectors feed to hold what the log holds now, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     wait_s: u64,
@@ -69,7 +77,15 @@ struct Restored {
     /// Partitions of which something is missing.
     missing: Vec<Missing>,
     missing_tables: Vec<String>,
+    /// Tables that are empty although the log says that they hold rows.
+    emptied_tables: Vec<&'static str>,
+    /// Rows that were held against the log, and those that are not what it says.
+    rows_checked: u64,
+    wrong_rows: Vec<Finding>,
     errors: Vec<String>,
+    /// Whether tables are missing that were written to: nobody makes them anew.
+    #[serde(skip)]
+    gone: bool,
 }
 
 /// What is asked of one projection.
@@ -114,7 +130,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let deadline = Instant::now() + Duration::from_secs(arguments.wait_s);
     let mut restored = Vec::with_capacity(wanted.len());
     for each in wanted {
-        restored.push(until_held(context, &log, each, deadline)?);
+        let mut held = until_held(context, &log, each, deadline)?;
+        if held.is_complete() {
+            let home = Home::open(context, held.projection)?;
+            let damage = look_for_damage(context, home, &log, held.version, arguments.rows)?;
+            held.emptied_tables = damage.emptied_tables;
+            held.rows_checked = damage.rows_checked;
+            held.wrong_rows = damage.wrong_rows;
+        }
+        restored.push(held);
     }
     let report = Report {
         complete: restored.iter().all(Restored::is_complete),
@@ -160,10 +184,17 @@ fn build(context: &Context, wanted: &mut Wanted<'_>, parallel: usize) -> anyhow:
     let versions = wanted.home.versions()?;
     let current = versions.get(versions.current);
     if current.is_some_and(|version| version.state == State::Building) {
-        let report = build_version(context, &wanted.home, versions.current, parallel)?;
-        if let Some(report) = report {
-            wanted.built = report.finished;
-            wanted.errors = report.errors;
+        match build_version(context, &wanted.home, versions.current, parallel)? {
+            Built::Here(report) => {
+                wanted.built = report.finished;
+                wanted.errors = report.errors;
+            }
+            Built::Elsewhere(builder) => {
+                let (label, pid) = (wanted.home.label(versions.current), builder.pid);
+                context
+                    .output
+                    .remark(format!("{label} is being built by process {pid} already"));
+            }
         }
     }
     Ok(())
@@ -194,8 +225,10 @@ fn until_held(
         let tables = home.control.missing_tables(declared, current.number);
         let missing_tables = context.wait(tables)?;
         // Tables come before positions; where there are positions only, nobody makes tables.
+        let begun = positions.iter().any(|(_, at)| at.next_offset > 0);
+        let gone = begun && !missing_tables.is_empty();
         let is_settled = missing.is_empty() && current.state == State::Live;
-        if is_settled || Instant::now() >= deadline {
+        if is_settled || gone || Instant::now() >= deadline {
             bar.finish_and_clear();
             let key = [home.projection.name.into(), current.number.into()];
             return Ok(Restored {
@@ -208,7 +241,11 @@ fn until_held(
                 parked: context.wait(home.control.rows(&PARKED, &key))?.len(),
                 missing,
                 missing_tables,
+                emptied_tables: Vec::new(),
+                rows_checked: 0,
+                wrong_rows: Vec::new(),
                 errors: wanted.errors,
+                gone,
             });
         }
         let behind: u64 = missing.iter().map(|each| each.end - each.next_offset).sum();
@@ -223,12 +260,18 @@ impl Restored {
         self.state == State::Live.word()
             && self.missing.is_empty()
             && self.missing_tables.is_empty()
+            && !self.is_damaged()
+    }
+
+    /// Whether it has lost what its positions say that it holds.
+    fn is_damaged(&self) -> bool {
+        self.gone || !self.emptied_tables.is_empty() || !self.wrong_rows.is_empty()
     }
 }
 
 fn exit(report: &Report) -> Exit {
     let any = |is: fn(&Restored) -> bool| report.projections.iter().any(is);
-    if any(|each| !each.missing_tables.is_empty() && each.missing.is_empty()) {
+    if any(Restored::is_damaged) {
         Exit::Refused
     } else if !report.complete {
         Exit::Unfinished
@@ -260,11 +303,37 @@ fn text(report: &Report) -> String {
                 missing.topic, missing.partition, missing.next_offset, missing.end
             ));
         }
-        if !each.missing_tables.is_empty() {
-            let tables = each.missing_tables.join(", ");
+        let damage = match (
+            each.missing_tables.as_slice(),
+            each.emptied_tables.as_slice(),
+        ) {
+            ([], []) if each.wrong_rows.is_empty() => None,
+            ([], []) => {
+                let told = each.wrong_rows.iter().take(TOLD);
+                let told: Vec<&str> = told.map(|wrong| wrong.detail.as_str()).collect();
+                let count = each.wrong_rows.len();
+                let told = told.join("\n  ");
+                Some(format!(
+                    "{count} rows are not what the log says:\n  {told}\n "
+                ))
+            }
+            ([], emptied) => Some(format!(
+                "{} is empty although the log says that it holds rows:",
+                emptied.join(", ")
+            )),
+            (missing, _) if each.gone => Some(format!(
+                "{} is gone although its positions are there:",
+                missing.join(", ")
+            )),
+            (missing, _) => {
+                let missing = missing.join(", ");
+                text.push_str(&format!("\n{name}: {missing} is not there yet"));
+                None
+            }
+        };
+        if let Some(damage) = damage {
             text.push_str(&format!(
-                "\n{name}: {tables} is gone although its positions are there: `replay start {name}`, \
-                 then `replay flip {name} --force`"
+                "\n{name}: {damage} `replay start {name}`, then `replay flip {name} --force`"
             ));
         }
         for error in &each.errors {

@@ -1,13 +1,16 @@
 //! `start`: builds a version beside the others.
 
 use anyhow::{Context as _, bail};
+use cartwright_event_log::EventLog;
 use cartwright_events::{PositionToken, Timestamp};
 use cartwright_read_model::versions::{Build, State, Until, Versions};
 use cartwright_read_model::{Projection, declaration};
+use serde::Serialize;
 
 use super::drive::{drive, ends};
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::reading;
 use crate::registry::Home;
 
 /// Arguments of `start`.
@@ -26,7 +29,9 @@ pub struct Arguments {
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     only_keys: Vec<String>,
     /// Build the view as of a moment (RFC 3339) or of a position token (partitions that it does not
-    /// name are read to where they end now), to be read with `?as_of=NAME`.
+    /// name are read to where they end now), to be read with `?as_of=NAME`. A moment is one of the log's
+    /// time, at which the broker took a record, and not of the events' own: what was imported yesterday
+    /// is of yesterday, whenever it is said to have occurred.
     #[arg(long, value_name = "POSITION|TIME", requires = "name")]
     until: Option<String>,
     /// The name of the point in time: letters, digits, `-` and `_`.
@@ -60,14 +65,52 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         }
         Some(State::Building) => {}
         Some(state) => {
+            let there = There {
+                projection: home.projection.name,
+                version: number,
+                state: state.word(),
+                finished: true,
+            };
             let label = home.label(number);
-            context
-                .output
-                .remark(format!("{label} is {} already", state.word()));
+            context.output.result(&there, |there| {
+                format!("{label} is {} already", there.state)
+            });
             return Ok(Exit::Done);
         }
     }
+    if let Some(time) = build.until.as_ref().and_then(|until| until.time)
+        && !holds_before(&context.log()?, home.projection, time)?
+    {
+        context.output.warn(format!(
+            "the log holds nothing from before {time}, by its own time: the view will be empty"
+        ));
+    }
     drive(context, &home, number, arguments.parallel)
+}
+
+/// A version that needs no building.
+#[derive(Debug, Serialize)]
+struct There {
+    projection: &'static str,
+    version: u32,
+    state: &'static str,
+    finished: bool,
+}
+
+/// Whether the log took a record of the projection before `time`. Its times grow with its offsets, but
+/// for what clocks do.
+fn holds_before(
+    log: &impl EventLog,
+    projection: &Projection,
+    time: Timestamp,
+) -> anyhow::Result<bool> {
+    for (at, end) in reading::ends(log, projection)? {
+        let first = reading::first_record(log, &at, end)?;
+        if first.is_some_and(|first| first.timestamp_us < time.as_micros()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A build of the same kind that was begun and not finished: what a second start goes on with.
@@ -82,7 +125,7 @@ fn unfinished(versions: &Versions, build: &Build, as_declared: Option<u32>) -> O
 }
 
 /// What a new version is built by: what was asked for, the declaration of its number, or the newest.
-fn declared(
+pub(super) fn declared(
     home: &Home<'_>,
     number: u32,
     asked: Option<u32>,
@@ -107,7 +150,7 @@ fn asked_for(arguments: &Arguments) -> anyhow::Result<Build> {
     })
 }
 
-fn point(text: &str, name: &str) -> anyhow::Result<Until> {
+pub(super) fn point(text: &str, name: &str) -> anyhow::Result<Until> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     if !(1..=64).contains(&name.len()) || !name.chars().all(plain) {
         bail!("--name must be 1 to 64 letters, digits, '-' and '_'");

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cartwright_event_log::TopicPartition;
+use cartwright_events::Timestamp;
+use cartwright_read_model::feeders::{Feeder, owner};
 use cartwright_read_model::versions::{State, Version, Versions};
 use cartwright_read_model::{Position, PositionKey, Projection};
 use serde::Serialize;
@@ -12,23 +14,20 @@ use super::builder::said;
 use crate::build::{PartitionProgress, Phase};
 use crate::context::{Context, known};
 use crate::exit::Exit;
-use crate::live::{self, Fed};
 use crate::output::table;
 use crate::reading;
 use crate::registry::Home;
 
 /// Between two looks at the positions, from which the rate is taken.
 const BETWEEN: Duration = Duration::from_secs(1);
+/// The phase of a projector that has nothing to complain of.
+const FOLLOWING: &str = cartwright_projector::board::Phase::Following.word();
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The projection. Default: all.
     projection: Option<String>,
-    /// Where a projector answers, for lag and what is stuck. Default: where these settings say that
-    /// it listens. Without an answer they are left out.
-    #[arg(long, value_name = "URL")]
-    projector: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,7 +38,8 @@ struct Standing {
     current: bool,
     paused: bool,
     builder_pid: Option<u32>,
-    /// What a projector says that it is doing with it, and why it is not following.
+    /// What projectors say that they are doing with it, and why they are not following; of several
+    /// that which is worst.
     phase: Option<String>,
     reason: Option<String>,
     partitions: Vec<Partition>,
@@ -57,9 +57,19 @@ struct Partition {
     eta_s: Option<u64>,
     outcomes: Option<Outcomes>,
     error: Option<String>,
-    /// Age of the oldest record that is not applied, by a projector's own account.
+    /// The process that feeds it, by its own account, and how it stands there.
+    owner: Option<Owner>,
+    /// Age of the oldest record that is not applied.
     lag_s: Option<f64>,
     stuck: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Owner {
+    instance: String,
+    address: String,
+    /// When it said so.
+    seen_at: Timestamp,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,21 +106,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         }
     }
     std::thread::sleep(BETWEEN);
-    let url = match &arguments.projector {
-        Some(url) => url.clone(),
-        None => live::url_of(context.settings.http.listen),
-    };
-    let fed = live::ask(&url).unwrap_or_else(|error| {
-        context.output.remark(format!("no lag is shown: {error}"));
-        Vec::new()
-    });
     let log = context.log()?;
     let mut standings = Vec::new();
     for (projection, versions, version, before) in looked {
         let home = Home::open(context, projection.name)?;
         let ends = reading::ends(&log, projection)?;
         let mut standing = standing(context, &home, &versions, &version, &before, &ends)?;
-        standing.add(&fed);
+        let feeders = home.control.feeders(projection.name, version.number);
+        standing.add(&context.wait(feeders)?, Timestamp::now());
         standings.push(standing);
     }
     context
@@ -120,23 +123,26 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
 }
 
 impl Standing {
-    /// Adds what a projector says of it.
-    fn add(&mut self, fed: &[Fed]) {
-        let mut fed = fed.iter();
-        let own =
-            |each: &&Fed| (&*each.projection, each.version) == (self.projection, self.version);
-        let Some(fed) = fed.find(own) else {
-            return;
-        };
-        self.phase = Some(fed.phase.clone());
-        self.reason.clone_from(&fed.reason);
+    /// Adds what the processes say that feed it.
+    fn add(&mut self, feeders: &[Feeder], now: Timestamp) {
+        let alive = feeders.iter().filter(|each| each.is_alive(now));
+        let follows = |each: &&Feeder| each.feeds.phase == FOLLOWING && each.feeds.reason.is_none();
+        if let Some(worst) = alive.min_by_key(follows) {
+            self.phase = Some(worst.feeds.phase.clone());
+            self.reason.clone_from(&worst.feeds.reason);
+        }
         for partition in &mut self.partitions {
-            let mut told = fed.partitions.iter();
-            let told = told.find(|each| {
-                (&each.topic, each.partition) == (&partition.topic, partition.partition)
+            let owner = owner(feeders, &partition.topic, partition.partition, now);
+            let Some((feeder, own)) = owner else {
+                continue;
+            };
+            partition.owner = Some(Owner {
+                instance: feeder.instance.clone(),
+                address: feeder.address.clone(),
+                seen_at: feeder.seen_at,
             });
-            partition.lag_s = told.and_then(|each| each.lag_seconds);
-            partition.stuck = told.and_then(|each| each.stuck.clone());
+            partition.lag_s = own.lag_seconds;
+            partition.stuck.clone_from(&own.stuck);
         }
     }
 }
@@ -212,6 +218,7 @@ fn partition(
             rows: progress.rows,
         }),
         error: progress.and_then(|progress| progress.error.clone()),
+        owner: None,
         lag_s: None,
         stuck: None,
     }
@@ -252,6 +259,7 @@ fn text(standings: &[Standing]) -> String {
                 "records/s",
                 "eta",
                 "parked",
+                "fed by",
                 "error",
             ];
             text.push_str(&table(&header, &rows));
@@ -276,6 +284,10 @@ fn cells(partition: &Partition) -> Vec<String> {
             .eta_s
             .map_or_else(String::new, |eta| format!("{eta} s")),
         outcomes.map_or_else(String::new, |outcomes| outcomes.parked.to_string()),
+        partition
+            .owner
+            .as_ref()
+            .map_or_else(String::new, |owner| owner.address.clone()),
         match (&partition.error, &partition.stuck) {
             (Some(error), _) => error.clone(),
             (None, Some(stuck)) => format!("stuck: {stuck}"),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use cartwright_event_log::kafka::KafkaLog;
 use cartwright_events::Timestamp;
-use cartwright_folds::fold_of;
+use cartwright_events::codec::Codec;
+use cartwright_folds::{Fold, fold_of};
 use cartwright_projector::Plan;
 use cartwright_read_model::versions::{Outcome, State, Verification, Version, Versions};
 use cartwright_read_model::{Projection, Table, declaration};
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::given_up::with_given_up;
 use crate::reading;
 use crate::registry::Home;
 use crate::verify::{Difference, Ends, Findings, Folded, Limits, Side, Stored, compare, made_by};
@@ -108,7 +110,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     })
 }
 
-/// The live version that is not current, when there is one only.
+/// The live version that is not current, when there is one only, or only one that is newer.
 ///
 /// # Errors
 /// None, or several.
@@ -118,10 +120,15 @@ pub fn other_than_current(versions: &Versions) -> anyhow::Result<u32> {
         .filter(|each| each.state == State::Live && each.number != versions.current)
         .map(|each| each.number)
         .collect();
-    match others.as_slice() {
-        [number] => Ok(*number),
-        [] => bail!("no version but the current one is live"),
-        several => bail!("several versions are live: {several:?}; say which"),
+    let newer: Vec<u32> = others
+        .iter()
+        .copied()
+        .filter(|each| *each > versions.current)
+        .collect();
+    match (others.as_slice(), newer.as_slice()) {
+        ([number], _) | (_, [number]) => Ok(*number),
+        ([], _) => bail!("no version but the current one is live"),
+        (several, _) => bail!("several versions are live: {several:?}; say which"),
     }
 }
 
@@ -140,13 +147,21 @@ fn compare_all(
     arguments: &Arguments,
 ) -> anyhow::Result<Vec<Findings>> {
     let patience = Duration::from_secs(arguments.patience_s);
-    let (plan, name) = (home.plan(version)?, home.projection.name);
+    let name = home.projection.name;
+    let plan = with_given_up(context, home, home.plan(version)?)?;
     // The other version may be one that this code only knows as declared elsewhere.
     let old = declaration(name, other.declared).unwrap_or(plan.projection);
     let log = context.log()?;
     let ends = || ends(&log, plan.projection);
-    let mut left = Stored::new(context, home, old, other.number, patience);
-    let mut right = Stored::new(context, home, plan.projection, version.number, patience);
+    let mut left = Stored::new(context, home, &log, old, other.number, patience);
+    let mut right = Stored::new(
+        context,
+        home,
+        &log,
+        plan.projection,
+        version.number,
+        patience,
+    );
     let tables = plan.projection.tables;
     let is_compared =
         |table: &str, column: &str| !plan.projection.is_meant_to_differ(old, table, column);
@@ -164,13 +179,26 @@ fn compare_all(
     let folds = [fold_of(old), Some(plan.fold)];
     let folds: Vec<_> = folds.into_iter().flatten().collect();
     let codec = context.codec()?;
-    made_by(&log, &codec, &folds, &ends()?, &mut findings.differences)?;
+    tell_made_by(&log, &codec, &folds, &ends()?, &mut findings);
     let rows = findings.rows;
     let mut comparisons = vec![findings];
     if arguments.from_log || has_columns_of_its_own(old, plan.projection) {
         comparisons.extend(with_log(context, &log, &plan, rows, &mut right)?);
     }
     Ok(comparisons)
+}
+
+/// Adds the events that made the rows that differ. What was found stands without them, too.
+fn tell_made_by(
+    log: &KafkaLog,
+    codec: &Codec,
+    folds: &[Fold],
+    ends: &Ends,
+    findings: &mut Findings,
+) {
+    if let Err(error) = made_by(log, codec, folds, ends, &mut findings.differences) {
+        findings.events_incomplete = Some(format!("{error:#}"));
+    }
 }
 
 /// Whether some column can only be judged by the log.
@@ -211,13 +239,7 @@ fn with_log(
             &ends,
             Limits::default(),
         )?;
-        made_by(
-            log,
-            &codec,
-            &[plan.fold],
-            &ends()?,
-            &mut findings.differences,
-        )?;
+        tell_made_by(log, &codec, &[plan.fold], &ends()?, &mut findings);
         let failed = findings.outcome() == Outcome::Failed;
         all.push(findings);
         if failed {
@@ -320,9 +342,14 @@ fn text(report: &Report) -> String {
                 ));
             }
         }
-        let untold = findings.count().saturating_sub(TOLD as u64);
-        if untold > 0 || findings.more {
+        if let Some(error) = &findings.events_incomplete {
+            text.push_str(&format!("\n  not every event was read: {error}"));
+        }
+        if findings.count() > TOLD as u64 {
             text.push_str("\n  and more: --json has them");
+        }
+        if findings.more {
+            text.push_str("\n  and others that were not looked into, nor further tables");
         }
     }
     text
@@ -358,4 +385,28 @@ fn told(left: &str, right: &str, difference: &Difference) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_read_model::tables::projections::SALES;
+
+    use super::*;
+
+    #[test]
+    fn of_several_live_versions_the_newer_one_is_meant() {
+        let now = Timestamp::EPOCH;
+        let add = |versions: &Versions, number| {
+            let added = versions.add(&SALES, number, Default::default(), now);
+            added.and_then(|added| added.built(number)).expect("live")
+        };
+        let one = Versions::begin(&SALES, 1, now);
+        assert!(other_than_current(&one).is_err());
+        let mut versions = add(&add(&one, 2), 3);
+        assert!(other_than_current(&versions).is_err(), "2 or 3");
+        versions.current = 2;
+        assert_eq!(other_than_current(&versions).expect("one"), 3);
+        versions.current = 3;
+        assert!(other_than_current(&versions).is_err(), "1 or 2");
+    }
 }

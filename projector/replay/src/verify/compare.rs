@@ -74,6 +74,8 @@ pub struct Findings {
     pub differences: Vec<Difference>,
     /// Whether there were more than were looked into.
     pub more: bool,
+    /// Why the events that made rows which differ are not all told.
+    pub events_incomplete: Option<String>,
     /// Rows that kept changing.
     pub unsettled: u64,
     /// Records parked on the left only, as topic, partition and offset.

@@ -1,7 +1,9 @@
 //! Which events made a row what it is.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start};
 use cartwright_events::Stream;
 use cartwright_events::codec::Codec;
@@ -16,7 +18,9 @@ use super::compare::Difference;
 /// Events told of one row; the last ones.
 const MOST_EVENTS: usize = 20;
 const AT_ONCE: usize = 10_000;
-const POLL: std::time::Duration = std::time::Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(200);
+/// How long reading may stand still.
+const STALL: Duration = Duration::from_secs(10);
 
 /// An event that wrote to a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,7 +43,7 @@ pub struct MadeBy {
 /// `folds`.
 ///
 /// # Errors
-/// When the log does not answer.
+/// When the log does not answer, or not to the end; what was read until then is told.
 pub fn made_by<L: EventLog>(
     log: &L,
     codec: &Codec,
@@ -61,10 +65,21 @@ pub fn made_by<L: EventLog>(
         };
         let mut reader = log.reader(ReaderPurpose::Recovery)?;
         reader.assign(&[(at.clone(), Start::Beginning)])?;
-        let mut idle = 0;
-        while reader.position(at)? < *end && idle < 50 {
+        let mut moved = (reader.position(at)?, Instant::now());
+        loop {
+            let position = reader.position(at)?;
+            if position >= *end {
+                break;
+            }
+            if position > moved.0 {
+                moved = (position, Instant::now());
+            }
+            ensure!(
+                moved.1.elapsed() < STALL,
+                "{at} was read up to {position} of {end}, and nothing has come for {} s",
+                STALL.as_secs()
+            );
             let records = reader.poll(AT_ONCE, POLL)?;
-            idle = if records.is_empty() { idle + 1 } else { 0 };
             for record in &records {
                 for (row, made_by) in touched(codec, folds, stream, record) {
                     if let Some(index) = rows.get(&row) {

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::TopicPartition;
+use cartwright_event_log::kafka::KafkaLog;
 use cartwright_read_model::tables::PARKED;
 use cartwright_read_model::{FromCell, Projection, Row, Table, Value};
 
 use super::{Ends, ParkedSet, Side};
 use crate::context::Context;
+use crate::reached::missing;
 use crate::registry::Home;
 
 const POLL: Duration = Duration::from_millis(100);
@@ -16,6 +18,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Stored<'a> {
     context: &'a Context,
     home: &'a Home<'a>,
+    log: &'a KafkaLog,
     declared: &'static Projection,
     number: u32,
     patience: Duration,
@@ -27,6 +30,7 @@ impl<'a> Stored<'a> {
     pub fn new(
         context: &'a Context,
         home: &'a Home<'a>,
+        log: &'a KafkaLog,
         declared: &'static Projection,
         number: u32,
         patience: Duration,
@@ -34,6 +38,7 @@ impl<'a> Stored<'a> {
         Self {
             context,
             home,
+            log,
             declared,
             number,
             patience,
@@ -42,14 +47,15 @@ impl<'a> Stored<'a> {
 
     fn behind(&self, ends: &Ends) -> anyhow::Result<Option<String>> {
         let positions = self.home.positions(self.number)?;
-        let behind = ends.iter().find_map(|(at, end)| {
-            let position = positions.iter().find(|(key, _)| {
-                (key.stream.topic(), key.partition) == (at.topic.as_ref(), at.partition)
-            });
-            let reached = position.map_or(0, |(_, position)| position.next_offset);
-            (reached < *end).then(|| format!("{at} is at {reached} of {end} and does not move on"))
-        });
-        Ok(behind)
+        // What lies before an end may be nothing but the marks of commits, which no position counts
+        // where projectors do not say again and again that they have read to it.
+        let missing = missing(self.log, &positions, self.context.generation(), ends)?;
+        Ok(missing.first().map(|first| {
+            format!(
+                "{}[{}] is at {} of {} and does not move on",
+                first.topic, first.partition, first.next_offset, first.end
+            )
+        }))
     }
 }
 

@@ -47,6 +47,18 @@ fn one_example_of_every_event_decodes_and_folds() {
         assert!(fold.emitted > 0, "{fold:?}");
         assert_eq!(fold.rejected, 0, "{fold:?}");
     }
+    // Each record is one outcome of each projection that reads its topic.
+    for fold in &report.projections {
+        let label = format!("{}@{}", fold.projection, fold.version);
+        let of = report
+            .outcomes
+            .iter()
+            .filter(|each| each.projection == label);
+        let counted = of.fold((0, 0), |(emitted, dropped), each| {
+            (emitted + each.ends.emitted, dropped + each.ends.dropped)
+        });
+        assert_eq!(counted, (fold.emitted, fold.dropped), "{label}");
+    }
 }
 
 #[test]
@@ -71,4 +83,17 @@ fn what_does_not_decode_or_fold_is_listed_and_all_of_it_counted() {
         .iter()
         .find(|fold| fold.projection == "orders");
     assert_eq!(orders.map(|fold| fold.rejected), Some(1));
+    let of = |event: &str| {
+        let mut outcomes = report.outcomes.iter();
+        let of = outcomes.find(|each| {
+            each.projection.starts_with("orders@")
+                && each.event_type == event
+                && each.schema_id.is_some()
+        });
+        of.map(|each| each.ends).expect("its outcomes")
+    };
+    let created = of("OrderCreated");
+    let ends = (created.emitted, created.rejected, created.undecodable);
+    assert_eq!(ends, (1, 1, 1), "one of them is not about its key");
+    assert_eq!(of("?").undecodable, 1, "of a schema that nobody knows");
 }

@@ -27,12 +27,14 @@ fn sold() -> TestLog {
         failure: None,
     });
     let checkout = partition_of("o-1", PARTITIONS);
+    log.apply_inbox(Context::Inventory, inventory, 1);
     log.commit(
         "checkout",
         &[reserved("cup", 2, "o-1", 2)],
         &[(checkout, answer)],
     );
     log.commit("checkout", &[reserved("cup", 3, "o-2", 4)], &[]);
+    log.apply_inbox(Context::Checkout, checkout, 1);
     log.commit("checkout", &[confirmed("o-1")], &[]);
     log
 }
@@ -70,6 +72,16 @@ fn an_order_is_told_across_contexts_and_messages_in_its_causal_order() {
     }
     let created = &explanation.facts[0];
     assert_eq!(created.details["units"], 2);
+    // A message was applied in the transaction that wrote what it led to.
+    let number = |at: usize| {
+        explanation.facts[at]
+            .transaction
+            .as_ref()
+            .map(|of| of.number)
+    };
+    assert!(number(1).is_some() && number(3).is_some());
+    assert_eq!(number(1), number(2), "the question and its reservation");
+    assert_eq!(number(3), number(4), "the answer and the confirmation");
 }
 
 #[test]

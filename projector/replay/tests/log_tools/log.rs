@@ -17,6 +17,7 @@ pub struct TestLog {
     pub codec: Codec,
     seqs: BTreeMap<(Stream, u32), u64>,
     transactions: BTreeMap<(Context, u32), u64>,
+    inbox_positions: BTreeMap<(Context, u32), u64>,
 }
 
 impl TestLog {
@@ -34,6 +35,7 @@ impl TestLog {
             codec: Codec::fixed(),
             seqs: BTreeMap::new(),
             transactions: BTreeMap::new(),
+            inbox_positions: BTreeMap::new(),
         }
     }
 
@@ -90,6 +92,11 @@ impl TestLog {
         self.write(records);
     }
 
+    /// The next transactions of a shard say that its inbox is applied up to here.
+    pub fn apply_inbox(&mut self, context: Context, partition: u32, position: u64) {
+        self.inbox_positions.insert((context, partition), position);
+    }
+
     /// A transaction that only says that a message could not be decided.
     pub fn give_up(&mut self, context: Context, partition: u32, offset: u64) {
         let failed = FailedMessage {
@@ -129,7 +136,10 @@ impl TestLog {
             transaction: *number,
             decided_at: Timestamp::EPOCH,
             ranges,
-            inbox_position: 0,
+            inbox_position: *self
+                .inbox_positions
+                .entry((context, partition))
+                .or_default(),
             decided: vec![DecidedCommand {
                 command_id: command.to_owned(),
                 idempotency_key: Some(format!("key of {command}")),

@@ -9,9 +9,9 @@ use cartwright_read_model::{FromCell, Row};
 use cartwright_replay::build::{Board, Bounded, Cut, End, Phase, Rate, Signal};
 use cartwright_sinks::{MemoryFault, MemoryStore};
 
-use crate::history::History;
+use crate::history::{History, product_created};
 use crate::memory::{build_on, build_until};
-use crate::setup::{SUBJECTS, TestLog, plan, rows};
+use crate::setup::{Entry, SUBJECTS, TestLog, plan, rows};
 
 /// The same projection under another number.
 fn second(name: &str) -> Plan {
@@ -158,6 +158,40 @@ fn a_point_in_time_holds_what_came_before_it_and_no_more() {
         Some(cut)
     ));
     assert_eq!(store.applied(), applied);
+}
+
+/// The log's time is when a record was taken, whatever the event says of when it occurred.
+#[test]
+fn a_moment_is_one_of_the_logs_time() {
+    let mut log = TestLog::new();
+    log.write([Entry::Event(&product_created("cup", 5))]);
+    log.log.advance(Duration::from_secs(60));
+    let moment = log.log.now_us();
+    log.write([Entry::Event(&product_created("hat", 7))]);
+    let (plan, store) = (second("catalog"), MemoryStore::new(SUBJECTS[4].1));
+    let built = |store: &MemoryStore, moment| {
+        let cut = Some(Cut::Time(moment));
+        build_until(&log, plan, store, &Board::default(), cut)
+    };
+    assert!(built(&store, moment));
+    let rows = built_rows(&store, &plan);
+    assert_eq!(
+        rows,
+        ["cup"],
+        "what was taken at that moment is not of before it"
+    );
+    // When the products were created by their own account.
+    let occurred = product_created("cup", 5).occurred_at.as_micros();
+    assert!(occurred > moment);
+    let earlier = MemoryStore::new(SUBJECTS[4].1);
+    assert!(built(&earlier, moment - 120_000_000));
+    assert_eq!(built_rows(&earlier, &plan), [""; 0]);
+}
+
+fn built_rows(store: &MemoryStore, plan: &Plan) -> Vec<String> {
+    let rows = built(store, plan).into_iter();
+    rows.filter_map(|row| String::from_cell(&row.values[0]))
+        .collect()
 }
 
 #[test]

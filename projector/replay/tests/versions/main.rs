@@ -7,7 +7,10 @@ mod history;
 #[path = "../../../tests/suite/setup.rs"]
 mod setup;
 
+mod auditing;
 mod building;
 mod comparing;
+mod estimating;
+mod giving_up;
 mod memory;
 mod reaching;

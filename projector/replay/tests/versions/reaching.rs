@@ -11,7 +11,7 @@ use crate::history::{History, price_changed};
 use crate::memory::build_on;
 use crate::setup::{Entry, PARTITIONS, SUBJECTS, TestLog, partition_of, plan};
 
-fn positions(store: &MemoryStore, plan: &Plan) -> Vec<(PositionKey, Position)> {
+pub fn positions(store: &MemoryStore, plan: &Plan) -> Vec<(PositionKey, Position)> {
     let mut sink = MemorySink::new(store.clone(), plan.version);
     let mut positions = Vec::new();
     for stream in plan.projection.streams {

@@ -1,6 +1,7 @@
 //! Rows of one table, in either way of keeping them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use cartwright_read_model::{CellTime, ROW_SEQ, Row, Table, Value};
 
@@ -9,7 +10,11 @@ use crate::merge::MergedRow;
 use crate::sink::SinkError;
 
 #[derive(Debug, Default)]
-pub(super) struct StoredTable(HashMap<Vec<Value>, StoredRow>);
+pub(super) struct StoredTable(BTreeMap<Key, StoredRow>);
+
+/// A row's key, in an order in which those that begin alike are together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Key(Vec<Value>);
 
 #[derive(Debug, Default)]
 struct StoredRow {
@@ -23,10 +28,10 @@ impl StoredTable {
     /// The transactional way: what comes last holds.
     pub(super) fn put(&mut self, row: &MergedRow<'_>) {
         if row.deleted.is_some() {
-            self.0.remove(row.key);
+            self.0.remove(&Key(row.key.to_vec()));
         }
         let Some(write) = &row.write else { return };
-        let stored = self.0.entry(row.key.to_vec()).or_default();
+        let stored = self.0.entry(Key(row.key.to_vec())).or_default();
         stored.marker = Some(0);
         for (column, value) in row.table.cells.iter().zip(&write.cells) {
             if let Some(value) = value {
@@ -38,7 +43,7 @@ impl StoredTable {
 
     /// The way with a time per cell.
     pub(super) fn write(&mut self, row: &MergedRow<'_>, generation: u32) -> Result<(), SinkError> {
-        let stored = self.0.entry(row.key.to_vec()).or_default();
+        let stored = self.0.entry(Key(row.key.to_vec())).or_default();
         if let Some(seq) = row.deleted {
             let time = CellTime::delete(generation, seq).map_err(SinkError::fatal)?;
             stored.deleted = stored.deleted.max(Some(time.as_micros()));
@@ -57,21 +62,77 @@ impl StoredTable {
         Ok(())
     }
 
-    /// What readers see, by key.
-    pub(super) fn rows(&self, table: &'static Table) -> Vec<Row> {
-        let mut rows: Vec<(String, Row)> = self
-            .0
-            .iter()
+    /// Whether there is a row of this key.
+    pub(super) fn holds(&self, key: &[Value]) -> bool {
+        let stored = self.0.get(&Key(key.to_vec()));
+        stored.is_some_and(StoredRow::is_visible)
+    }
+
+    /// Removes the rows whose key begins with `prefix`.
+    pub(super) fn remove(&mut self, prefix: &[Value]) {
+        self.0.retain(|key, _| !key.0.starts_with(prefix));
+    }
+
+    /// What readers see of the rows whose key begins with `prefix`, by key.
+    pub(super) fn rows(&self, table: &'static Table, prefix: &[Value]) -> Vec<Row> {
+        self.rows_from(table, prefix, prefix)
+    }
+
+    /// The same from the key `from` on.
+    pub(super) fn rows_from(
+        &self,
+        table: &'static Table,
+        from: &[Value],
+        prefix: &[Value],
+    ) -> Vec<Row> {
+        self.0
+            .range(Key(from.to_vec())..)
+            .take_while(|(key, _)| key.0.starts_with(prefix))
             .filter(|(_, stored)| stored.is_visible())
             .map(|(key, stored)| {
                 let cells = table.cells.iter().copied().chain([ROW_SEQ]);
                 let cells = cells.map(|column| stored.visible(column.name));
-                let values = key.iter().cloned().chain(cells).collect();
-                (format!("{key:?}"), Row { table, values })
+                let values = key.0.iter().cloned().chain(cells).collect();
+                Row { table, values }
             })
-            .collect();
-        rows.sort_by(|(a, _), (b, _)| a.cmp(b));
-        rows.into_iter().map(|(_, row)| row).collect()
+            .collect()
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let mut pairs = self.0.iter().zip(&other.0);
+        let differing = pairs.find_map(|(a, b)| Some(compare(a, b)).filter(|order| order.is_ne()));
+        differing.unwrap_or_else(|| self.0.len().cmp(&other.0.len()))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Values of one column by their size, those of different kinds by their kind.
+fn compare(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Text(a), Value::Text(b)) => a.cmp(b),
+        (Value::Int(a), Value::Int(b)) => a.cmp(b),
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Time(a), Value::Time(b)) => a.cmp(b),
+        (Value::Json(a), Value::Json(b)) => a.to_string().cmp(&b.to_string()),
+        _ => kind(a).cmp(&kind(b)),
+    }
+}
+
+const fn kind(value: &Value) -> u8 {
+    match value {
+        Value::Unset => 0,
+        Value::Text(_) => 1,
+        Value::Int(_) => 2,
+        Value::Bool(_) => 3,
+        Value::Time(_) => 4,
+        Value::Json(_) => 5,
     }
 }
 

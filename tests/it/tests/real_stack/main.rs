@@ -3,17 +3,25 @@
 //!
 //! The tests run one after the other: some kill parts of the stack.
 
+mod beside;
 mod clients;
 mod crashes;
+mod following;
+mod freshness;
 mod hanging;
 mod nodes;
+mod operating;
 mod poison;
+mod projectors;
+mod readers;
 mod readme;
 mod restore;
 mod sale;
 mod seams;
+mod storm;
 mod tools;
 mod topics;
+mod traces;
 mod versions;
 
 use std::future::Future;
@@ -70,7 +78,9 @@ fn trials(rig: Rig) -> Vec<Trial> {
         versions::a_version_is_built_verified_flipped_to_and_the_old_one_retired_under_reads,
         versions::a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_cancelled_leaves_nothing,
         versions::a_build_whose_store_is_killed_ends_as_if_it_had_not_been,
+        operating::a_build_is_planned_held_resumed_and_tried_with_a_few_keys,
         versions::a_point_in_time_is_read_beside_the_present,
+        readers::a_reader_that_cannot_say_what_it_reads_answers_and_one_that_leaves_says_so,
         tools::an_order_is_explained_and_the_log_audited,
         restore::both_stores_are_lost_and_one_command_brings_everything_back,
         readme::every_command_is_known_to_the_launcher,
@@ -85,11 +95,14 @@ fn trials(rig: Rig) -> Vec<Trial> {
         clients::with_limited_stock_orders_are_rejected_and_nothing_is_oversold,
         clients::an_import_survives_the_death_of_every_process,
         clients::the_demo_holds_its_invariants,
+        freshness::a_rebuild_leaves_the_live_versions_fresh,
         crashes::command_api_dies_and_no_acknowledged_command_is_lost,
         crashes::the_projector_dies_and_the_read_model_is_as_if_it_had_not,
+        projectors::a_projector_joins_and_leaves_under_load_and_every_row_is_right,
         crashes::a_second_owner_fences_the_first,
         hanging::a_transaction_that_a_killed_broker_left_hanging_is_ended,
         nodes::three_nodes_lose_and_refuse_nothing,
+        storm::a_storm_of_poison_is_parked_read_around_and_given_up,
         poison::a_poisoned_record_is_parked_and_the_rest_goes_on,
     ]
 }

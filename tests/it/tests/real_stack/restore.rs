@@ -25,11 +25,20 @@ const READS: [&str; 6] = [
     "/v1/reports/sales?by=product&currency=GBP",
 ];
 
+const ORDERS: u32 = 8;
+
 pub(crate) async fn both_stores_are_lost_and_one_command_brings_everything_back(
     stack: Arc<TestStack>,
 ) -> anyhow::Result<()> {
     let api = stack.api();
-    let position = sell(&api, "LOST", 8).await?;
+    let position = sell(&api, "LOST", ORDERS).await?;
+    eventually("eight orders that are paid for and held", PATIENCE, || {
+        settled(&api)
+    })
+    .await?;
+    // With nothing lost it says when every view has read what the log holds.
+    let (code, whole) = replay(&stack, &["restore"]).await?;
+    ensure!(code == Some(0) && whole["complete"] == true, "{whole}");
     let before = read_all(&api, Some(&position)).await?;
 
     lose_postgres(&stack).await?;
@@ -66,6 +75,17 @@ pub(crate) async fn both_stores_are_lost_and_one_command_brings_everything_back(
     let projections = again["projections"].as_array().context("projections")?;
     ensure!(!projections.iter().any(is_built), "{again}");
     Ok(())
+}
+
+/// Whether all that the orders set going has come to its end.
+async fn settled(api: &Api) -> Option<()> {
+    let held = api.get(READS[2], None).await.ok()?.body["reserved"].as_u64()?;
+    for number in 0..ORDERS {
+        let order = api.get(&format!("/v1/orders/LOST-{number}"), None).await;
+        let order = order.ok()?.body;
+        (order["status"] == "paid").then_some(())?;
+    }
+    (held == u64::from(ORDERS)).then_some(())
 }
 
 /// The command is killed when it has begun some projection and not yet others.

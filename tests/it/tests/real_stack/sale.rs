@@ -44,7 +44,7 @@ pub(crate) async fn fill_cart(
     let key = format!("\"cart-{cart}\"");
     let mut headers = vec![("Idempotency-Key", key.as_str())];
     headers.extend(position.map(|token| ("Cartwright-Position", token)));
-    api.post_with("/v1/carts", body, &headers)
+    api.post_under("/v1/carts", body, &headers)
         .await?
         .expect(201)
 }
@@ -53,7 +53,7 @@ pub(crate) async fn fill_cart(
 pub(crate) async fn check_out(api: &Api, cart: &str) -> anyhow::Result<Answer> {
     let key = format!("\"checkout-{cart}\"");
     let headers = [("Idempotency-Key", key.as_str()), ("Prefer", "wait=20")];
-    api.post_with(&format!("/v1/carts/{cart}/checkout"), json!({}), &headers)
+    api.post_under(&format!("/v1/carts/{cart}/checkout"), json!({}), &headers)
         .await?
         .accepted()
 }

@@ -1,20 +1,26 @@
 //! Versions of projections on the real stack, with the replay tool as an operator runs it.
 
-use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
+use cartwright_events::Timestamp;
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::Part;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use crate::beside::Beside;
+use crate::following::{Answered, every_switch_was_followed};
+use crate::readers::{a_reader_died_long_ago, the_dead_reader_is_forgotten};
 use crate::sale::{capture, check_out, fill_cart, stock_product};
+use crate::traces::nothing_is_left_of;
+
+const PORT: u16 = 57;
 
 /// The replay tool on this stack, with JSON results.
-fn tool(stack: &TestStack, arguments: &[&str]) -> Command {
+pub(crate) fn tool(stack: &TestStack, arguments: &[&str]) -> Command {
     let config = stack.stack.config();
     let mut command = Command::new(config.program("cartwright-replay"));
     command
@@ -29,14 +35,14 @@ fn tool(stack: &TestStack, arguments: &[&str]) -> Command {
 }
 
 /// Runs it to its end; answers its exit code and result.
-async fn replay(stack: &TestStack, arguments: &[&str]) -> anyhow::Result<(i32, Value)> {
+pub(crate) async fn replay(stack: &TestStack, arguments: &[&str]) -> anyhow::Result<(i32, Value)> {
     let output = tool(stack, arguments).output().await?;
     let code = output.status.code().context("killed")?;
     let json = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     Ok((code, json))
 }
 
-async fn done(stack: &TestStack, arguments: &[&str]) -> anyhow::Result<Value> {
+pub(crate) async fn done(stack: &TestStack, arguments: &[&str]) -> anyhow::Result<Value> {
     let (code, json) = replay(stack, arguments).await?;
     ensure!(code == 0, "replay {arguments:?} ended with {code}: {json}");
     Ok(json)
@@ -47,15 +53,7 @@ async fn done(stack: &TestStack, arguments: &[&str]) -> anyhow::Result<Value> {
 struct Seen {
     stop: AtomicBool,
     reads: AtomicU64,
-    /// How many answers each version gave.
-    by: Mutex<BTreeMap<String, u64>>,
-}
-
-impl Seen {
-    fn of(&self, version: &str) -> u64 {
-        let by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
-        by.get(version).copied().unwrap_or_default()
-    }
+    answers: Mutex<Vec<Answered>>,
 }
 
 /// The report as version 1 of the sales tells it, which knew nothing of shipments.
@@ -69,11 +67,18 @@ fn without_shipments(report: &Value) -> Value {
 
 /// Reads a report without end; every answer must be a success, and be what the version that gave it
 /// makes of the log.
-async fn read_reports(url: String, newest: Value, seen: Arc<Seen>) -> anyhow::Result<()> {
+async fn read_reports(
+    reader: usize,
+    url: String,
+    newest: Value,
+    seen: Arc<Seen>,
+) -> anyhow::Result<()> {
     let client = reqwest::Client::new();
     let older = without_shipments(&newest);
     while !seen.stop.load(Ordering::Relaxed) {
+        let sent = Timestamp::now();
         let answer = client.get(&url).send().await?;
+        let received = Timestamp::now();
         let status = answer.status();
         let header = answer.headers().get("cartwright-projection");
         let version = header
@@ -90,8 +95,13 @@ async fn read_reports(url: String, newest: Value, seen: Arc<Seen>) -> anyhow::Re
         };
         ensure!(body == *expected, "another answer by {version}: {text}");
         seen.reads.fetch_add(1, Ordering::Relaxed);
-        let mut by = seen.by.lock().unwrap_or_else(PoisonError::into_inner);
-        *by.entry(version).or_default() += 1;
+        let mut answers = seen.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.push(Answered {
+            reader,
+            sent,
+            received,
+            by: version,
+        });
     }
     Ok(())
 }
@@ -145,15 +155,55 @@ pub(crate) async fn a_version_is_built_verified_flipped_to_and_the_old_one_retir
     let cursor = page.body["next_cursor"].as_str().context("a cursor")?;
     let next_page = format!("{first_page}&cursor={cursor}");
 
+    let second = Beside::start(&stack, Part::QueryApi, PORT).await?;
     let seen = Arc::new(Seen::default());
-    let url = format!("{}{path}", stack.stack.query_url());
-    let reading = tokio::spawn(read_reports(url, report, Arc::clone(&seen)));
+    let mut busy = Vec::new();
+    for (reader, base) in [stack.stack.query_url(), second.url.clone()]
+        .iter()
+        .enumerate()
+    {
+        let url = format!("{base}{path}");
+        eventually("reports", PATIENCE, || async {
+            let answer = reqwest::get(&url).await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await?;
+        let seen = Arc::clone(&seen);
+        busy.push(tokio::spawn(read_reports(
+            reader,
+            url,
+            report.clone(),
+            seen,
+        )));
+    }
+    busy.push(tokio::spawn(fill_carts(api.clone(), Arc::clone(&seen))));
     let switched = switch_to_and_fro(&stack, &api, &next_page, &seen).await;
     seen.stop.store(true, Ordering::Relaxed);
-    reading.await??;
+    for task in busy {
+        task.await??;
+    }
     switched?;
+    second.end().await?;
+    let answers = {
+        let answers = seen.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.clone()
+    };
     for version in ["sales@2", "sales@3", "sales@4"] {
-        ensure!(seen.of(version) > 0, "nobody has read {version}");
+        let read = answers.iter().any(|each| each.by == version);
+        ensure!(read, "nobody has read {version}");
+    }
+    every_switch_was_followed(&stack, 2, &answers).await
+}
+
+/// Writes go on, of which the report knows nothing.
+async fn fill_carts(api: Api, seen: Arc<Seen>) -> anyhow::Result<()> {
+    let product = stock_product(&api, "REPLAY-C", 100, 1).await?;
+    for number in 0.. {
+        if seen.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let id = format!("REPLAY-C-{number}");
+        fill_cart(&api, &id, "REPLAY-C", 1, product.position.as_deref()).await?;
     }
     Ok(())
 }
@@ -194,12 +244,14 @@ async fn switch_to_and_fro(
     ensure!(current(&list) == Some(4), "{list}");
     let (code, _) = replay(stack, &["retire", "sales", "--version", "4"]).await?;
     ensure!(code == 3, "the current version was retired");
+    a_reader_died_long_ago(stack).await?;
     for version in ["2", "3"] {
         let limits = ["--cursors-s", "1", "--reads-s", "1"];
         let mut arguments = vec!["retire", "sales", "--version", version];
         arguments.extend(limits);
         done(stack, &arguments).await?;
     }
+    the_dead_reader_is_forgotten(stack).await?;
     let answer = api.get(next_page, None).await?.expect(410)?;
     ensure!(answer.code() == "cursor_outdated", "{}", answer.text);
     Ok(())
@@ -249,7 +301,14 @@ pub(crate) async fn a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_
     let list = done(&stack, &["list", "orders"]).await?;
     let versions = list[0]["versions"].as_array().context("versions")?;
     ensure!(versions.len() == 2, "the cancelled version is gone: {list}");
-    Ok(())
+    nothing_is_left_of(&stack, "orders", 3).await?;
+
+    let building = tool(&stack, &["start", "timeline", "--max-rate", "40"]).spawn()?;
+    until_progress(&stack, "timeline").await?;
+    done(&stack, &["cancel", "timeline"]).await?;
+    let ended = building.wait_with_output().await?;
+    ensure!(ended.status.code() == Some(4), "{ended:?}");
+    nothing_is_left_of(&stack, "timeline", 2).await
 }
 
 /// The store is killed in the middle of a build, and the build goes on where it was when the store is
@@ -276,7 +335,7 @@ pub(crate) async fn a_build_whose_store_is_killed_ends_as_if_it_had_not_been(
 }
 
 /// Waits until a version is being built and has applied something.
-async fn until_progress(stack: &TestStack, projection: &str) -> anyhow::Result<()> {
+pub(crate) async fn until_progress(stack: &TestStack, projection: &str) -> anyhow::Result<()> {
     eventually("a build under way", PATIENCE, || async {
         let (_, list) = replay(stack, &["list", projection]).await.ok()?;
         let versions = list[0]["versions"].as_array()?;

@@ -19,9 +19,9 @@ fn text<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
 pub(super) fn transactions_are_whole_or_not_at_all(world: &World) -> Result<(), String> {
     let mut visible: BTreeMap<u64, usize> = BTreeMap::new();
     for topic in Context::ALL.into_iter().flat_map(topics) {
-        for record in world.records(topic)? {
+        for record in world.records(topic)?.iter() {
             // What a planted bug writes by itself has no number.
-            if let Some(number) = text(&record, ATTEMPT).and_then(|text| text.parse().ok()) {
+            if let Some(number) = text(record, ATTEMPT).and_then(|text| text.parse().ok()) {
                 *visible.entry(number).or_default() += 1;
             }
         }
@@ -48,8 +48,8 @@ pub(super) fn seqs_and_versions_are_dense(world: &World) -> Result<(), String> {
         let mut seqs: HashMap<u32, u64> = HashMap::new();
         let mut epochs: HashMap<u32, u64> = HashMap::new();
         let mut versions: HashMap<String, u64> = HashMap::new();
-        for (record, event) in world.events(stream)? {
-            let number = |name| text(&record, name).and_then(|text| text.parse::<u64>().ok());
+        for (record, event) in world.events(stream)?.iter() {
+            let number = |name| text(record, name).and_then(|text| text.parse::<u64>().ok());
             let seq = number(header::SEQ).ok_or("an event has no seq")?;
             let epoch = number(header::WRITER_EPOCH).ok_or("an event has no epoch")?;
             let last = seqs.insert(record.partition, seq).unwrap_or_default();
@@ -79,7 +79,7 @@ pub(super) fn every_key_is_decided_once(
     let mut decided: BTreeMap<String, Outcome> = BTreeMap::new();
     for context in Context::ALL {
         let mut transactions: HashMap<u32, u64> = HashMap::new();
-        for record in world.records(context.journal_topic())? {
+        for record in world.records(context.journal_topic())?.iter() {
             let value = record.value.as_deref().unwrap_or_default();
             let journal = world
                 .codec
@@ -130,8 +130,8 @@ pub(super) fn every_key_has_one_effect_and_a_rejected_one_none(
     let streams = Stream::ALL.iter().map(|stream| stream.topic());
     let inboxes = Context::ALL.iter().map(|context| context.inbox_topic());
     for topic in streams.chain(inboxes) {
-        for record in world.records(topic)? {
-            let Some(command) = text(&record, header::COMMAND_ID) else {
+        for record in world.records(topic)?.iter() {
+            let Some(command) = text(record, header::COMMAND_ID) else {
                 return Err(format!("{topic} offset {} names no cause", record.offset));
             };
             if let Some(key) = world.keys.get(command) {

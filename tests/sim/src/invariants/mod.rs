@@ -28,6 +28,7 @@ pub(crate) fn check(world: &World) -> Result<Verdict, String> {
     let orders = orders::end_and_add_up(world)?;
     orders::agree_with_the_stock(&orders, &stock)?;
     let rows = read_model::equals_a_fresh_fold(world)?;
+    read_model::versions_are_there_or_gone(world)?;
     let mut ends = BTreeMap::new();
     for order in orders.values() {
         *ends.entry(order.end()?.to_owned()).or_default() += 1;
@@ -49,9 +50,9 @@ pub(crate) fn trace_digest(world: &World) -> Result<u64, String> {
     let mut hasher = DefaultHasher::new();
     world.sim.trace_digest().hash(&mut hasher);
     for topic in Context::ALL.into_iter().flat_map(topics) {
-        for record in world.records(topic)? {
+        for record in world.records(topic)?.iter() {
             (topic, record.partition, record.offset).hash(&mut hasher);
-            (record.timestamp_us, record.key, record.value).hash(&mut hasher);
+            (record.timestamp_us, &record.key, &record.value).hash(&mut hasher);
             record.headers.hash(&mut hasher);
         }
     }

@@ -40,9 +40,9 @@ impl Seen {
 
 pub(super) fn end_and_add_up(world: &World) -> Result<BTreeMap<String, Seen>, String> {
     let mut orders: BTreeMap<String, Seen> = BTreeMap::new();
-    for (_, event) in world.events(Stream::Order)? {
+    for (_, event) in world.events(Stream::Order)?.iter() {
         let id = event.aggregate_id.clone();
-        let EventBody::Order(body) = event.body else {
+        let EventBody::Order(body) = event.body.clone() else {
             return Err(format!("{id}: an event of another stream"));
         };
         see(orders.entry(id.clone()).or_default(), body)

@@ -12,10 +12,14 @@ use crate::world::World;
 /// By table and key, as text; a row as its cells' text.
 type Rows = BTreeMap<(String, String), String>;
 
-/// Returns how many rows were compared.
+/// Every version that is live is compared. Returns how many rows were.
 pub(super) fn equals_a_fresh_fold(world: &World) -> Result<u64, String> {
     let mut compared = 0;
-    for projection in PROJECTIONS {
+    let other = |each: &&Projection| each.name != world.replay.projection.name;
+    let others = PROJECTIONS.into_iter().filter(other);
+    let others = others.map(|projection| (projection, projection.version));
+    let mut last: Option<(&Projection, Rows)> = None;
+    for (projection, version) in others.chain(world.replay.live()) {
         let fold = fold_of(projection).ok_or("a projection without a fold")?;
         // Under a bug that gives cells another time, the row's seq would show it at once: what is
         // asked then is whether the cells do.
@@ -24,31 +28,55 @@ pub(super) fn equals_a_fresh_fold(world: &World) -> Result<u64, String> {
             Some(Bug::TimestampFromTheClock | Bug::TiedTimestamps)
         );
         // Nothing is wrong with any record any more.
-        let parked = world.stores[&projection.store].parked(projection);
+        let parked = world.stores[&projection.store].parked(projection, version);
         if !parked.is_empty() {
             let name = projection.name;
-            return Err(format!("{name} still has records parked: {parked:?}"));
+            return Err(format!(
+                "{name}@{version} still has records parked: {parked:?}"
+            ));
         }
-        let expected = folded(world, projection, fold, times_lie)?;
-        let stored = stored(world, projection, times_lie);
+        let expected = match last.take() {
+            Some((of, rows)) if of == projection => rows,
+            _ => folded(world, projection, fold, times_lie)?,
+        };
+        let stored = stored(world, projection, version, times_lie);
         let keys: BTreeSet<_> = expected.keys().chain(stored.keys()).collect();
         for key in keys {
             let (want, have) = (expected.get(key), stored.get(key));
             if want != have {
                 return Err(format!(
-                    "{} {}: the store has {have:?}, the log gives {want:?}",
+                    "version {version}: {} {}: the store has {have:?}, the log gives {want:?}",
                     key.0, key.1
                 ));
             }
         }
         compared += expected.len() as u64;
+        last = Some((projection, expected));
     }
     Ok(compared)
 }
 
-fn stored(world: &World, projection: &'static Projection, times_lie: bool) -> Rows {
+/// Nothing is left of a version that was cancelled or retired, and what is read is fed.
+pub(super) fn versions_are_there_or_gone(world: &World) -> Result<(), String> {
+    let replay = &world.replay;
+    let store = &world.stores[&replay.projection.store].memory;
+    for (declared, number) in &replay.gone {
+        let traces = store.traces(declared, *number);
+        if !traces.is_empty() {
+            let name = declared.name;
+            return Err(format!("{name}@{number} was removed and has {traces:?}"));
+        }
+    }
+    let current = replay.versions.current;
+    match replay.live().iter().any(|(_, number)| *number == current) {
+        true => Ok(()),
+        false => Err(format!("the current version {current} is not live")),
+    }
+}
+
+fn stored(world: &World, projection: &'static Projection, version: u32, times_lie: bool) -> Rows {
     let store = &world.stores[&projection.store].memory;
-    let rows = store.projection_rows(projection, projection.version);
+    let rows = store.projection_rows(projection, version);
     rows.iter().map(|row| shown(row, times_lie)).collect()
 }
 
@@ -71,9 +99,9 @@ fn folded(
 ) -> Result<Rows, String> {
     let mut rows: BTreeMap<(&str, String), Row> = BTreeMap::new();
     for stream in projection.streams {
-        for (record, event) in world.events(*stream)? {
-            let envelope = envelope(*stream, &record).map_err(|error| error.to_string())?;
-            let Outcome::Emit(ops) = fold(&envelope, &event) else {
+        for (record, event) in world.events(*stream)?.iter() {
+            let envelope = envelope(*stream, record).map_err(|error| error.to_string())?;
+            let Outcome::Emit(ops) = fold(&envelope, event) else {
                 continue;
             };
             for op in ops {

@@ -30,10 +30,10 @@ struct Shelf {
 pub(super) fn is_conserved(world: &World) -> Result<Stock, String> {
     let mut stock = Stock::default();
     let mut shelves: BTreeMap<String, Shelf> = BTreeMap::new();
-    for (_, event) in world.events(Stream::Stock)? {
+    for (_, event) in world.events(Stream::Stock)?.iter() {
         let sku = event.aggregate_id.clone();
         let shelf = shelves.entry(sku.clone()).or_default();
-        let EventBody::Stock(body) = event.body else {
+        let EventBody::Stock(body) = event.body.clone() else {
             return Err(format!("{sku}: an event of another stream"));
         };
         let after = stock

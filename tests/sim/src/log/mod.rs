@@ -24,6 +24,8 @@ pub(crate) struct SimLog {
     pub(crate) sim: Sim,
     /// Whether its readers make nothing of some records, as code would that can't read their schema.
     pub(crate) misreads: bool,
+    /// Whether it belongs to whoever builds a version.
+    pub(crate) builds: bool,
 }
 
 impl SimLog {

@@ -15,6 +15,7 @@ use cartwright_events::codec::Codec;
 use super::SimLog;
 use crate::bug::Bug;
 use crate::sim::Sim;
+use crate::store::BUILDER_DIES;
 
 /// A reader without a group.
 pub(crate) struct SimReader {
@@ -81,7 +82,13 @@ impl LogReader for SimReader {
     }
 
     fn poll(&mut self, max: usize, timeout: Duration) -> Result<Vec<Record>, LogError> {
-        self.sim().may_die("killed while reading");
+        match self.log.builds {
+            true => {
+                let kind = "builder killed while reading";
+                self.sim().may_die_often(kind, BUILDER_DIES);
+            }
+            false => self.sim().may_die("killed while reading"),
+        }
         if self.lags() {
             return self.poll_lagging();
         }

@@ -54,6 +54,10 @@ impl World {
     }
 
     fn read_side_rests(&mut self) -> Result<(), String> {
+        self.feed_versions()?;
+        self.replay.finish_building()?;
+        self.following.misreads = false;
+        self.feed_versions()?;
         for projector in &mut self.projectors {
             projector.mend();
         }
@@ -62,7 +66,8 @@ impl World {
             self.asked += 1;
             projector.ask_for_what_is_parked(self.asked);
         }
-        self.projectors_rest()
+        self.projectors_rest()?;
+        self.replay.agree()
     }
 
     fn projectors_rest(&mut self) -> Result<(), String> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::context::EvolveError;
 use crate::facts::{misfit, must_be, must_follow};
-use crate::memory::{Digest, Written};
+use crate::memory::{Digest, ENTRY_BYTES, Written};
 
 /// A line of an open cart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +129,11 @@ impl Cart {
     /// What a caller is told of the cart.
     pub(super) fn data(&self, id: &str, total_minor: i64) -> Value {
         json!({ "cart_id": id, "cart_total_minor": total_minor, "currency": self.currency })
+    }
+
+    /// Bytes of what it has on the heap, about.
+    pub(in crate::checkout) fn lines_size_hint(&self) -> usize {
+        self.lines.len() * (size_of::<CartLine>() + 2 * ENTRY_BYTES) + ENTRY_BYTES
     }
 
     /// Where earlier events of a cart stand.

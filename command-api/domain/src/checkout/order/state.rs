@@ -8,7 +8,7 @@ use cartwright_events::{Country, Currency, OrderId, Reference, Sku, Stream, Time
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::memory::{Digest, SmallMap, Written};
+use crate::memory::{Digest, ENTRY_BYTES, SmallMap, Written};
 
 /// How far an order has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,6 +282,18 @@ impl Order {
             .stage
             .is_open()
             .then_some(placed.payment_deadline)
+    }
+
+    /// Bytes of what it has on the heap, about.
+    pub(in crate::checkout) fn parts_size_hint(&self) -> usize {
+        let operation = size_of::<((Reference, Reference), Operation)>() + 2 * ENTRY_BYTES;
+        let placed = self.placed.as_ref().map_or(0, |placed| {
+            let movements = placed.shipments.len() + placed.returns.len();
+            placed.lines.len() * (size_of::<Line>() + ENTRY_BYTES)
+                + placed.return_dues.len() * size_of::<ReturnDue>()
+                + movements * (size_of::<(Reference, Movement)>() + ENTRY_BYTES)
+        });
+        self.operations.len() * operation + placed
     }
 
     /// Where earlier events stand.

@@ -78,6 +78,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             running: self.host.running(),
             ready: self.member.ready(observe),
             lost: self.member.lost(),
+            outdated: self.member.outdated(),
         };
         let due = self.last_beat.as_ref().is_none_or(|(last, at_ms)| {
             *last != beat || now_ms.saturating_sub(*at_ms) >= self.options.beat_ms

@@ -1,0 +1,134 @@
+//! What building a version would take, from samples of the log.
+
+use std::time::{Duration, Instant};
+
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition};
+use cartwright_events::Stream;
+use cartwright_events::codec::Codec;
+use serde::Serialize;
+
+use crate::build::End;
+
+/// Records of each partition that are read for the estimate.
+const SAMPLE: usize = 5_000;
+const POLL: Duration = Duration::from_millis(500);
+/// How long one look into a partition may take.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// A partition, as far as it would be read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Partition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// Offsets up to the end or the point in time, control records included.
+    pub records: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    /// Seconds that it takes to read and decode.
+    #[serde(skip)]
+    pub seconds: f64,
+}
+
+/// Looks at one partition up to `end`.
+///
+/// # Errors
+/// When the log does not answer.
+pub fn partition(
+    log: &impl EventLog,
+    codec: &Codec,
+    stream: Stream,
+    at: &TopicPartition,
+    end: &End,
+) -> anyhow::Result<Partition> {
+    let mut reader = log.reader(ReaderPurpose::Recovery)?;
+    let (low, _) = reader.watermarks(at)?;
+    let end = first_beyond(&mut reader, at, low, end)?;
+    reader.assign(&[(at.clone(), Start::Beginning)])?;
+    let (mut read, mut bytes, mut took) = (0_u64, 0_u64, Duration::ZERO);
+    let deadline = Instant::now() + LOOK;
+    while (read as usize) < SAMPLE && reader.position(at)? < end && Instant::now() < deadline {
+        let begun = Instant::now();
+        let records = reader.poll(SAMPLE, POLL)?;
+        let within = records.iter().filter(|record| record.offset < end);
+        for record in within {
+            read += 1;
+            let value = record.value.as_deref().unwrap_or_default();
+            bytes += (record.key.as_ref().map_or(0, Vec::len) + value.len()) as u64;
+            // Its result is of no interest here; decoding is what costs time.
+            let _ = codec.decode_event(stream, value);
+        }
+        // An empty answer is the time of connecting, or of waiting.
+        if !records.is_empty() {
+            took += begun.elapsed();
+        }
+    }
+    let records = end.saturating_sub(low);
+    let whole = records as f64 / read.max(1) as f64;
+    Ok(Partition {
+        topic: at.topic.to_string(),
+        partition: at.partition,
+        records,
+        bytes: (bytes as f64 * whole) as u64,
+        seconds: took.as_secs_f64() * whole,
+    })
+}
+
+/// The seconds that partitions take, so many at a time: the longest one is not made shorter by that.
+#[must_use]
+pub fn seconds(partitions: &[Partition], parallel: usize) -> f64 {
+    let at_once = parallel.clamp(1, partitions.len().max(1));
+    let sum: f64 = partitions.iter().map(|each| each.seconds).sum();
+    let longest = partitions
+        .iter()
+        .map(|each| each.seconds)
+        .fold(0.0, f64::max);
+    (sum / at_once as f64).max(longest)
+}
+
+/// The first offset that is not read. Times and seqs grow with offsets, so it is looked for by halves.
+fn first_beyond<R: LogReader>(
+    reader: &mut R,
+    at: &TopicPartition,
+    low: u64,
+    end: &End,
+) -> anyhow::Result<u64> {
+    let Some(cut) = end.cut else {
+        return Ok(end.offset);
+    };
+    let (mut within, mut beyond) = (low, end.offset);
+    while within < beyond {
+        let middle = within + (beyond - within) / 2;
+        match record_from(reader, at, middle, beyond)? {
+            Some(record) if !cut.excludes(&record) => within = record.offset + 1,
+            _ => beyond = middle,
+        }
+    }
+    Ok(within)
+}
+
+/// The first record from `offset` on and before `end`.
+fn record_from<R: LogReader>(
+    reader: &mut R,
+    at: &TopicPartition,
+    offset: u64,
+    end: u64,
+) -> anyhow::Result<Option<Record>> {
+    reader.assign(&[(at.clone(), Start::Offset(offset))])?;
+    let deadline = Instant::now() + LOOK;
+    while reader.position(at)? < end {
+        if let Some(record) = reader
+            .poll(1, Duration::from_millis(20))?
+            .into_iter()
+            .next()
+        {
+            return Ok((record.offset < end).then_some(record));
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "{at} at {offset}: no answer in time"
+        );
+    }
+    Ok(None)
+}

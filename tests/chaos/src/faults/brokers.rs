@@ -1,0 +1,77 @@
+//! Faults of a broker.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use super::said::{active_controller, coordinators};
+use super::{ELECTION_LIMIT, Fault, LOOK_EVERY, Nemesis, STOP_LIMIT};
+use crate::ground::Ground;
+
+impl Nemesis {
+    pub(super) async fn strike_broker(
+        &mut self,
+        ground: &mut Ground,
+        fault: Fault,
+    ) -> anyhow::Result<()> {
+        let broker = self.rng.random_range(0..ground.brokers.len());
+        match fault {
+            Fault::FreezeBroker => {
+                ground.brokers[broker].freeze().await?;
+                self.wait(2_000..9_000).await;
+            }
+            Fault::FillDisk => {
+                ground.brokers[broker].fill_its_disk()?;
+                ground.brokers[broker].gone_within(STOP_LIMIT).await?;
+                self.wait(0..3_000).await;
+            }
+            Fault::KillController => kill_controller(ground).await?,
+            Fault::MoveCoordinator => self.move_coordinator(ground).await?,
+            _ => {
+                ground.brokers[broker].kill().await?;
+                self.wait(0..8_000).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops the broker that coordinates one of the transactions' partitions; it hands over first.
+    async fn move_coordinator(&mut self, ground: &mut Ground) -> anyhow::Result<()> {
+        let before = coordinators(ground)?;
+        let all: Vec<usize> = before.values().copied().collect();
+        let broker = *all
+            .choose(&mut self.rng)
+            .context("no broker coordinates transactions")?;
+        let moving = |(partition, of): (&u32, &usize)| (*of == broker).then_some(*partition);
+        let moving: Vec<u32> = before.iter().filter_map(moving).collect();
+        ground.brokers[broker].stop(STOP_LIMIT).await?;
+        let stopped = Instant::now();
+        loop {
+            let now = coordinators(ground)?;
+            if moving.iter().all(|partition| now[partition] != broker) {
+                return Ok(());
+            }
+            ensure!(
+                stopped.elapsed() < ELECTION_LIMIT,
+                "partitions {moving:?} got no other coordinator within {ELECTION_LIMIT:?}"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+async fn kill_controller(ground: &mut Ground) -> anyhow::Result<()> {
+    let controller = active_controller(ground)?;
+    ground.brokers[controller].kill().await?;
+    let killed = Instant::now();
+    while active_controller(ground)? == controller {
+        ensure!(
+            killed.elapsed() < ELECTION_LIMIT,
+            "no other controller was elected within {ELECTION_LIMIT:?}"
+        );
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}

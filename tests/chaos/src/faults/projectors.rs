@@ -1,0 +1,62 @@
+//! Faults of a projector, and of the ways between the read side and its stores.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use super::{ELECTION_LIMIT, Fault, LOOK_EVERY, Nemesis};
+use crate::ground::{Ground, STORES};
+
+impl Nemesis {
+    pub(super) async fn strike_projector(
+        &mut self,
+        ground: &mut Ground,
+        fault: Fault,
+    ) -> anyhow::Result<()> {
+        let projector = self.rng.random_range(0..ground.projectors.len());
+        let store = *STORES.choose(&mut self.rng).unwrap_or(&STORES[0]);
+        match fault {
+            Fault::FreezeProjector => freeze(ground, projector).await,
+            Fault::IsolateProjector => {
+                let ways = ground.ways.projector_to_broker[projector].clone();
+                self.cut(&ways).await
+            }
+            Fault::CutStore => {
+                // The last one is query-api.
+                let reader = self.rng.random_range(0..ground.ways.to_stores.len());
+                self.cut(&[ground.ways.to_store(reader, store)]).await
+            }
+            Fault::SlowStore => self.slow(&[ground.ways.to_store(projector, store)]).await,
+            _ => {
+                ground.projectors[projector].kill().await?;
+                self.wait(0..8_000).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Freezes a projector until the others have everything that it had.
+async fn freeze(ground: &mut Ground, projector: usize) -> anyhow::Result<()> {
+    let had = ground.partitions_of(projector).await?;
+    ensure!(!had.is_empty(), "the projector has no partition");
+    ground.projectors[projector].freeze().await?;
+    let frozen = Instant::now();
+    loop {
+        let mut missing = had.clone();
+        for other in (0..ground.projectors.len()).filter(|other| *other != projector) {
+            let has = ground.partitions_of(other).await?;
+            missing.retain(|partition| !has.contains(partition));
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        ensure!(
+            frozen.elapsed() < ELECTION_LIMIT,
+            "nobody took over from the projector: {missing:?}"
+        );
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,128 @@
+//! What the processes say of themselves.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use cartwright_local::Ports;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::{Ground, READY_LIMIT};
+use crate::process::Process;
+
+impl Ground {
+    /// Where clients reach a node.
+    pub(crate) fn node_url(&self, node: usize) -> String {
+        let node = u16::try_from(node).unwrap_or_default();
+        format!("http://127.0.0.1:{}", self.layout.node_listener(node))
+    }
+
+    fn projector_url(&self, projector: usize) -> String {
+        let projector = u16::try_from(projector).unwrap_or_default();
+        let port = self.layout.projector_listener(projector);
+        format!("http://127.0.0.1:{port}")
+    }
+
+    /// Where clients reach query-api.
+    pub(crate) fn query_url(&self) -> anyhow::Result<String> {
+        let ports = Ports::new(self.layout.base_port)?;
+        Ok(format!("http://127.0.0.1:{}", ports.query_api()))
+    }
+
+    pub(super) fn registry(&self) -> anyhow::Result<String> {
+        let ports = Ports::new(self.layout.base_port)?;
+        Ok(format!("http://127.0.0.1:{}", ports.registry()))
+    }
+
+    /// The registry's Confluent-compatible API.
+    pub(crate) fn registry_url(&self) -> anyhow::Result<String> {
+        Ok(format!("{}/apis/ccompat/v7", self.registry()?))
+    }
+
+    async fn is_success(&self, url: String) -> bool {
+        let answer = self.http.get(url).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// The time that a node tells.
+    pub(crate) async fn date_of(&self, node: usize) -> Option<String> {
+        let url = format!("{}/livez", self.node_url(node));
+        let answer = self.http.get(url).send().await.ok()?;
+        let date = answer.headers().get("date")?;
+        Some(date.to_str().ok()?.to_owned())
+    }
+
+    pub(crate) async fn registry_answers(&self) -> anyhow::Result<bool> {
+        Ok(self
+            .is_success(format!("{}/subjects", self.registry_url()?))
+            .await)
+    }
+
+    /// The partitions that a projector has, as `projection topic partition`.
+    pub(crate) async fn partitions_of(&self, projector: usize) -> anyhow::Result<BTreeSet<String>> {
+        let url = format!("{}/v1/projections", self.projector_url(projector));
+        let told: Value = self.http.get(url).send().await?.json().await?;
+        let projections = told["projections"].as_array().context("no projections")?;
+        let all = projections.iter().flat_map(|projection| {
+            let partitions = projection["partitions"].as_array();
+            partitions.into_iter().flatten().map(|partition| {
+                format!(
+                    "{} {} {}",
+                    projection["projection"], partition["topic"], partition["partition"]
+                )
+            })
+        });
+        Ok(all.collect())
+    }
+
+    pub(super) async fn wait_for_brokers(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        for (broker, process) in (0..).zip(&mut self.brokers) {
+            let port = self.layout.broker_listener(broker);
+            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                pause(process, began).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every node takes commands, every projection is followed and reads are answered.
+    pub(super) async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        for node in 0..self.nodes.len() {
+            let url = format!("{}/readyz", self.node_url(node));
+            while !self.is_success(url.clone()).await {
+                pause(&mut self.nodes[node], began).await?;
+            }
+        }
+        for projector in 0..self.projectors.len() {
+            let url = format!("{}/readyz", self.projector_url(projector));
+            while !self.is_success(url.clone()).await {
+                pause(&mut self.projectors[projector], began).await?;
+            }
+        }
+        let url = format!("{}/readyz", self.query_url()?);
+        while !self.is_success(url.clone()).await {
+            let query = self.query.as_mut().context("query-api")?;
+            pause(query, began).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A little time for a process that is not ready yet, if it still can get so.
+async fn pause(process: &mut Process, began: Instant) -> anyhow::Result<()> {
+    ensure!(
+        process.runs(),
+        "{} has ended by itself; see its log",
+        process.name
+    );
+    ensure!(
+        began.elapsed() < READY_LIMIT,
+        "{} is not ready after {READY_LIMIT:?}",
+        process.name
+    );
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! What a run stands on: three brokers, the stores, the registry, the nodes, the projectors, query-api, and
+//! proxies before every listener.
+
+mod disks;
+mod look;
+mod services;
+mod ways;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use cartwright_local::{ClusterLayout, Part, Stack, StackConfig, prepare_brokers};
+use tokio::process::Command;
+
+pub(crate) use disks::{Disks, have_own_mounts};
+pub(crate) use ways::Ways;
+
+use crate::Arguments;
+use crate::process::Process;
+use crate::skew;
+
+pub(crate) const BROKERS: u16 = 3;
+pub(crate) const PROJECTORS: u16 = 2;
+/// The stores of the read model.
+pub(crate) const STORES: [Part; 2] = [Part::Postgres, Part::Cassandra];
+/// What is started and watched as in the local stack. The registry's database is PostgreSQL's.
+const FROM_THE_STACK: [Part; 3] = [Part::Postgres, Part::Registry, Part::Cassandra];
+/// How long the parts may take to answer, on a busy machine.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+/// How far above the local stack's base port the cluster's is.
+const BESIDE: u16 = 200;
+/// An order that is not paid by then expires: soon, so that runs see it happen.
+pub(crate) const PAYMENT_DEADLINE: Duration = Duration::from_secs(10);
+/// PostgreSQL's log, in MiB: little, since its data lies in memory.
+const MAX_WAL_MIB: u32 = 128;
+
+pub(crate) struct Ground {
+    pub(crate) layout: ClusterLayout,
+    pub(crate) config: StackConfig,
+    pub(crate) stack: Stack,
+    pub(crate) brokers: Vec<Process>,
+    pub(crate) nodes: Vec<Process>,
+    pub(crate) projectors: Vec<Process>,
+    pub(crate) query: Option<Process>,
+    pub(crate) ways: Ways,
+    /// The stores' own file systems; `None` where they can't be mounted.
+    pub(crate) disks: Option<Disks>,
+    /// Shifts a process's clock; `None` where it can't be made.
+    pub(crate) skew: Option<PathBuf>,
+    http: reqwest::Client,
+}
+
+impl Ground {
+    /// Makes the folders, and stops what an earlier run that was killed left behind.
+    pub(crate) async fn new(arguments: &Arguments) -> anyhow::Result<Self> {
+        ensure!((1..=4).contains(&arguments.nodes), "--nodes: 1 to 4");
+        let beside = StackConfig::from_env()?;
+        let base_port = arguments
+            .base_port
+            .unwrap_or(beside.base_port.saturating_add(BESIDE));
+        let layout = ClusterLayout {
+            base_port,
+            brokers: BROKERS,
+            nodes: arguments.nodes,
+            projectors: PROJECTORS,
+        };
+        let own = beside.state_dir.join("chaos");
+        let state_dir = arguments.state_dir.clone().unwrap_or(own);
+        let mut config = StackConfig::new(base_port, &state_dir)?;
+        config.max_wal_mib = MAX_WAL_MIB;
+        config.short_lived = true;
+        config.make_folders()?;
+        Stack::new(config.clone())?.down().await?;
+        for old in ["data", "disks", "logs", "config", "history.jsonl"] {
+            let old = config.state_dir.join(old);
+            let _ = fs::remove_dir_all(&old).or_else(|_| fs::remove_file(&old));
+        }
+        config.make_folders()?;
+        let disks = Disks::mount(&config.state_dir.join("disks"), &STORES);
+        if let Some(disks) = &disks {
+            config.data_dirs = disks.data_dirs();
+        }
+        let skew = skew::library(&config.config_dir()).await;
+        Ok(Self {
+            layout,
+            stack: Stack::new(config.clone())?,
+            disks,
+            skew,
+            config,
+            brokers: Vec::new(),
+            nodes: Vec::new(),
+            projectors: Vec::new(),
+            query: None,
+            ways: Ways::default(),
+            http: reqwest::Client::builder()
+                .timeout(Duration::from_secs(3))
+                .build()?,
+        })
+    }
+
+    pub(crate) fn history(&self) -> PathBuf {
+        self.config.state_dir.join("history.jsonl")
+    }
+
+    pub(crate) fn log_of(&self, name: &str) -> PathBuf {
+        let logs = self.config.state_dir.join("logs");
+        logs.join(format!("{name}.log"))
+    }
+
+    pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+        self.ways = Ways::build(self.layout)
+            .await
+            .context("listening for the proxies")?;
+        for (number, launch) in (1..).zip(prepare_brokers(&self.config, self.layout).await?) {
+            let name = format!("broker-{number}");
+            let mut broker = Process::new(&name, launch.command, launch.cwd, launch.log);
+            broker.start(&[])?;
+            self.brokers.push(broker);
+        }
+        self.stack.start_infrastructure(&FROM_THE_STACK).await?;
+        self.wait_for_brokers().await?;
+        self.apply_topics().await?;
+        for node in 0..self.layout.nodes {
+            self.nodes.push(self.node(node)?);
+        }
+        for projector in 0..self.layout.projectors {
+            self.projectors.push(self.projector(projector)?);
+        }
+        self.query = Some(self.query()?);
+        for process in self.services() {
+            process.start(&[])?;
+        }
+        self.wait_until_ready().await
+    }
+
+    /// The project's own processes.
+    fn services(&mut self) -> impl Iterator<Item = &mut Process> {
+        let writing = self.nodes.iter_mut();
+        writing.chain(&mut self.projectors).chain(&mut self.query)
+    }
+
+    async fn apply_topics(&self) -> anyhow::Result<()> {
+        let program = self.config.program("cartwright-topics");
+        ensure!(program.exists(), "{} is not built", program.display());
+        let began = Instant::now();
+        loop {
+            let output = Command::new(&program)
+                .args(["apply", "--profile", "cluster", "--bootstrap"])
+                .arg(self.layout.bootstrap())
+                .arg("--registry")
+                .arg(self.registry()?)
+                .arg("--topics")
+                .arg(self.config.root.join("topics/topics.yaml"))
+                .arg("--schemas")
+                .arg(self.config.root.join("schemas/avro"))
+                .kill_on_drop(true)
+                .output()
+                .await?;
+            if output.status.success() {
+                return Ok(());
+            }
+            // A broker that has just started may not know the others yet.
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(began.elapsed() < READY_LIMIT, "topics apply: {said}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Ends every fault: all ways open, room on every disk, everything thawed and started.
+    pub(crate) async fn heal(&mut self) -> anyhow::Result<()> {
+        self.ways.open();
+        if let Some(disks) = &self.disks {
+            disks.free()?;
+        }
+        STORES.into_iter().for_each(|store| self.stack.thaw(store));
+        let writing = self.brokers.iter_mut().chain(&mut self.nodes);
+        for process in writing.chain(&mut self.projectors).chain(&mut self.query) {
+            if process.runs() {
+                process.thaw()?;
+            } else {
+                process.start(&[]).context("starting again")?;
+            }
+        }
+        self.stack.start_infrastructure(&FROM_THE_STACK).await?;
+        self.wait_for_brokers().await?;
+        self.wait_until_ready().await
+    }
+
+    /// Stops everything: nothing of it is needed any more.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
+        for process in self.services() {
+            process.end().await;
+        }
+        for process in &mut self.brokers {
+            process.end().await;
+        }
+        STORES.into_iter().for_each(|store| self.stack.thaw(store));
+        self.stack.down().await?;
+        Ok(())
+    }
+}

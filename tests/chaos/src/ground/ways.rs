@@ -1,0 +1,84 @@
+//! The proxies.
+
+use cartwright_local::{ClusterClient, ClusterLayout, Part, Ports};
+
+use crate::proxy::{Proxy, Way};
+
+/// Every way that can be cut, silenced or slowed down.
+#[derive(Default)]
+pub(crate) struct Ways {
+    /// By node, then broker.
+    pub(crate) to_broker: Vec<Vec<Proxy>>,
+    /// By broker, to it from all other brokers: the broker, and its controller.
+    pub(crate) between_brokers: Vec<[Proxy; 2]>,
+    /// By node, to it from all other nodes.
+    pub(crate) between_nodes: Vec<Proxy>,
+    /// By projector, then broker.
+    pub(crate) projector_to_broker: Vec<Vec<Proxy>>,
+    /// By process of the read side (the projectors, then query-api), to PostgreSQL and to Cassandra.
+    pub(crate) to_stores: Vec<[Proxy; 2]>,
+}
+
+impl Ways {
+    pub(crate) async fn build(layout: ClusterLayout) -> anyhow::Result<Self> {
+        let mut ways = Self::default();
+        for broker in 0..layout.brokers {
+            let (from, to) = (
+                layout.broker_advertised(broker),
+                layout.broker_listener(broker),
+            );
+            let data = Proxy::start(from, to).await?;
+            let (from, to) = (
+                layout.controller_advertised(broker),
+                layout.controller_listener(broker),
+            );
+            let control = Proxy::start(from, to).await?;
+            ways.between_brokers.push([data, control]);
+        }
+        for node in 0..layout.nodes {
+            let client = ClusterClient::Node(node);
+            ways.to_broker.push(to_brokers(layout, client).await?);
+            let (from, to) = (layout.node_advertised(node), layout.node_listener(node));
+            ways.between_nodes.push(Proxy::start(from, to).await?);
+        }
+        for projector in 0..layout.projectors {
+            let client = ClusterClient::Projector(projector);
+            let to_brokers = to_brokers(layout, client).await?;
+            ways.projector_to_broker.push(to_brokers);
+        }
+        let ports = Ports::new(layout.base_port)?;
+        // The last one is query-api.
+        for reader in 0..=layout.projectors {
+            let postgres = layout.postgres_advertised(reader);
+            let cassandra = layout.cassandra_advertised(reader);
+            ways.to_stores.push([
+                Proxy::start(postgres, ports.postgres()).await?,
+                Proxy::start(cassandra, ports.cassandra()).await?,
+            ]);
+        }
+        Ok(ways)
+    }
+
+    /// The way of one process of the read side to a store.
+    pub(crate) fn to_store(&self, reader: usize, store: Part) -> Proxy {
+        self.to_stores[reader][usize::from(store == Part::Cassandra)].clone()
+    }
+
+    pub(crate) fn open(&self) {
+        let to_brokers = self.to_broker.iter().chain(&self.projector_to_broker);
+        let pairs = self.between_brokers.iter().chain(&self.to_stores);
+        let all = to_brokers.flatten().chain(pairs.flatten());
+        for proxy in all.chain(&self.between_nodes) {
+            proxy.set(Way::Open);
+        }
+    }
+}
+
+async fn to_brokers(layout: ClusterLayout, client: ClusterClient) -> anyhow::Result<Vec<Proxy>> {
+    let mut all = Vec::new();
+    for broker in 0..layout.brokers {
+        let from = layout.advertised(broker, client);
+        all.push(Proxy::start(from, layout.listener(broker, client)).await?);
+    }
+    Ok(all)
+}

@@ -1,0 +1,82 @@
+//! The replay tool's ways that are used when things are not straightforward.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use cartwright_harness::{PATIENCE, TestStack, eventually};
+use serde_json::Value;
+
+use crate::traces::nothing_is_left_of;
+use crate::versions::{done, replay, sell, tool, until_progress};
+
+/// What a build would take, a build that is held and goes on in another process, one of a few keys that
+/// is never read, a switch that is forced and taken back.
+pub(crate) async fn a_build_is_planned_held_resumed_and_tried_with_a_few_keys(
+    stack: Arc<TestStack>,
+) -> anyhow::Result<()> {
+    sell(&stack.api(), "OPERATE", 20).await?;
+    let plan = done(&stack, &["plan", "carts"]).await?;
+    ensure!(plan["records"].as_u64() >= Some(20), "{plan}");
+    let next = plan["next_version"].as_u64().context("a version")?;
+
+    let slow = ["start", "carts", "--max-rate", "15"];
+    let mut building = tool(&stack, &slow).spawn()?;
+    until_progress(&stack, "carts").await?;
+    done(&stack, &["pause", "carts"]).await?;
+    let paused = status(&stack, next).await?;
+    ensure!(
+        paused["paused"] == true && paused["state"] == "building",
+        "{paused}"
+    );
+    building.kill().await?;
+    // The one that was killed is heard of for a few seconds.
+    eventually("the build goes on here", PATIENCE, || async {
+        let (code, resumed) = replay(&stack, &["resume", "carts"]).await.ok()?;
+        (code == 0 && resumed["state"] == "live").then_some(())
+    })
+    .await?;
+
+    let few = ["start", "carts", "--only-keys", "OPERATE-3,OPERATE-4"];
+    let tried = done(&stack, &few).await?;
+    let trial = tried["version"].as_u64().context("a version")?;
+    let number = trial.to_string();
+    let to_trial = ["flip", "carts", "--to-version", &number, "--force"];
+    let (code, _) = replay(&stack, &to_trial).await?;
+    ensure!(code == 3, "a few keys became current: {code}");
+    done(&stack, &["cancel", "carts", "--version", &number]).await?;
+    nothing_is_left_of(&stack, "carts", u32::try_from(trial)?).await?;
+
+    let number = next.to_string();
+    let unverified = ["flip", "carts", "--to-version", &number];
+    let (code, _) = replay(&stack, &unverified).await?;
+    ensure!(code == 3, "a flip without a verification ended with {code}");
+    let mut forced = unverified.to_vec();
+    forced.push("--force");
+    let flipped = done(&stack, &forced).await?;
+    ensure!(
+        flipped["to"] == next && flipped["forced"].is_string(),
+        "{flipped}"
+    );
+    let back = done(&stack, &["rollback", "carts"]).await?;
+    ensure!(back["from"] == next, "{back}");
+    let retire = [
+        "retire",
+        "carts",
+        "--version",
+        &number,
+        "--cursors-s",
+        "0",
+        // Long enough for the projector to see that it is to feed it no more.
+        "--reads-s",
+        "4",
+    ];
+    done(&stack, &retire).await?;
+    nothing_is_left_of(&stack, "carts", u32::try_from(next)?).await
+}
+
+async fn status(stack: &TestStack, version: u64) -> anyhow::Result<Value> {
+    let status = done(stack, &["status", "carts"]).await?;
+    let mut versions = status.as_array().context("versions")?.iter();
+    let found = versions.find(|each| each["version"] == version);
+    found.cloned().with_context(|| status.to_string())
+}

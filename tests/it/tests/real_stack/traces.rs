@@ -1,0 +1,48 @@
+//! What is left in the stores of a version.
+
+use anyhow::{Context as _, ensure};
+use cartwright_harness::{PATIENCE, TestStack};
+use cartwright_local::READ_MODEL_NAME;
+use cartwright_read_model::cassandra::{self, CassandraOptions};
+use cartwright_read_model::control::Control;
+use cartwright_read_model::postgres::{PostgresOptions, pool};
+use cartwright_read_model::tables::{BUILDS, PARK_REQUESTS, PARKED, POSITIONS, SKIPPED, WORKERS};
+use cartwright_read_model::{Store, projection};
+
+/// No table of the version is there, and no row about it in any control table.
+pub(crate) async fn nothing_is_left_of(
+    stack: &TestStack,
+    name: &str,
+    version: u32,
+) -> anyhow::Result<()> {
+    let of = projection(name).context("a projection")?;
+    let control = match of.store {
+        Store::Postgres => {
+            Control::Postgres(pool(&PostgresOptions::new(stack.stack.postgres_url()))?)
+        }
+        Store::Cassandra => {
+            let node = stack.stack.cassandra_node();
+            let mut options = CassandraOptions::new(vec![node], READ_MODEL_NAME);
+            options.request_timeout = PATIENCE;
+            let session = cassandra::connect(&options).await?;
+            Control::Cassandra(session.into(), READ_MODEL_NAME.into())
+        }
+    };
+    let missing = control.missing_tables(of, version).await?;
+    for table in of.tables {
+        let name = table.physical_name(version);
+        ensure!(missing.contains(&name), "{name} is there");
+    }
+    for table in [
+        &POSITIONS,
+        &PARKED,
+        &SKIPPED,
+        &PARK_REQUESTS,
+        &BUILDS,
+        &WORKERS,
+    ] {
+        let rows = control.rows(table, &[name.into(), version.into()]).await?;
+        ensure!(rows.is_empty(), "{} has {rows:?}", table.name);
+    }
+    Ok(())
+}
