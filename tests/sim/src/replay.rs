@@ -94,7 +94,7 @@ impl Replay {
     ///
     /// # Errors
     /// When they must not run.
-    pub(crate) fn to_feed(&mut self) -> Result<Vec<Plan>, String> {
+    pub(crate) fn plans_to_feed(&mut self) -> Result<Vec<Plan>, String> {
         self.seen = self.versions.revision;
         let name = self.projection.name;
         let declared = PROJECTIONS.into_iter().chain(OLDER);

@@ -200,7 +200,7 @@ impl World {
 
     /// Projectors begin to feed what is live, and leave what is not.
     fn feed_versions(&mut self) -> Result<(), String> {
-        let fed = self.replay.to_feed()?;
+        let fed = self.replay.plans_to_feed()?;
         let name = self.replay.projection.name;
         self.projectors.retain(|projector| {
             let version = projector.plan.version;
