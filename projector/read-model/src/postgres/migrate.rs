@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
-use super::presence::missing_tables;
+use super::presence::missing;
 use crate::ddl::{add_missing_key_sql, create_bare_table_sql, create_table_sql, sql_type};
 use crate::error::ReadModelError;
 use crate::schema::{Projection, Table};
@@ -52,7 +52,8 @@ pub async fn migrate_bare(
 /// # Errors
 /// As [`migrate`].
 pub async fn make_control_tables(client: &mut Client) -> Result<(), ReadModelError> {
-    if missing_tables(&*client, &[]).await?.is_empty() {
+    let wanted = CONTROL_TABLES.map(|table| table.physical_name(CONTROL_VERSION));
+    if missing(&*client, wanted.into()).await?.is_empty() {
         return Ok(());
     }
     let transaction = client.transaction().await?;

@@ -23,11 +23,16 @@ pub async fn missing_tables(
         let tables = each.tables.iter();
         tables.map(move |table| table.physical_name(*version))
     });
-    let wanted: Vec<String> = READERS_TABLES
-        .iter()
-        .map(|table| table.physical_name(CONTROL_VERSION))
-        .chain(declared)
-        .collect();
+    let control = READERS_TABLES.iter();
+    let control = control.map(|table| table.physical_name(CONTROL_VERSION));
+    missing(client, control.chain(declared).collect()).await
+}
+
+/// Those of the tables called `wanted` that nobody has made yet.
+pub(super) async fn missing(
+    client: &impl GenericClient,
+    wanted: Vec<String>,
+) -> Result<Vec<String>, ReadModelError> {
     let rows = client
         .query_typed(
             "SELECT name FROM unnest($1) AS name WHERE to_regclass(name) IS NULL ORDER BY name",
