@@ -64,8 +64,9 @@ fn kafka(config: &StackConfig, ports: Ports) -> String {
     )
 }
 
-/// Cassandra's log is a mapped file: killed, it has lost nothing, since the system still has the pages.
-const MAPPED_LOG: &str = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms";
+/// Answers wait until the log says that what they stand for belongs to it. Otherwise Cassandra marks that
+/// ten times a second, and one that is killed loses what it has acknowledged since the last mark.
+const MAPPED_LOG: &str = "commitlog_sync: batch";
 
 /// A mapped file that can't grow because the disk is full loses what is written to it, also what has been
 /// acknowledged. This one is written, and answers wait for that.

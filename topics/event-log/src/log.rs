@@ -181,7 +181,7 @@ pub trait GroupReader: Send {
     /// As [`LogReader::watermarks`].
     fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError>;
 
-    /// As [`LogReader::pause`].
+    /// As [`LogReader::pause`]. Ends with the partition's being taken away.
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError>;
 
     /// As [`LogReader::resume`].

@@ -130,7 +130,7 @@ impl RealStore {
     pub fn rows(&self, plan: &Plan) -> Vec<Row> {
         let mut all = Vec::new();
         for table in plan.projection.tables {
-            let mut rows = match &self.kind {
+            let rows = match &self.kind {
                 Kind::Postgres(_) => self.with_postgres(async |client| {
                     postgres::all_rows(client, table, plan.version).await
                 }),
@@ -140,11 +140,9 @@ impl RealStore {
                     self.runtime.block_on(rows).expect("rows")
                 }
             };
-            let key = table.key_len();
-            rows.sort_by_key(|row| format!("{:?}", row.values[..key].to_vec()));
             all.extend(rows);
         }
-        all
+        in_order(all)
     }
 
     pub fn with_postgres<T>(
@@ -174,4 +172,13 @@ impl RealStore {
     pub fn keyspace(&self) -> &'static str {
         KEYSPACE
     }
+}
+
+/// Rows of several tables in one order, whichever store they come from.
+pub fn in_order(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.sort_by_cached_key(|row| {
+        let key = &row.values[..row.table.key_len()];
+        (row.table.name, format!("{key:?}"))
+    });
+    rows
 }

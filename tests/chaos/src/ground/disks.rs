@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use cartwright_local::Part;
 
 /// Says to this program, started again, that mounts of its own are what it has.
@@ -68,13 +68,19 @@ impl Disks {
 
     /// Leaves no room beyond what is used.
     pub(crate) fn fill(&self, store: Part) -> anyhow::Result<()> {
+        const TRIES: u32 = 50;
         let at = self.of(store)?;
-        let before = rustix::fs::statvfs(at)?;
-        let used = (before.f_blocks - before.f_bfree) * before.f_frsize;
-        self.resize(store, used)?;
-        let after = rustix::fs::statvfs(at)?;
-        ensure!(after.f_bavail == 0, "{store} has {} blocks", after.f_bavail);
-        Ok(())
+        let mut refused = Ok(());
+        for _ in 0..TRIES {
+            let now = rustix::fs::statvfs(at)?;
+            if now.f_bavail == 0 {
+                return Ok(());
+            }
+            // Refused when the store has written something since it was looked at.
+            refused = self.resize(store, (now.f_blocks - now.f_bfree) * now.f_frsize);
+        }
+        refused?;
+        bail!("{store} has room again and again")
     }
 
     /// Gives all of them their room back.

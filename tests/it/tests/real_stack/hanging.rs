@@ -14,29 +14,32 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 const ID: &str = "left-hanging";
-/// How often it is tried: on a busy machine the broker may be registered anew before its coordinator
+/// Sessions that are tried: on a busy machine the broker may be registered anew before its coordinator
 /// gives the transaction up, and then ends it as it should.
-const TRIES: usize = 4;
+const SESSIONS_MS: [u32; 4] = [9_000, 20_000, 40_000, 60_000];
 
 /// The broker is killed while a transaction is open, and comes back with a session so long that its
 /// coordinator gives the transaction up before the broker is registered anew: then the marker is lost.
 pub(crate) async fn a_transaction_that_a_killed_broker_left_hanging_is_ended(
     stack: Arc<TestStack>,
 ) -> anyhow::Result<()> {
-    let mut tried = 0;
+    let mut tries = SESSIONS_MS.iter();
     let ended = loop {
-        tried += 1;
-        if let Some(open) = leave_hanging(&stack).await? {
+        let session_ms = tries.next();
+        let session_ms = session_ms.context("the broker ended the transaction each time")?;
+        if let Some(open) = leave_hanging(&stack, *session_ms).await? {
             break open;
         }
-        ensure!(tried < TRIES, "the broker ended the transaction each time");
     };
     ensure!(ended.is_empty(), "a take-over of the id ends it: {ended:?}");
     Ok(())
 }
 
 /// What is open after a take-over of the id of a transaction that hung; `None` when the broker ended it.
-async fn leave_hanging(stack: &TestStack) -> anyhow::Result<Option<Vec<OpenTransaction>>> {
+async fn leave_hanging(
+    stack: &TestStack,
+    session_ms: u32,
+) -> anyhow::Result<Option<Vec<OpenTransaction>>> {
     let at = TopicPartition::new("catalog.inbox.v1", 0);
     let bootstrap = stack.stack.bootstrap();
     let left_open = spawn_blocking({
@@ -52,7 +55,10 @@ async fn leave_hanging(stack: &TestStack) -> anyhow::Result<Option<Vec<OpenTrans
     );
     let slow = Restarted::new(
         command,
-        &["--override", "broker.session.timeout.ms=9000"],
+        &[
+            "--override",
+            &format!("broker.session.timeout.ms={session_ms}"),
+        ],
         &stack.stack.config().log_file(Part::Kafka),
     )?;
     let hangs = eventually("an end of the transaction", 2 * PATIENCE, || async {

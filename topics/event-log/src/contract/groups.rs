@@ -227,3 +227,28 @@ pub(super) fn a_member_can_read_again_from_elsewhere<L: EventLog>(subject: &Subj
     });
     assert_eq!(values(&member.read), ["a", "b", "c", "b", "c"]);
 }
+
+pub(super) fn a_pause_ends_when_the_partition_is_taken_away<L: EventLog>(subject: &Subject<'_, L>) {
+    let topic = subject.topic("paused", 2);
+    let places = places(&topic, 2);
+    let mut stays = Member::join(subject, &topic, &topic);
+    eventually("both partitions with the first", || {
+        stays.step();
+        (stays.owned.len() == 2).then_some(())
+    });
+    stays.reader.pause(&places).expect("a pause");
+    let mut comes = Member::join(subject, &topic, &topic);
+    eventually("one partition with each", || {
+        stays.step();
+        comes.step();
+        (stays.owned.len() == 1 && comes.owned.len() == 1).then_some(())
+    });
+    let mut writer = subject.writer(&topic);
+    let both = places.iter().map(|at| record(at, "after")).collect();
+    commit(&mut writer, both);
+    eventually("a record for who had paused", || {
+        stays.step();
+        comes.step();
+        (stays.read.len() == 1).then_some(())
+    });
+}

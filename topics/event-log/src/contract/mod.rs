@@ -102,6 +102,7 @@ fn checks<L: EventLog>() -> Vec<Check<L>> {
         groups::two_members_share_the_partitions_and_none_is_in_two_hands,
         groups::a_member_that_leaves_leaves_its_partitions_to_the_other,
         groups::a_member_can_read_again_from_elsewhere,
+        groups::a_pause_ends_when_the_partition_is_taken_away,
     ]
 }
 

@@ -119,8 +119,11 @@ impl Fetcher {
         Ok((list, places))
     }
 
-    /// Forgets what was assigned.
+    /// Forgets what was assigned, and what of it was paused: librdkafka would keep a partition paused that
+    /// is taken away and given to this client again.
     pub(super) fn unassign(&mut self) -> Result<(), LogError> {
+        let assigned: Vec<_> = self.places.keys().cloned().collect();
+        self.set_paused(&assigned, false)?;
         self.places.clear();
         self.pending_error = None;
         self.positions.replace(None);
