@@ -239,7 +239,11 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         let from = found.as_ref().map_or(high, |found| found.offset.max(low));
         let begin = found.as_ref().map(|found| &found.begin);
         let start_of = |offset: Option<u64>| offset.map_or(Start::Beginning, Start::Offset);
-        let mut starts = vec![(at.clone(), Start::Offset(from))];
+        // A paused partition may still bring what was under way, so one without use is not assigned.
+        let mut starts = Vec::new();
+        if ground.snapshots {
+            starts.push((at.clone(), Start::Offset(from)));
+        }
         for stream in B::CONTEXT.streams() {
             let stand = begin.and_then(|begin| begin.streams.get(stream));
             let start = start_of(stand.map(|stand| stand.offset));
@@ -318,7 +322,9 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         }
         let early = &mut self.early;
         *early = later;
-        self.reader.pause(&snapshots)?;
+        if self.snapshots {
+            self.reader.pause(&snapshots)?;
+        }
         self.reader.resume(&own)?;
         read_to(&mut self.reader, &targets, stall, |record| {
             if beyond(&record) {
