@@ -134,9 +134,11 @@ async fn apply(ready: &Ready, batch: &Batch, concurrency: usize) -> Result<(), S
     let mut rows = merge(&batch.ops)?;
     rows.extend(merge(&parked)?);
     write_all(ready, &writes(&rows, generation)?, concurrency).await?;
-    // Only now: what is on the list no longer is in the rows.
+    // Only now: what is on the list no longer is in the rows. And one after the other, the oldest first:
+    // what stays of a key's queue when this ends half way has no gap, in which an event that is applied
+    // already would lose to an older one that is put together with a newer one.
     let settled = settled_ops(batch);
-    write_all(ready, &writes(&merge(&settled)?, generation)?, concurrency).await?;
+    write_all(ready, &writes(&merge(&settled)?, generation)?, 1).await?;
     // And last: whoever reads the position or an answer may rely on both.
     let last = final_ops(batch);
     write_all(ready, &writes(&merge(&last)?, generation)?, 1).await

@@ -348,11 +348,11 @@ impl State {
         let (parked, settled, last) = (parked_ops(batch), settled_ops(batch), final_ops(batch));
         let mut rows = merge(&batch.ops)?;
         rows.extend(merge(&parked)?);
-        let mut settled = merge(&settled)?;
+        let settled = merge(&settled)?;
         if let Some(MemoryFault::AfterRows(most)) = fault {
-            // Rows are written in no particular order: which ones stay is any part of them.
+            // Rows are written in no particular order: which ones stay is any part of them. What leaves
+            // the list does so in order.
             rotate(&mut rows, most);
-            rotate(&mut settled, most);
             rows.extend(settled);
             rows.truncate(most);
             return self.write_rows(&rows, version, generation).map(|()| false);
