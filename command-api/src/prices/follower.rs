@@ -187,9 +187,30 @@ impl<L: EventLog> Follower<L> {
 
     fn tail(&mut self) -> Result<std::convert::Infallible, Halt> {
         let mut reader = self.reader(ReaderPurpose::Tailing)?;
+        let mut moved = Instant::now();
         loop {
+            let before = self.seqs.clone();
             self.take(&mut reader, TAILING_POLL)?;
+            if self.seqs != before {
+                moved = Instant::now();
+            } else if moved.elapsed() > STALL {
+                self.refuse_to_stand_still(&reader)?;
+                moved = Instant::now();
+            }
         }
+    }
+
+    /// A consumer can miss that there is more, as after its broker was away: another one does not.
+    fn refuse_to_stand_still(&self, reader: &L::Reader) -> Result<(), Halt> {
+        for at in self.partitions() {
+            let (_, end) = reader.watermarks(&at)?;
+            let position = reader.position(&at)?;
+            if position < end {
+                let reason = format!("{at} stands at offset {position}, its end is {end}");
+                return Err(Halt::Retry(reason));
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, reader: &mut L::Reader, wait: Duration) -> Result<(), Halt> {
