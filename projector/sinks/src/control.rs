@@ -20,7 +20,8 @@ pub(crate) fn parked_ops(batch: &Batch) -> Vec<SeqOp> {
         .collect()
 }
 
-/// Records put aside no longer: only when their rows are there.
+/// Records put aside no longer: only when their rows are there, and what was given up only when that is
+/// on record.
 pub(crate) fn settled_ops(batch: &Batch) -> Vec<SeqOp> {
     let settled = batch.unparked.settled.iter().map(|settled| SeqOp {
         seq: settled.revision + 1,
@@ -34,7 +35,7 @@ pub(crate) fn settled_ops(batch: &Batch) -> Vec<SeqOp> {
             op: RowOp::upsert(&SKIPPED, key, skipped.cells(batch.next.generation)),
         }
     });
-    settled.chain(skipped).collect()
+    skipped.chain(settled).collect()
 }
 
 /// The position and, in the light of it, what was asked for: last of all.

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
@@ -16,7 +17,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 const ID: &str = "left-hanging";
 /// Sessions that are tried: on a busy machine the broker may be registered anew before its coordinator
 /// gives the transaction up, and then ends it as it should.
-const SESSIONS_MS: [u32; 4] = [9_000, 20_000, 40_000, 60_000];
+const SESSIONS_MS: [u32; 4] = [9_000, 20_000, 40_000, 9_000];
+/// How long it may take beyond that until the transaction is seen to hang.
+const BOOT: Duration = Duration::from_secs(40);
 
 /// The broker is killed while a transaction is open, and comes back with a session so long that its
 /// coordinator gives the transaction up before the broker is registered anew: then the marker is lost.
@@ -61,26 +64,21 @@ async fn leave_hanging(
         ],
         &stack.stack.config().log_file(Part::Kafka),
     )?;
-    let hangs = eventually("an end of the transaction", 2 * PATIENCE, || async {
+    let limit = BOOT + Duration::from_millis(session_ms.into());
+    let hangs = eventually("the transaction hangs", limit, || async {
         let (at, bootstrap) = (at.clone(), bootstrap.clone());
-        let open = spawn_blocking(move || open_on(&at, &bootstrap))
-            .await
-            .ok()?;
-        let left = |open: &&OpenTransaction| open.transactional_id.as_deref() == Some(ID);
-        match open.iter().find(left) {
-            None => Some(false),
-            // Ended, as its coordinator believes.
-            Some(open) => open.open_ms.is_none().then_some(true),
-        }
+        let open = spawn_blocking(move || open_on(&at, &bootstrap));
+        let open = open.await.ok()?.pop()?;
+        // Ended, as its coordinator believes.
+        (open.transactional_id.as_deref() == Some(ID) && open.open_ms.is_none()).then_some(())
     })
     .await;
     drop(left_open);
     let ended = match hangs {
-        Ok(true) => spawn_blocking(move || take_over(&at, &bootstrap))
+        Ok(()) => spawn_blocking(move || take_over(&at, &bootstrap))
             .await
             .map(Some),
-        Ok(false) => Ok(None),
-        Err(error) => Err(error),
+        Err(_) => Ok(None),
     };
     drop(slow);
     stack.stack.start(Part::Kafka).await?;
