@@ -75,8 +75,8 @@ impl ArchiveAsk {
         snapshots: &TopicPartition,
         stall: Duration,
     ) -> Result<ArchiveAnswer, LogError> {
-        let go_on = AtomicBool::new(false);
-        let answer = self.answer_unless(&go_on, log, snapshots, stall)?;
+        let stopped = AtomicBool::new(false);
+        let answer = self.answer_unless(&stopped, log, snapshots, stall)?;
         // Nobody can stop it.
         answer.ok_or_else(|| LogError::Unavailable {
             reason: "the scan was stopped".to_owned(),
