@@ -39,7 +39,13 @@ impl Nemesis {
             Fault::FreezePostgres => self.freeze_store(ground, Part::Postgres).await,
             Fault::FreezeCassandra => self.freeze_store(ground, Part::Cassandra).await,
             Fault::FillPostgres => self.fill(ground, Part::Postgres).await,
-            Fault::FillCassandra => self.fill(ground, Part::Cassandra).await,
+            Fault::FillCassandra => {
+                self.fill(ground, Part::Cassandra).await?;
+                // It ends by itself when its log can't be written, most of the time soon. Nobody may
+                // rely on one that has not: it is killed before it is started again.
+                ground.stack.kill(Part::Cassandra).await;
+                Ok(())
+            }
             _ => {
                 kill(ground, Part::Postgres).await?;
                 self.wait(0..5_000).await;

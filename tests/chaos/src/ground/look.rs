@@ -81,38 +81,51 @@ impl Ground {
         for (broker, process) in (0..).zip(&mut self.brokers) {
             let port = self.layout.broker_listener(broker);
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                pause(process, began).await?;
+                pause(process, began, "it does not listen").await?;
             }
         }
         Ok(())
     }
 
-    /// Waits until every node takes commands, every projection is followed and reads are answered.
+    /// Waits until every node takes commands, every projection is followed and reads are answered. A
+    /// store that ends meanwhile of what was done to it is started again.
     pub(super) async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         for node in 0..self.nodes.len() {
             let url = format!("{}/readyz", self.node_url(node));
-            while !self.is_success(url.clone()).await {
-                pause(&mut self.nodes[node], began).await?;
+            while let Some(reason) = self.missing(&url).await {
+                pause(&mut self.nodes[node], began, &reason).await?;
             }
         }
         for projector in 0..self.projectors.len() {
             let url = format!("{}/readyz", self.projector_url(projector));
-            while !self.is_success(url.clone()).await {
-                pause(&mut self.projectors[projector], began).await?;
+            while let Some(reason) = self.missing(&url).await {
+                self.restart_stores().await?;
+                pause(&mut self.projectors[projector], began, &reason).await?;
             }
         }
         let url = format!("{}/readyz", self.query_url()?);
-        while !self.is_success(url.clone()).await {
+        while let Some(reason) = self.missing(&url).await {
+            self.restart_stores().await?;
             let query = self.query.as_mut().context("query-api")?;
-            pause(query, began).await?;
+            pause(query, began, &reason).await?;
         }
         Ok(())
+    }
+
+    /// What somebody says of its not being ready; `None` when it is.
+    async fn missing(&self, url: &str) -> Option<String> {
+        let answer = match self.http.get(url).send().await {
+            Ok(answer) if answer.status().is_success() => return None,
+            Ok(answer) => answer.text().await,
+            Err(error) => Err(error),
+        };
+        Some(answer.unwrap_or_else(|error| format!("{:#}", anyhow::Error::from(error))))
     }
 }
 
 /// A little time for a process that is not ready yet, if it still can get so.
-async fn pause(process: &mut Process, began: Instant) -> anyhow::Result<()> {
+async fn pause(process: &mut Process, began: Instant, reason: &str) -> anyhow::Result<()> {
     ensure!(
         process.runs(),
         "{} has ended by itself; see its log",
@@ -120,7 +133,7 @@ async fn pause(process: &mut Process, began: Instant) -> anyhow::Result<()> {
     );
     ensure!(
         began.elapsed() < READY_LIMIT,
-        "{} is not ready after {READY_LIMIT:?}",
+        "{} is not ready after {READY_LIMIT:?}: {reason}",
         process.name
     );
     tokio::time::sleep(Duration::from_millis(200)).await;

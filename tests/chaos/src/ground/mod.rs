@@ -188,6 +188,14 @@ impl Ground {
         self.wait_until_ready().await
     }
 
+    /// Starts stores that have ended late of what was done to them.
+    async fn restart_stores(&self) -> anyhow::Result<()> {
+        if STORES.into_iter().any(|store| !self.stack.runs(store)) {
+            self.stack.start_infrastructure(&FROM_THE_STACK).await?;
+        }
+        Ok(())
+    }
+
     /// Stops everything: nothing of it is needed any more.
     pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
         for process in self.services() {
