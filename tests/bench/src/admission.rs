@@ -1,8 +1,11 @@
-//! Three times the load that a shard can bear: how much is still accepted, and how long it takes.
+//! Three times the load that command-api can bear: how much is still accepted, and how long it takes.
 //!
-//! The real router over real shards on the log in memory. A shard here decides a few commands in a
-//! group and pauses between groups, so that it, and not this machine, is the limit.
+//! Two ways. The real router over real shards on the log in memory, where a shard decides a few commands in
+//! a group and pauses between groups, so that it, and not this machine, is the limit. And over HTTP, against
+//! a command-api that runs with whatever settings it has: the address is in
+//! `CARTWRIGHT_TEST_COMMAND_URL`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +42,8 @@ const TICK: Duration = Duration::from_millis(5);
 /// As many as keep the shard busy and its mailbox from being full.
 const CLOSED_LOOP: usize = 100;
 const OVERLOAD: f64 = 3.0;
+/// What is received: enough for every shard of a small shop to have some.
+const SKUS: u64 = 16;
 /// What has to be left of the best rate under overload.
 const LEAST: f64 = 0.8;
 
@@ -72,10 +77,16 @@ impl Round {
 /// \"come back later\".
 pub(crate) fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(measure())
+    match std::env::var("CARTWRIGHT_TEST_COMMAND_URL") {
+        Ok(url) => runtime.block_on(compare(&Target::Http {
+            client: reqwest::Client::new(),
+            url: url.trim_end_matches('/').to_owned(),
+        })),
+        Err(_) => runtime.block_on(in_process()),
+    }
 }
 
-async fn measure() -> anyhow::Result<()> {
+async fn in_process() -> anyhow::Result<()> {
     let file = std::path::Path::new("bench.toml");
     let config: Config = config::load_from(Some((file, SETTINGS)), "NONE__", [])?;
     let log = MemoryLog::waiting();
@@ -95,12 +106,17 @@ async fn measure() -> anyhow::Result<()> {
     while !readiness.is_ready() {
         tokio::time::sleep(TICK).await;
     }
-    let router = routes::router(app);
+    let outcome = compare(&Target::InProcess(routes::router(app))).await;
+    let stopped = tokio::task::spawn_blocking(move || running.stop(Duration::from_secs(10)));
+    ensure!(stopped.await?, "the shards did not stop");
+    outcome
+}
 
+async fn compare(target: &Target) -> anyhow::Result<()> {
     let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
-        let best = closed_loop(&router).await?;
-        let overloaded = open_loop(&router, best.rate() * OVERLOAD).await?;
+        let best = closed_loop(target).await?;
+        let overloaded = open_loop(target, best.rate() * OVERLOAD).await?;
         let ratio = overloaded.rate() / best.rate();
         let unexpected = best.other + overloaded.other;
         ensure!(
@@ -125,23 +141,21 @@ async fn measure() -> anyhow::Result<()> {
     ratios.sort_by(f64::total_cmp);
     let median = ratios[ratios.len() / 2];
     println!("goodput under {OVERLOAD} times the load: {median:.2} of the best");
-    let stopped = tokio::task::spawn_blocking(move || running.stop(Duration::from_secs(10)));
-    ensure!(stopped.await?, "the shards did not stop");
     ensure!(median >= LEAST, "below {LEAST}");
     Ok(())
 }
 
 /// A few callers, each sending its next request when the one before is answered.
-async fn closed_loop(router: &Router) -> anyhow::Result<Round> {
+async fn closed_loop(target: &Target) -> anyhow::Result<Round> {
     let until = Instant::now() + ROUND;
     let callers: Vec<_> = (0..CLOSED_LOOP)
         .map(|_| {
-            let router = router.clone();
+            let target = target.clone();
             tokio::spawn(async move {
                 let mut round = Round::default();
                 while Instant::now() < until {
                     let begun = Instant::now();
-                    let answer = send(&router).await?;
+                    let answer = target.send().await?;
                     round.add(answer, begun.elapsed());
                 }
                 anyhow::Ok(round)
@@ -160,17 +174,17 @@ async fn closed_loop(router: &Router) -> anyhow::Result<Round> {
 }
 
 /// Requests at a rate, whatever becomes of those before.
-async fn open_loop(router: &Router, rate: f64) -> anyhow::Result<Round> {
+async fn open_loop(target: &Target, rate: f64) -> anyhow::Result<Round> {
     let round = Arc::new(Mutex::new(Round::default()));
     let begun = Instant::now();
     let (mut sent, mut sending) = (0.0, tokio::task::JoinSet::new());
     while begun.elapsed() < ROUND {
         while sent < rate * begun.elapsed().as_secs_f64() {
             sent += 1.0;
-            let (router, round) = (router.clone(), Arc::clone(&round));
+            let (target, round) = (target.clone(), Arc::clone(&round));
             sending.spawn(async move {
                 let began = Instant::now();
-                let answer = send(&router).await?;
+                let answer = target.send().await?;
                 let mut round = round.lock().unwrap_or_else(PoisonError::into_inner);
                 round.add(answer, began.elapsed());
                 anyhow::Ok(())
@@ -185,18 +199,50 @@ async fn open_loop(router: &Router, rate: f64) -> anyhow::Result<Round> {
     Ok(round.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// One receipt under a key of its own: its status, and after how many seconds to come back.
-async fn send(router: &Router) -> anyhow::Result<(u16, Option<u64>)> {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-    let key = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let request = Request::post("/v1/stock/mug/receipts")
-        .header(header::CONTENT_TYPE, "application/json")
-        .header("idempotency-key", format!("\"{key}\""))
-        .body(Body::from(r#"{"quantity":1}"#))?;
-    let response = router.clone().oneshot(request).await?;
-    let retry_after = response.headers().get(header::RETRY_AFTER);
-    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok((response.status().as_u16(), retry_after))
+/// What is asked.
+#[derive(Clone)]
+enum Target {
+    InProcess(Router),
+    Http {
+        client: reqwest::Client,
+        url: String,
+    },
+}
+
+impl Target {
+    /// One receipt under a key of its own: its status, and after how many seconds to come back.
+    async fn send(&self) -> anyhow::Result<(u16, Option<u64>)> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = format!("/v1/stock/MUG-{}/receipts", number % SKUS);
+        let key = format!("\"{}-{number}\"", std::process::id());
+        let body = r#"{"quantity":1}"#;
+        let (status, headers) = match self {
+            Self::InProcess(router) => {
+                let request = Request::post(path)
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .header("idempotency-key", key)
+                    .body(Body::from(body))?;
+                let answer = router.clone().oneshot(request).await?;
+                (answer.status(), answer.headers().clone())
+            }
+            Self::Http { client, url } => {
+                let request = client
+                    .post(format!("{url}{path}"))
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .header("idempotency-key", key)
+                    .body(body);
+                let answer = request.send().await?;
+                let head = (answer.status(), answer.headers().clone());
+                // Read to its end, so that the connection serves the next request.
+                answer.bytes().await?;
+                head
+            }
+        };
+        let retry_after = headers.get(header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok((status.as_u16(), retry_after))
+    }
 }
 
 fn percentile(times: &[Duration], percent: usize) -> Duration {

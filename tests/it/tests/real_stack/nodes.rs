@@ -7,15 +7,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use cartwright_events::Context;
 use cartwright_events::partition::partition_of;
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::{Part, Stack};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::sale::gbp;
 
 const NODES: u8 = 3;
 const PARTITIONS: u32 = 2;
-const SKUS: usize = 8;
-const WORKERS: usize = 8;
+/// Callers of each shard. Nobody who waits for one shard keeps others from being asked.
+const WORKERS: usize = 2;
+/// How long the median shard may be silent while nodes are restarted one by one, beyond what it is
+/// silent on this machine while nothing happens.
+const PAUSE_LIMIT: Duration = Duration::from_millis(500);
+/// How long the nodes are watched while nothing happens.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Sends requests to nodes that are ready, as a load balancer does: it looks at their readiness
 /// every 50 ms and repeats nothing.
@@ -67,50 +75,103 @@ impl Balancer {
     }
 }
 
+/// One shard, by its context and partition, and what it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Asked(Context, u32);
+
+impl Asked {
+    fn all() -> impl Iterator<Item = Self> {
+        let contexts = Context::ALL.into_iter();
+        contexts.flat_map(|context| (0..PARTITIONS).map(move |partition| Self(context, partition)))
+    }
+
+    /// A command that this shard takes, unlike any other that begins with `name`.
+    fn command(self, name: &str) -> (String, Value) {
+        let Self(context, partition) = self;
+        let mut keys = (0..).map(|salt| format!("{name}-{salt}"));
+        let is_here = |key: &String| partition_of(key, PARTITIONS) == partition;
+        let key = keys.find(is_here).unwrap_or_default();
+        match context {
+            Context::Catalog => {
+                let product = json!({"sku": key, "name": "A thing", "price": gbp(100)});
+                ("/v1/products".to_owned(), product)
+            }
+            Context::Inventory => {
+                let sku = self.sku();
+                let path = format!("/v1/stock/{sku}/receipts");
+                (path, json!({"quantity": 1}))
+            }
+            Context::Checkout => {
+                let cart = json!({"cart_id": key, "currency": "GBP"});
+                ("/v1/carts".to_owned(), cart)
+            }
+        }
+    }
+
+    /// What is received in this partition of the inventory.
+    fn sku(self) -> String {
+        let mut skus = (0..).map(|number| format!("NODE-{number}"));
+        let is_here = |sku: &String| partition_of(sku, PARTITIONS) == self.1;
+        skus.find(is_here).unwrap_or_default()
+    }
+}
+
 /// What a run of workers saw.
 #[derive(Default)]
 struct Seen {
     failed: Vec<String>,
-    /// When each receipt was acknowledged, by SKU.
-    acknowledged: BTreeMap<String, Vec<Instant>>,
+    /// When each command was acknowledged.
+    acknowledged: BTreeMap<Asked, Vec<Instant>>,
 }
 
 impl Seen {
-    /// The longest time without an acknowledgement, by shard.
-    fn pauses(&self) -> BTreeMap<u32, Duration> {
-        let mut by_shard: BTreeMap<u32, Vec<Instant>> = BTreeMap::new();
-        for (sku, times) in &self.acknowledged {
-            let shard = by_shard.entry(partition_of(sku, PARTITIONS)).or_default();
-            shard.extend(times);
-        }
-        let longest = |mut times: Vec<Instant>| {
+    fn requests(&self) -> usize {
+        self.acknowledged.values().map(Vec::len).sum()
+    }
+
+    /// The longest time without an acknowledgement of each shard, the shortest first.
+    fn pauses(&self) -> Vec<Duration> {
+        let longest = |times: &Vec<Instant>| {
+            let mut times = times.clone();
             times.sort_unstable();
             let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
             gaps.max().unwrap_or_default()
         };
-        by_shard
-            .into_iter()
-            .map(|(shard, times)| (shard, longest(times)))
-            .collect()
+        let mut pauses: Vec<Duration> = self.acknowledged.values().map(longest).collect();
+        pauses.sort_unstable();
+        pauses
+    }
+
+    /// Adds the receipts to those `counted` by SKU.
+    fn count_receipts(&self, counted: &mut BTreeMap<String, u64>) {
+        for (asked, times) in &self.acknowledged {
+            if asked.0 == Context::Inventory {
+                *counted.entry(asked.sku()).or_default() += times.len() as u64;
+            }
+        }
     }
 }
 
-async fn work(balancer: Balancer, worker: usize, stop: Arc<AtomicBool>) -> Seen {
+/// The pause of the shard in the middle; with an even number of them the longer one of two.
+fn median(pauses: &[Duration]) -> Duration {
+    pauses.get(pauses.len() / 2).copied().unwrap_or_default()
+}
+
+async fn work(balancer: Balancer, asked: Asked, name: String, stop: Arc<AtomicBool>) -> Seen {
     let mut seen = Seen::default();
-    let mut round = worker;
+    let mut round = 0_u32;
     while !stop.load(Ordering::Relaxed) {
         round += 1;
-        let sku = format!("NODE-{}", round % SKUS);
         let Some(api) = balancer.next() else {
             seen.failed.push("no node is ready".to_owned());
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let path = format!("/v1/stock/{sku}/receipts");
-        match api.post(&path, json!({"quantity": 1})).await {
+        let (path, body) = asked.command(&format!("{name}-{round}"));
+        match api.post(&path, body).await {
             Ok(answer) if answer.status == 201 => {
                 seen.acknowledged
-                    .entry(sku)
+                    .entry(asked)
                     .or_default()
                     .push(Instant::now());
             }
@@ -123,14 +184,19 @@ async fn work(balancer: Balancer, worker: usize, stop: Arc<AtomicBool>) -> Seen 
     seen
 }
 
-/// Runs the workers while `act` does its harm.
+/// Runs the workers, who name what they make after `name`, while `act` does its harm.
 async fn under_load<F: Future<Output = anyhow::Result<()>>>(
     balancer: &Balancer,
+    name: &str,
     act: F,
 ) -> anyhow::Result<Seen> {
     let stop = Arc::new(AtomicBool::new(false));
-    let workers: Vec<_> = (0..WORKERS)
-        .map(|worker| tokio::spawn(work(balancer.clone(), worker, Arc::clone(&stop))))
+    let workers = Asked::all().flat_map(|asked| (0..WORKERS).map(move |worker| (asked, worker)));
+    let workers: Vec<_> = workers
+        .map(|(asked, worker)| {
+            let name = format!("NODES-{name}-{worker}");
+            tokio::spawn(work(balancer.clone(), asked, name, Arc::clone(&stop)))
+        })
         .collect();
     let acted = act.await;
     stop.store(true, Ordering::Relaxed);
@@ -138,8 +204,8 @@ async fn under_load<F: Future<Output = anyhow::Result<()>>>(
     for worker in workers {
         let seen = worker.await?;
         all.failed.extend(seen.failed);
-        for (sku, times) in seen.acknowledged {
-            all.acknowledged.entry(sku).or_default().extend(times);
+        for (asked, times) in seen.acknowledged {
+            all.acknowledged.entry(asked).or_default().extend(times);
         }
     }
     acted.map(|()| all)
@@ -181,13 +247,10 @@ async fn until_all_answer(
     counted: &mut BTreeMap<String, u64>,
 ) -> anyhow::Result<Duration> {
     let begun = Instant::now();
-    let of_both = (0..PARTITIONS).filter_map(|partition| {
-        let names = (0..SKUS).map(|number| format!("NODE-{number}"));
-        names
-            .into_iter()
-            .find(|sku| partition_of(sku, PARTITIONS) == partition)
-    });
-    for sku in of_both {
+    for sku in Asked::all()
+        .filter(|asked| asked.0 == Context::Inventory)
+        .map(Asked::sku)
+    {
         let key = format!("\"{what}-{sku}\"");
         eventually("every shard answers", PATIENCE, || {
             acknowledged(balancer, &sku, &key)
@@ -233,9 +296,17 @@ async fn trials(stack: &Stack) -> anyhow::Result<()> {
         until_it_owns(&balancer, *part).await?;
     }
 
-    // One after the other, as a deployment does it; no request is repeated and none fails.
     let mut counted: BTreeMap<String, u64> = BTreeMap::new();
-    let seen = under_load(&balancer, async {
+    let quiet = under_load(&balancer, "quiet", async {
+        tokio::time::sleep(QUIET).await;
+        Ok(())
+    });
+    let quiet = quiet.await?;
+    ensure!(quiet.failed.is_empty(), "failed: {:#?}", quiet.failed);
+    quiet.count_receipts(&mut counted);
+
+    // One after the other, as a deployment does it; no request is repeated and none fails.
+    let seen = under_load(&balancer, "restarted", async {
         for part in &nodes {
             tokio::time::sleep(Duration::from_millis(500)).await;
             stack.stop(*part).await?;
@@ -246,13 +317,22 @@ async fn trials(stack: &Stack) -> anyhow::Result<()> {
     })
     .await?;
     ensure!(seen.failed.is_empty(), "failed: {:#?}", seen.failed);
-    for (sku, times) in &seen.acknowledged {
-        *counted.entry(sku.clone()).or_default() += times.len() as u64;
-    }
-    let requests: usize = seen.acknowledged.values().map(Vec::len).sum();
+    seen.count_receipts(&mut counted);
+    let (requests, pauses) = (seen.requests(), seen.pauses());
+    let without = quiet.pauses();
     println!(
-        "rolling restart: {requests} requests, none failed; longest pause by shard {:?}",
-        seen.pauses()
+        "rolling restart: {requests} requests, none failed; longest pauses of the shards {pauses:?}, \
+         without a restart {without:?}",
+    );
+    let allowed = PAUSE_LIMIT + median(&without);
+    ensure!(
+        pauses.len() == Asked::all().count(),
+        "not every shard was asked"
+    );
+    ensure!(
+        median(&pauses) <= allowed,
+        "the median shard was silent for {:?}, at most {allowed:?} are allowed",
+        median(&pauses)
     );
 
     // Killed: what it owned answers again after detection and recovery.
