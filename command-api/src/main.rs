@@ -68,7 +68,7 @@ async fn run(arguments: Arguments) -> Result<bool> {
     let metrics = metrics::install()?;
     let shutdown = Shutdown::on_signals().context("signals cannot be handled")?;
     // Before anything is taken over: a port in use must not cost a running service its shards.
-    let listener = shutdown::bind(config.http.listen).await?;
+    let listener = shutdown::bind(config.http.listen)?;
 
     let readiness = Readiness::new();
     let (app, running) = tokio::select! {

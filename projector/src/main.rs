@@ -29,7 +29,7 @@ async fn main() -> Result<()> {
     telemetry::init(&settings.log)?;
     let metrics = metrics::install()?;
     let shutdown = Shutdown::on_signals()?;
-    let listener = shutdown::bind(settings.http.listen).await?;
+    let listener = shutdown::bind(settings.http.listen)?;
 
     let readiness = Readiness::new();
     let runtime = tokio::runtime::Handle::current();

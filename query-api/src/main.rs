@@ -37,7 +37,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let metrics = metrics::install()?;
     metric_names::describe();
     let shutdown = Shutdown::on_signals().context("signal handlers")?;
-    let listener = shutdown::bind(config.http.listen).await?;
+    let listener = shutdown::bind(config.http.listen)?;
 
     let readiness = Readiness::new();
     let app = App::new(&config).context("configuration key `postgres.url`")?;

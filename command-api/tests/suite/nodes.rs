@@ -56,9 +56,7 @@ impl Node {
         elsewhere: Option<SocketAddr>,
         more: &str,
     ) -> Self {
-        let listener = shutdown::bind("127.0.0.1:0".parse().unwrap())
-            .await
-            .unwrap();
+        let listener = shutdown::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let reached = elsewhere.unwrap_or(address);
         let nodes = format!(

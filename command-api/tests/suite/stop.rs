@@ -52,7 +52,7 @@ async fn what_was_accepted_is_answered_before_the_end() {
 
     let shutdown = Shutdown::new();
     let http = Http::at("127.0.0.1:0".parse().unwrap());
-    let listener = shutdown::bind(http.listen).await.unwrap();
+    let listener = shutdown::bind(http.listen).unwrap();
     let address = listener.local_addr().unwrap();
     let arrived = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&arrived);

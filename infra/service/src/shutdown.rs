@@ -9,7 +9,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -22,6 +22,10 @@ use crate::metrics::Counted;
 
 /// The exit status of a process that a second SIGINT ended.
 const INTERRUPTED: i32 = 130;
+
+/// Connections that the system holds for us until they are accepted; it has a limit of its own
+/// (`net.core.somaxconn`). A burst beyond it waits for its clients' second try, a second later.
+const BACKLOG: u32 = 4_096;
 
 /// How long to wait when the system has no file descriptor or memory for a connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(250);
@@ -123,13 +127,21 @@ pub enum ListenError {
 /// # Errors
 ///
 /// A port in use, or an address that cannot be listened on.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => ListenError::InUse(address),
-            _ => ListenError::Other { address, source },
-        })
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A port whose last connections the system still remembers is free all the same.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse(address),
+        _ => ListenError::Other { address, source },
+    })
 }
 
 /// How serving ended.

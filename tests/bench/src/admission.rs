@@ -39,9 +39,14 @@ commit_gap_ms = 20
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(5);
-/// As many as keep the shard busy and its mailbox from being full.
-const CLOSED_LOOP: usize = 100;
+/// As many callers as keep the shards busy and their mailboxes from being full: of 200 commands in process,
+/// by default of 2,048 each over HTTP.
+const CALLERS: usize = 100;
+const CALLERS_OVER_HTTP: usize = 2_000;
 const OVERLOAD: f64 = 3.0;
+/// Requests that may be under way at a time, below what a command-api has connections for; a load balancer
+/// has such a limit too.
+const UNDER_WAY: usize = 8_000;
 /// What is received: enough for every shard of a small shop to have some.
 const SKUS: u64 = 16;
 /// What has to be left of the best rate under overload.
@@ -53,6 +58,8 @@ struct Round {
     refused: Vec<Duration>,
     retry_after_s: Vec<u64>,
     other: usize,
+    /// Due while too many were under way.
+    not_sent: usize,
 }
 
 impl Round {
@@ -125,7 +132,7 @@ async fn compare(target: &Target) -> anyhow::Result<()> {
         );
         println!(
             "round {round}: best {:.0}/s (p99 {:?}); at {OVERLOAD} times that {:.0}/s accepted \
-             (p50 {:?}, p99 {:?}), {} refused (p99 {:?}, Retry-After {}..={} s); ratio {ratio:.2}",
+             (p50 {:?}, p99 {:?}), {} refused (p99 {:?}, Retry-After {}..={} s), {} not sent; ratio {ratio:.2}",
             best.rate(),
             percentile(&best.accepted, 99),
             overloaded.rate(),
@@ -135,6 +142,7 @@ async fn compare(target: &Target) -> anyhow::Result<()> {
             percentile(&overloaded.refused, 99),
             overloaded.retry_after_s.iter().min().unwrap_or(&0),
             overloaded.retry_after_s.iter().max().unwrap_or(&0),
+            overloaded.not_sent,
         );
         ratios.push(ratio);
     }
@@ -148,7 +156,11 @@ async fn compare(target: &Target) -> anyhow::Result<()> {
 /// A few callers, each sending its next request when the one before is answered.
 async fn closed_loop(target: &Target) -> anyhow::Result<Round> {
     let until = Instant::now() + ROUND;
-    let callers: Vec<_> = (0..CLOSED_LOOP)
+    let callers = match target {
+        Target::InProcess(_) => CALLERS,
+        Target::Http { .. } => CALLERS_OVER_HTTP,
+    };
+    let callers: Vec<_> = (0..callers)
         .map(|_| {
             let target = target.clone();
             tokio::spawn(async move {
@@ -177,10 +189,17 @@ async fn closed_loop(target: &Target) -> anyhow::Result<Round> {
 async fn open_loop(target: &Target, rate: f64) -> anyhow::Result<Round> {
     let round = Arc::new(Mutex::new(Round::default()));
     let begun = Instant::now();
-    let (mut sent, mut sending) = (0.0, tokio::task::JoinSet::new());
+    let (mut sent, mut not_sent, mut sending) = (0.0, 0, tokio::task::JoinSet::new());
     while begun.elapsed() < ROUND {
         while sent < rate * begun.elapsed().as_secs_f64() {
             sent += 1.0;
+            while let Some(done) = sending.try_join_next() {
+                done??;
+            }
+            if sending.len() >= UNDER_WAY {
+                not_sent += 1;
+                continue;
+            }
             let (target, round) = (target.clone(), Arc::clone(&round));
             sending.spawn(async move {
                 let began = Instant::now();
@@ -196,7 +215,8 @@ async fn open_loop(target: &Target, rate: f64) -> anyhow::Result<Round> {
         done??;
     }
     let round = Arc::into_inner(round).context("every request has ended")?;
-    Ok(round.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let round = round.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Round { not_sent, ..round })
 }
 
 /// What is asked.

@@ -40,7 +40,7 @@ async fn start(http: Http) -> Running {
         .route("/fast", get(async || "fast"));
     let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
     let router = assembled(routes, &http, &readiness);
-    let listener = bind(http.listen).await.unwrap();
+    let listener = bind(http.listen).unwrap();
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn({
         let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
@@ -178,9 +178,9 @@ async fn a_connection_that_sends_no_request_is_closed() {
 
 #[tokio::test]
 async fn a_port_in_use_is_named_with_what_to_do() {
-    let taken = bind(LOOPBACK).await.unwrap();
+    let taken = bind(LOOPBACK).unwrap();
     let address = taken.local_addr().unwrap();
-    let error = bind(address).await.unwrap_err().to_string();
+    let error = bind(address).unwrap_err().to_string();
     assert!(
         error.contains(&format!("port {} on 127.0.0.1 is in use", address.port())),
         "{error}"

@@ -22,7 +22,7 @@ use crate::load::Load;
 use kinds::Bag;
 
 /// How long the shop is left alone before the next fault; what is measured reaches as far.
-const CALM: Duration = Duration::from_secs(2);
+const CALM: Duration = Duration::from_secs(1);
 /// How long everybody may be without a success after everything was healed.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(90);
 /// How long brokers may take to hand over what they do, on a busy machine.
