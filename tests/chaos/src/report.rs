@@ -139,7 +139,8 @@ pub(crate) fn enough(load: &Load, nemesis: &Nemesis) -> bool {
 pub(crate) fn commands_went_on(load: &Load, nemesis: &Nemesis) -> bool {
     let struck = nemesis.struck.iter();
     let alone: Vec<_> = struck
-        .filter(|struck| struck.fault.spares_commands() && struck.lasted >= LONG_ENOUGH)
+        .filter(|struck| struck.alone && struck.fault.spares_commands())
+        .filter(|struck| struck.lasted >= LONG_ENOUGH)
         .collect();
     let went_on = |from: Instant, lasted| load.commands.count(from, from + lasted) > 0;
     let served = alone.iter().filter(|one| went_on(one.from, one.lasted));

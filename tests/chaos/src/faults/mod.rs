@@ -1,4 +1,4 @@
-//! What goes wrong, one thing after the other, each seen to have happened.
+//! What goes wrong, one thing or two at a time, each seen to have happened.
 
 mod brokers;
 mod kinds;
@@ -34,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A fault that struck.
 pub(crate) struct Struck {
     pub(crate) fault: Fault,
+    /// Whether no other one struck meanwhile.
+    pub(crate) alone: bool,
     pub(crate) from: Instant,
     /// How long it went on before it was healed.
     pub(crate) lasted: Duration,
@@ -67,16 +69,22 @@ impl Nemesis {
     ) -> anyhow::Result<()> {
         let began = Instant::now();
         while began.elapsed() < limit {
-            let fault = self.bag.next(ground, &mut self.rng);
-            println!("{:>6.1} s  {}", began.elapsed().as_secs_f64(), fault.name());
+            let faults = self.bag.next(ground, &mut self.rng);
+            let names: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();
+            let names = names.join(", and ");
+            println!("{:>6.1} s  {names}", began.elapsed().as_secs_f64());
             let from = Instant::now();
-            self.strike(ground, fault).await.context(fault.name())?;
+            let mut begun = Vec::with_capacity(faults.len());
+            for fault in &faults {
+                begun.push(Instant::now());
+                self.strike(ground, *fault).await.context(fault.name())?;
+            }
             let struck = from.elapsed();
-            ground.heal().await.context(fault.name())?;
+            ground.heal().await.with_context(|| names.clone())?;
             let healed = from.elapsed() - struck;
             load.everybody_is_served(RECOVERY_LIMIT)
                 .await
-                .context(fault.name())?;
+                .with_context(|| names.clone())?;
             tokio::time::sleep(CALM).await;
             let to = Instant::now();
             println!(
@@ -89,13 +97,15 @@ impl Nemesis {
                 load.longest_wait(from, to).as_secs_f64(),
                 load.longest_unread(from, to).as_secs_f64(),
             );
-            let lasted = struck;
-            self.struck.push(Struck {
+            let alone = faults.len() == 1;
+            let struck = faults.into_iter().zip(begun).map(|(fault, begun)| Struck {
                 fault,
-                from,
-                lasted,
+                alone,
+                from: begun,
+                lasted: from + struck - begun,
                 to,
             });
+            self.struck.extend(struck);
         }
         Ok(())
     }
