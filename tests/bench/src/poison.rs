@@ -1,9 +1,11 @@
 //! A storm of poison: every tenth record can't be folded. What does it cost the healthy keys?
+//!
+//! In memory, and in the PostgreSQL that `CARTWRIGHT_TEST_POSTGRES` (a URL) names.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use cartwright_event_log::memory::MemoryLog;
 use cartwright_event_log::{EventLog, LogWriter, NewRecord, ReaderPurpose, TopicPartition};
 use cartwright_events::catalog::ProductCreated;
@@ -11,9 +13,12 @@ use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
 use cartwright_events::{Event, Stream, Timestamp};
 use cartwright_projector::{FixedPartitions, Limits, Plan, Step, Worker};
-use cartwright_sinks::{MemorySink, MemoryStore, Semantics};
+use cartwright_read_model::control::Control;
+use cartwright_read_model::postgres::{self, PostgresOptions};
+use cartwright_sinks::{MemorySink, MemoryStore, PostgresSink, Semantics, Sink};
 
 use crate::median;
+use crate::rebuild::{first_version, plan};
 
 const HEALTHY: usize = 45_000;
 const POISON: usize = 5_000;
@@ -26,14 +31,63 @@ pub(crate) fn storm() -> anyhow::Result<()> {
     let codec = Codec::fixed();
     let calm = log(&codec, 0)?;
     let stormy = log(&codec, POISON)?;
+    let in_memory = |plan: &Plan| -> Box<dyn Sink> {
+        let store = MemoryStore::new(Semantics::CellTimes);
+        Box::new(MemorySink::new(store, plan.version))
+    };
+    compare("in memory", (&calm, &stormy), &codec, "products", in_memory)?;
+    let Ok(url) = std::env::var("CARTWRIGHT_TEST_POSTGRES") else {
+        return Ok(());
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let pool = postgres::pool(&PostgresOptions::new(url))?;
+    let mut made = Vec::new();
+    let in_postgres = |plan: &Plan| -> Box<dyn Sink> {
+        made.push(*plan);
+        let handle = runtime.handle().clone();
+        Box::new(PostgresSink::new(
+            handle,
+            pool.clone(),
+            plan.projection,
+            plan.version,
+        ))
+    };
+    compare(
+        "PostgreSQL",
+        (&calm, &stormy),
+        &codec,
+        "catalog",
+        in_postgres,
+    )?;
+    let control = Control::Postgres(pool);
+    for plan in made {
+        runtime.block_on(control.remove_version(plan.projection, plan.version))?;
+    }
+    Ok(())
+}
+
+/// Runs both logs through the pipeline in turn, each time into a version of its own.
+fn compare(
+    place: &str,
+    (calm, stormy): (&MemoryLog, &MemoryLog),
+    codec: &Codec,
+    projection: &str,
+    mut sink: impl FnMut(&Plan) -> Box<dyn Sink>,
+) -> anyhow::Result<()> {
+    let mut versions = first_version()..;
+    let mut project = |log: &MemoryLog, poison| -> anyhow::Result<Duration> {
+        let version = versions.next().context("endless")?;
+        let plan = plan(projection, version)?;
+        project(log, codec, plan, sink(&plan), poison)
+    };
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        let without = project(&calm, &codec, 0)?;
-        let with = project(&stormy, &codec, POISON)?;
+        let without = project(calm, 0)?;
+        let with = project(stormy, POISON)?;
         ratios.push(without.as_secs_f64() / with.as_secs_f64());
     }
     println!(
-        "poison, every tenth record: healthy keys keep {:.0} % of their throughput",
+        "poison, every tenth record, {place}: healthy keys keep {:.0} % of their throughput",
         100.0 * median(&mut ratios)
     );
     Ok(())
@@ -92,8 +146,14 @@ fn record(seq: u64, key: &str, value: Vec<u8>) -> NewRecord {
 }
 
 /// How long the pipeline takes over the whole log.
-fn project(log: &MemoryLog, codec: &Codec, poison: usize) -> anyhow::Result<Duration> {
-    let plan = Plan::named("products", 1)?;
+fn project(
+    log: &MemoryLog,
+    codec: &Codec,
+    plan: Plan,
+    mut sink: Box<dyn Sink>,
+    poison: usize,
+) -> anyhow::Result<Duration> {
+    sink.prepare()?;
     let limits = Limits {
         poll: Duration::ZERO,
         linger: Duration::ZERO,
@@ -102,8 +162,6 @@ fn project(log: &MemoryLog, codec: &Codec, poison: usize) -> anyhow::Result<Dura
     };
     let reader = log.reader(ReaderPurpose::Recovery)?;
     let at = TopicPartition::new(Arc::from(Stream::Product.topic()), 0);
-    let store = MemoryStore::new(Semantics::CellTimes);
-    let sink = Box::new(MemorySink::new(store, 1));
     let source = FixedPartitions::new(reader, vec![at]);
     let mut worker = Worker::new(plan, limits, source, codec.clone(), sink);
     let begun = Instant::now();

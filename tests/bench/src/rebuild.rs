@@ -356,13 +356,13 @@ impl Sink for Keeper {
     }
 }
 
-fn plan(name: &str, version: u32) -> anyhow::Result<Plan> {
+pub(crate) fn plan(name: &str, version: u32) -> anyhow::Result<Plan> {
     let plan = Plan::named(name, 1)?;
     Ok(Plan { version, ..plan })
 }
 
 /// A number that no run before has used: one that was stopped has left its positions.
-fn first_version() -> u32 {
+pub(crate) fn first_version() -> u32 {
     let seconds = Timestamp::now().as_micros() / 1_000_000;
     1_000 + 20 * u32::try_from(seconds % 100_000_000).unwrap_or(0)
 }

@@ -28,7 +28,7 @@ pub(crate) const STORES: [Part; 2] = [Part::Postgres, Part::Cassandra];
 /// What is started and watched as in the local stack. The registry's database is PostgreSQL's.
 const FROM_THE_STACK: [Part; 3] = [Part::Postgres, Part::Registry, Part::Cassandra];
 /// How long the parts may take to answer, on a busy machine.
-const READY_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_secs(240);
 /// How far above the local stack's base port the cluster's is.
 const BESIDE: u16 = 200;
 /// An order that is not paid by then expires: soon, so that runs see it happen.
