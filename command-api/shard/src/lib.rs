@@ -32,6 +32,7 @@ mod runner;
 mod shard;
 mod snapshots;
 mod state;
+mod take_over;
 mod thread;
 mod waiters;
 
