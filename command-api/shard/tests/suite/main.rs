@@ -1,6 +1,7 @@
 //! The shard on the in-memory log: what it promises under every fault that the log can show.
 
 mod bent;
+mod cluster;
 mod faults;
 mod idempotency;
 mod memory;
