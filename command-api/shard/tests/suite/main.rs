@@ -1,5 +1,6 @@
 //! The shard on the in-memory log: what it promises under every fault that the log can show.
 
+mod archive;
 mod bent;
 mod cluster;
 mod faults;
