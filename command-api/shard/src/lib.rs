@@ -32,6 +32,8 @@ mod runner;
 mod shard;
 mod snapshots;
 mod state;
+mod take_over;
+mod thread;
 mod waiters;
 
 pub use archive::{ArchiveAnswer, ArchiveAsk};
@@ -41,5 +43,5 @@ pub use options::ShardOptions;
 pub use outcome::{Answer, Outcome};
 pub use ownership::Ownership;
 pub use results::IdempotencyKey;
-pub use runner::{Begin, ShardThread, spawn};
 pub use shard::{Inputs, Shard, Step};
+pub use thread::{Begin, ShardThread, spawn};

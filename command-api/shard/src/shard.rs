@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, Record};
+use cartwright_events::Timestamp;
 use cartwright_events::codec::Codec;
-use cartwright_events::{PositionToken, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::archive::{ArchiveAnswer, ArchiveAsk};
@@ -15,12 +15,11 @@ use crate::clock::Clock;
 use crate::commit::reply_all;
 use crate::decide::Halt;
 use crate::group::{Group, Place};
-use crate::mailbox::{self, Lookup, Submission};
+use crate::mailbox::{Lookup, Submission};
 use crate::options::ShardOptions;
 use crate::outcome::Answer;
 use crate::ownership::Ownership;
-use crate::recovery::{Ground, Standby, TakeOverError};
-use crate::results::{Found, ResultKey};
+use crate::recovery::Standby;
 use crate::snapshots::format::Unreadable;
 use crate::snapshots::{Rounds, add};
 use crate::state::ShardState;
@@ -73,7 +72,7 @@ pub(crate) struct Live<B: BoundedContext, W> {
 /// The single writer of one partition of one context.
 pub struct Shard<B: BoundedContext, L: EventLog> {
     pub(crate) context: B,
-    log: L,
+    pub(crate) log: L,
     pub(crate) place: Place,
     pub(crate) options: ShardOptions,
     pub(crate) clock: Arc<dyn Clock>,
@@ -87,12 +86,12 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     pub(crate) inbox_cut: bool,
     /// Commands that wait for an aggregate that is not in memory.
     pub(crate) held: VecDeque<Submission<B::Command>>,
-    waiters: Waiters,
+    pub(crate) waiters: Waiters,
     /// Deciding the timers broke: they are not tried again before then.
     pub(crate) timers_rest_until: Option<Timestamp>,
-    take_overs: u64,
+    pub(crate) take_overs: u64,
     /// Set when a snapshot was found unreadable: the next take-over does without.
-    distrusts_snapshots: bool,
+    pub(crate) distrusts_snapshots: bool,
     pub(crate) standby: Option<Standby<B, L>>,
 }
 
@@ -194,104 +193,6 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         live.map_or_else(Vec::new, |live| live.state.archive.take_asks())
     }
 
-    /// Gets ready to take over while another process still serves: connects the producer and reads
-    /// the partition up to where it ends now. Again later, it reads on from there. Fences nobody.
-    ///
-    /// # Errors
-    /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
-    pub fn prepare(&mut self) -> Result<Step, String> {
-        let standby = self.standby.take();
-        let ground = self.ground(!self.distrusts_snapshots);
-        let read = match standby {
-            Some(standby) => ground.read_on(standby),
-            None => ground.prepare(),
-        };
-        let read = match read {
-            Err(TakeOverError::Unreadable(error)) => {
-                tracing::warn!(%error, "getting ready from all events instead");
-                self.distrusts_snapshots = true;
-                self.ground(false).prepare()
-            }
-            read => read,
-        };
-        match read {
-            Ok(standby) => self.standby = Some(standby),
-            Err(error) => return self.not_taken_over(error),
-        }
-        self.ownership.send_if_modified(|ownership| {
-            let before = std::mem::replace(ownership, Ownership::Standby);
-            before != Ownership::Standby
-        });
-        Ok(Step::Idle)
-    }
-
-    fn ground(&self, snapshots: bool) -> Ground<'_, B, L> {
-        Ground {
-            context: &self.context,
-            log: &self.log,
-            place: &self.place,
-            options: &self.options,
-            clock: self.clock.as_ref(),
-            number: self.take_overs,
-            snapshots,
-        }
-    }
-
-    /// Fences whoever held the partition, reads it back and serves.
-    ///
-    /// Commands of a group whose outcome was in doubt are then settled: those in the journal are
-    /// answered from it, the others are decided by the next step.
-    ///
-    /// # Errors
-    /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
-    pub fn take_over(&mut self) -> Result<Step, String> {
-        self.live = None;
-        // They are read again from the position that the log has.
-        self.inbox_waits.clear();
-        self.inbox_cut = false;
-        self.take_overs += 1;
-        let standby = self.standby.take();
-        let mut taken = self.ground(!self.distrusts_snapshots).take_over(standby);
-        if let Err(TakeOverError::Unreadable(error)) = &taken {
-            tracing::warn!(%error, "making the state from all events instead");
-            taken = self.ground(false).take_over(None);
-        }
-        match taken {
-            Ok((writer, mut state)) => {
-                tracing::info!(
-                    context = B::CONTEXT.name(),
-                    partition = self.place.partition,
-                    epoch = state.epoch,
-                    transaction = state.transaction,
-                    "serving"
-                );
-                self.ownership
-                    .send_replace(Ownership::Serving { epoch: state.epoch });
-                self.look_for_outcomes(&mut state);
-                self.live = Some(Live { writer, state });
-                self.distrusts_snapshots = false;
-                self.release_held();
-                Ok(Step::Idle)
-            }
-            Err(error) => self.not_taken_over(error),
-        }
-    }
-
-    fn not_taken_over(&mut self, error: TakeOverError) -> Result<Step, String> {
-        match error {
-            TakeOverError::Retry(_) | TakeOverError::Stalled(_) | TakeOverError::Unreadable(_) => {
-                let because = error.to_string();
-                self.ownership.send_replace(Ownership::Recovering {
-                    because: because.clone(),
-                });
-                Err(because)
-            }
-            TakeOverError::Fenced => Ok(self.end(Ownership::Fenced)),
-            TakeOverError::Refused(reason) => Ok(self.end(Ownership::Refused { reason })),
-            TakeOverError::Outdated(reason) => Ok(self.end(Ownership::Outdated { reason })),
-        }
-    }
-
     /// Decides what has arrived and what is due, commits it in one transaction, and replies.
     pub fn step(&mut self, inputs: Inputs<B::Command>) -> Step {
         self.backlog.extend(inputs.commands);
@@ -361,82 +262,5 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     ) -> Result<(), Halt> {
         add::add(&self.context, &self.place, &self.options, state, group)
             .map_err(|error| Halt::Retry(format!("a snapshot can't be written: {error}")))
-    }
-
-    /// Answers from what is decided and durable. Without a live state the callers are told nothing and
-    /// ask again.
-    fn answer_lookups(&self, lookups: Vec<Lookup>) {
-        let Some(live) = &self.live else { return };
-        for lookup in lookups {
-            let key = ResultKey::Command(lookup.command_id);
-            let now = self.clock.now().max(live.state.last_time);
-            let found = match live.state.results.find(&key, "", now) {
-                Found::Decided(outcome) => match serde_json::from_str(outcome) {
-                    Ok(outcome) => mailbox::Found::Decided(outcome),
-                    Err(_) => mailbox::Found::Forgotten,
-                },
-                _ if lookup.offset < live.state.inbox_position => mailbox::Found::Forgotten,
-                _ => mailbox::Found::Waiting,
-            };
-            // A caller that has gone is no error.
-            let _ = lookup.reply.send(found);
-        }
-    }
-
-    /// Answers callers whose outcome is decided and durable; lets the others wait.
-    fn watch(&mut self, watches: Vec<(String, oneshot::Sender<Answer>)>) {
-        let mut live = self.live.take();
-        for (aggregate_id, reply) in watches {
-            let state = live.as_mut().map(|live| &mut live.state);
-            match state.and_then(|state| self.outcome_or_ask(state, &aggregate_id)) {
-                // A caller that has gone is no error.
-                Some(answer) => drop(reply.send(answer)),
-                None => self.waiters.add(aggregate_id, reply),
-            }
-        }
-        self.live = live;
-    }
-
-    /// Looks for everything that is waited for: after a take-over, and when it is known what has left
-    /// memory.
-    fn look_for_outcomes(&mut self, state: &mut ShardState<B>) {
-        for aggregate_id in self.waiters.aggregate_ids() {
-            if let Some(answer) = self.outcome_or_ask(state, &aggregate_id) {
-                self.waiters.tell(&aggregate_id, &answer);
-            }
-        }
-    }
-
-    /// The outcome of what is in memory. What has left it is asked for, and told when it comes.
-    fn outcome_or_ask(&self, state: &mut ShardState<B>, aggregate_id: &str) -> Option<Answer> {
-        let answer = self.outcome(state, aggregate_id);
-        if answer.is_none() {
-            self.whereabouts(state, aggregate_id);
-        }
-        answer
-    }
-
-    fn outcome(&self, state: &ShardState<B>, aggregate_id: &str) -> Option<Answer> {
-        let accepted = self.context.outcome(&state.aggregates, aggregate_id)?;
-        let mut position = PositionToken::new(self.place.log_generation);
-        for &(stream, seq) in &accepted.earlier {
-            position.raise(stream, self.place.partition, seq);
-        }
-        Some(Answer {
-            aggregate_id: accepted.aggregate_id,
-            version: accepted.version,
-            position,
-            data: accepted.data,
-        })
-    }
-
-    pub(crate) fn tell_waiters(&mut self, state: &ShardState<B>, touched: &BTreeSet<String>) {
-        for aggregate_id in touched {
-            if self.waiters.waits_for(aggregate_id)
-                && let Some(answer) = self.outcome(state, aggregate_id)
-            {
-                self.waiters.tell(aggregate_id, &answer);
-            }
-        }
     }
 }

@@ -14,9 +14,7 @@ use crate::error::ReadModelError;
 use crate::position::{Position, PositionKey};
 use crate::row::{FromCell, Row};
 use crate::schema::{Projection, Table};
-use crate::tables::{
-    BUILDS, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, READERS, SKIPPED, VERSIONS, WORKERS,
-};
+use crate::tables::{CONTROL_VERSION, POSITIONS, READERS, VERSIONS, tables_about_versions};
 use crate::value::Value;
 use crate::versions::Versions;
 use crate::{cassandra, postgres};
@@ -279,14 +277,7 @@ impl Control {
             }
         }
         let key = [projection.name.into(), version.into()];
-        for table in [
-            &POSITIONS,
-            &PARKED,
-            &SKIPPED,
-            &PARK_REQUESTS,
-            &BUILDS,
-            &WORKERS,
-        ] {
+        for table in tables_about_versions() {
             self.delete(table, &key).await?;
         }
         Ok(())

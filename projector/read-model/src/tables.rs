@@ -68,6 +68,12 @@ pub const CONTROL_TABLES: [&Table; 8] = [
     &WORKERS,
 ];
 
+/// Those of [`CONTROL_TABLES`] whose rows are about a version of a projection, and go with it.
+pub fn tables_about_versions() -> impl Iterator<Item = &'static Table> {
+    let about_one = |table: &&Table| table.partition == control::OF_A_VERSION;
+    CONTROL_TABLES.into_iter().filter(about_one)
+}
+
 /// Those of [`CONTROL_TABLES`] that a reader needs.
 pub const READERS_TABLES: [&Table; 4] = [&POSITIONS, &PARKED, &VERSIONS, &READERS];
 
@@ -116,6 +122,20 @@ mod tests {
             }
             assert!(!table.partition.is_empty(), "{} has no key", table.name);
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_version_goes_with_it_and_nothing_of_others_does() {
+        let about: Vec<&Table> = tables_about_versions().collect();
+        let all = [
+            &POSITIONS,
+            &PARKED,
+            &SKIPPED,
+            &PARK_REQUESTS,
+            &BUILDS,
+            &WORKERS,
+        ];
+        assert_eq!(about, all);
     }
 
     #[test]

@@ -10,10 +10,14 @@
 //! built again under another one.
 
 mod document;
+mod flip;
+mod refused;
 mod rules;
 
 pub use document::{Build, Outcome, State, Switch, Until, Verification, Version, Versions};
-pub use rules::{FlipCheck, Refused, Run};
+pub use flip::FlipCheck;
+pub use refused::Refused;
+pub use rules::Run;
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,7 @@ use cartwright_events::Stream;
 use cartwright_projector::{Limits, Step};
 use cartwright_sinks::{MemoryStore, Semantics};
 
-use crate::setup::{Entry, TestLog, limits, plan};
-use crate::unpark::sink;
+use crate::setup::{Entry, TestLog, limits, plan, sink};
 
 #[test]
 fn large_records_are_taken_few_at_a_time() {

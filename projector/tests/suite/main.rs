@@ -3,6 +3,7 @@
 mod bytes;
 mod crashes;
 mod history;
+mod operator;
 mod parking;
 mod real;
 mod rebalance;

@@ -2,37 +2,18 @@
 
 use cartwright_events::{Event, Stream};
 use cartwright_projector::Step;
-use cartwright_read_model::{ParkReason, ParkedRow, PositionKey};
-use cartwright_sinks::{MemorySink, MemoryStore, Semantics, Sink};
+use cartwright_read_model::ParkReason;
+use cartwright_sinks::{MemoryStore, Semantics};
 
 use crate::history::{price_changed, product_created};
-use crate::setup::{Entry, TestLog, partition_of, rows, run};
+use crate::operator::parked;
+use crate::setup::{Entry, TestLog, partition_of, price_of, run};
 
 /// SKUs of one partition.
 fn skus() -> [String; 3] {
     let all = (0..).map(|number| format!("sku-{number}"));
     let mut same = all.filter(|sku| partition_of(sku) == 0);
     std::array::from_fn(|_| same.next().expect("endless"))
-}
-
-fn parked(store: &MemoryStore, name: &'static str) -> Vec<ParkedRow> {
-    let key = PositionKey {
-        projection: name,
-        version: 1,
-        stream: Stream::Product,
-        partition: 0,
-    };
-    let loaded = MemorySink::new(store.clone(), 1).load(&key, 1);
-    loaded.expect("the store is up").parked
-}
-
-fn price_of(store: &MemoryStore, sku: &str) -> Option<i64> {
-    let rows = rows(store, "products");
-    let row = rows.iter().find(|row| row.values[0] == sku.into())?;
-    match row.value("price_minor") {
-        cartwright_read_model::Value::Int(price) => Some(*price),
-        _ => None,
-    }
 }
 
 /// Good, bad, then good for both keys; the bad one is `bad`.

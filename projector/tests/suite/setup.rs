@@ -11,7 +11,7 @@ use cartwright_event_log::{
 use cartwright_events::envelope::header;
 use cartwright_events::{Codec, Event, Stream};
 use cartwright_projector::{FixedPartitions, Limits, Plan, Step, Worker};
-use cartwright_read_model::Row;
+use cartwright_read_model::{Row, Value};
 use cartwright_sinks::{MemorySink, MemoryStore, Semantics, Sink};
 
 pub const PARTITIONS: u32 = 2;
@@ -145,7 +145,7 @@ impl TestLog {
     }
 
     pub fn worker(&self, name: &str, store: &MemoryStore) -> Worker<FixedPartitions<MemoryReader>> {
-        self.worker_with(name, Box::new(MemorySink::new(store.clone(), 1)))
+        self.worker_with(name, sink(store))
     }
 
     pub fn worker_with(
@@ -198,8 +198,21 @@ pub fn run<G: cartwright_event_log::GroupReader>(worker: &mut Worker<G>) -> Step
     panic!("no end");
 }
 
+pub fn sink(store: &MemoryStore) -> Box<dyn Sink> {
+    Box::new(MemorySink::new(store.clone(), 1))
+}
+
 pub fn rows(store: &MemoryStore, name: &str) -> Vec<Row> {
     store.projection_rows(plan(name).projection, 1)
+}
+
+pub fn price_of(store: &MemoryStore, sku: &str) -> Option<i64> {
+    let rows = rows(store, "products");
+    let row = rows.iter().find(|row| row.values[0] == sku.into())?;
+    match row.value("price_minor") {
+        Value::Int(price) => Some(*price),
+        _ => None,
+    }
 }
 
 /// How each kind of store is tested: a projection and the way its store works.

@@ -8,8 +8,8 @@ use cartwright_read_model::ParkAction;
 use cartwright_sinks::{MemoryStore, Semantics};
 
 use crate::history::{price_changed, product_created};
-use crate::setup::{Entry, TestLog, limits, plan, rows, run};
-use crate::unpark::{ask_all, parked, sink};
+use crate::operator::{ask_all, parked};
+use crate::setup::{Entry, TestLog, limits, plan, rows, run, sink};
 
 const KEYS: u64 = 1_000;
 const BAD_A_KEY: u64 = 10;

@@ -2,19 +2,19 @@
 //! and with nothing lost, whatever fails in between.
 
 use cartwright_event_log::memory::Fault;
-use cartwright_events::{Envelope, Event, Stream, Timestamp};
+use cartwright_events::{Envelope, Event, Stream};
 use cartwright_folds::{FOLDS, Outcome};
 use cartwright_projector::{Limits, Plan, Step};
 use cartwright_read_model::tables::{CONTROL_VERSION, SKIPPED};
-use cartwright_read_model::{
-    ParkAction, ParkReason, ParkRequest, ParkedRow, PositionKey, RequestOutcome, RequestState,
-    SkippedRow,
-};
-use cartwright_sinks::{MemoryFault, MemorySink, MemoryStore, Semantics, Sink};
+use cartwright_read_model::{ParkAction, ParkReason, ParkRequest, RequestState, SkippedRow};
+use cartwright_sinks::{MemoryFault, MemoryStore, Semantics};
 use proptest::prelude::*;
 
 use crate::history::{History, Numbers, price_changed, product_created};
-use crate::setup::{Entry, PARTITIONS, SUBJECTS, TestLog, limits, partition_of, plan, rows, run};
+use crate::operator::{ask_all, ask_one, counts, outcome, parked, skip};
+use crate::setup::{
+    Entry, SUBJECTS, TestLog, limits, partition_of, plan, price_of, rows, run, sink,
+};
 
 const BOTH: [Semantics; 2] = [Semantics::Transactional, Semantics::CellTimes];
 
@@ -26,7 +26,7 @@ fn broken<const N: usize>(envelope: &Envelope, event: &Event) -> Outcome {
     }
 }
 
-pub(crate) fn broken_plan(name: &str) -> Plan {
+fn broken_plan(name: &str) -> Plan {
     let folds = [
         broken::<0>,
         broken::<1>,
@@ -55,101 +55,6 @@ fn roomy() -> Limits {
         max_parked_keys: 100_000,
         max_parked_records: 1_000_000,
         ..limits()
-    }
-}
-
-pub(crate) fn sink(store: &MemoryStore) -> Box<dyn Sink> {
-    Box::new(MemorySink::new(store.clone(), 1))
-}
-
-fn position_keys(name: &str) -> Vec<PositionKey> {
-    let plan = plan(name);
-    let streams = plan.projection.streams.iter();
-    streams
-        .flat_map(|stream| {
-            (0..PARTITIONS).map(|partition| PositionKey {
-                projection: plan.projection.name,
-                version: 1,
-                stream: *stream,
-                partition,
-            })
-        })
-        .collect()
-}
-
-pub(crate) fn parked(store: &MemoryStore, name: &str) -> Vec<ParkedRow> {
-    let mut sink = MemorySink::new(store.clone(), 1);
-    let keys = position_keys(name);
-    let loaded = keys.iter().map(|key| sink.load(key, 1).expect("up"));
-    loaded.flat_map(|loaded| loaded.parked).collect()
-}
-
-fn request(id: &str, action: ParkAction, of: &PositionKey) -> ParkRequest {
-    ParkRequest {
-        id: id.to_owned(),
-        stream: of.stream,
-        partition: of.partition,
-        action,
-        key: None,
-        offset: None,
-        reason_part: None,
-        note: (action != ParkAction::Retry).then(|| "not worth it".to_owned()),
-        asked_by: "test".to_owned(),
-        asked_at: Timestamp::EPOCH,
-    }
-}
-
-/// Asks for `action` in every partition of a projection.
-pub(crate) fn ask_all(store: &MemoryStore, name: &str, id: &str, action: ParkAction) {
-    for key in position_keys(name) {
-        store.ask(key.projection, 1, &request(id, action, &key));
-    }
-}
-
-/// Asks in the partition of `sku`.
-fn ask_one(store: &MemoryStore, sku: &str, change: impl FnOnce(&mut ParkRequest)) {
-    let keys = position_keys("products");
-    let key = keys.iter().find(|key| key.partition == partition_of(sku));
-    let mut request = request("1", ParkAction::Retry, key.expect("a partition"));
-    request.key = Some(sku.to_owned());
-    change(&mut request);
-    store.ask("products", 1, &request);
-}
-
-/// What came of the request called `id`, over all partitions.
-fn outcome(store: &MemoryStore, name: &str, id: &str) -> RequestOutcome {
-    let found = MemorySink::new(store.clone(), 1).requests(name, 1, "");
-    let mut outcomes = found.expect("up").into_iter();
-    let mut sum = outcomes
-        .find(|(request, _)| request.id == id)
-        .map(|(_, outcome)| outcome)
-        .expect("the request");
-    for (_, outcome) in outcomes.filter(|(request, _)| request.id == id) {
-        assert_eq!(outcome.state, sum.state, "{outcome:?}");
-        sum.retried += outcome.retried;
-        sum.skipped += outcome.skipped;
-        sum.still_parked += outcome.still_parked;
-    }
-    sum
-}
-
-fn counts(outcome: &RequestOutcome) -> (RequestState, u64, u64, u64) {
-    let RequestOutcome {
-        state,
-        retried,
-        skipped,
-        still_parked,
-        ..
-    } = outcome;
-    (*state, *retried, *skipped, *still_parked)
-}
-
-fn price_of(store: &MemoryStore, sku: &str) -> Option<i64> {
-    let rows = rows(store, "products");
-    let row = rows.iter().find(|row| row.values[0] == sku.into())?;
-    match row.value("price_minor") {
-        cartwright_read_model::Value::Int(price) => Some(*price),
-        _ => None,
     }
 }
 
@@ -221,9 +126,8 @@ fn a_record_that_is_given_up_is_kept_for_the_record_and_what_is_behind_it_goes_o
         assert_eq!(run(&mut worker), Step::Idle);
         let first = parked(&store, "products")[0].clone();
         ask_one(&store, "cup", |request| {
-            request.action = ParkAction::Skip;
+            skip(request);
             request.offset = Some(first.offset);
-            request.note = Some("a test".to_owned());
         });
         assert_eq!(run(&mut worker), Step::Idle);
         assert_eq!(price_of(&store, "cup"), Some(20));
@@ -318,10 +222,7 @@ fn a_skip_that_is_met_again_after_a_crash_gives_one_record_up() {
         let mut worker = log.worker("products", &store);
         assert_eq!(run(&mut worker), Step::Idle);
         ask_one(&store, "cup", |request| request.action = ParkAction::Skip);
-        ask_one(&store, "cup", |request| {
-            request.action = ParkAction::Skip;
-            request.note = Some("a test".to_owned());
-        });
+        ask_one(&store, "cup", skip);
         // Each try gets a little further; each ends in a crash.
         for tries in 0..4 {
             for _ in 0..tries {
@@ -354,10 +255,7 @@ fn a_key_that_goes_on_getting_records_is_drained_to_its_end() {
         let store = MemoryStore::new(semantics);
         let mut worker = log.worker_of(plan("products"), roomy(), sink(&store));
         assert_eq!(run(&mut worker), Step::Idle);
-        ask_one(&store, "cup", |request| {
-            request.action = ParkAction::Skip;
-            request.note = Some("a test".to_owned());
-        });
+        ask_one(&store, "cup", skip);
         for version in 40..140 {
             log.write([Entry::Event(&price_changed("cup", version, version as i64))]);
             worker.step();
@@ -378,10 +276,7 @@ fn a_worker_that_lost_its_partition_parks_nothing_behind_a_key_that_is_free_agai
     let store = MemoryStore::new(Semantics::Transactional);
     let mut late = log.worker("products", &store);
     assert_eq!(run(&mut late), Step::Idle);
-    ask_one(&store, "cup", |request| {
-        request.action = ParkAction::Skip;
-        request.note = Some("a test".to_owned());
-    });
+    ask_one(&store, "cup", skip);
     assert_eq!(run(&mut log.worker("products", &store)), Step::Idle);
     // The late one still believes that the key is parked.
     log.write([Entry::Event(&price_changed("cup", 2, 2))]);
@@ -424,10 +319,7 @@ fn a_log_that_does_not_answer_is_waited_for_while_unparking() {
     let store = MemoryStore::new(Semantics::Transactional);
     let mut worker = log.worker("products", &store);
     assert_eq!(run(&mut worker), Step::Idle);
-    ask_one(&store, "cup", |request| {
-        request.action = ParkAction::Skip;
-        request.note = Some("a test".to_owned());
-    });
+    ask_one(&store, "cup", skip);
     for _ in 0..3 {
         log.log.inject(Fault::ReaderError);
     }

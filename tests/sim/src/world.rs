@@ -1,6 +1,7 @@
 //! The simulated world: one thread, one seed.
 
 mod rest;
+mod shopping;
 mod weather;
 
 use std::cell::RefCell;
@@ -16,22 +17,19 @@ use cartwright_domain::{
 use cartwright_event_log::memory::MemoryLog;
 use cartwright_event_log::{Record, TopicPartition};
 use cartwright_events::codec::Codec;
-use cartwright_events::partition::partition_of;
 use cartwright_events::{Context, Event, Stream};
 use cartwright_projector::Plan;
 use cartwright_read_model::{PROJECTIONS, Store};
-use cartwright_shard::{IdempotencyKey, Reply, Submission};
-use tokio::sync::oneshot;
 
 use crate::Weather;
 use crate::bug::Bug;
 use crate::log::SimLog;
-use crate::network::{Network, Request};
+use crate::network::Network;
 use crate::node::Node;
 use crate::prices::PriceTable;
 use crate::projector::Projector;
 use crate::replay::Replay;
-use crate::shopper::{Command, Shopper, Wish};
+use crate::shopper::Shopper;
 use crate::sim::Sim;
 use crate::stock::SimInventory;
 use crate::store::SimStore;
@@ -250,79 +248,6 @@ impl World {
         landed.contains(&true)
     }
 
-    /// A shopper looks for answers, and sends what comes next.
-    fn shop(&mut self) -> Result<(), String> {
-        // The owner opens the shop before anybody comes.
-        let who = match self.shoppers[0].is_done() {
-            true => self.sim.below(self.shoppers.len()),
-            false => 0,
-        };
-        if let Wish::Send(key, command) = self.shoppers[who].next()? {
-            self.sim.trace(&format!("send {key}"));
-            let copies = 1 + usize::from(self.sim.fault("request duplicated", 150));
-            for _ in 0..copies {
-                self.network.send(Request {
-                    who,
-                    key: key.clone(),
-                    command: command.clone(),
-                    misused: false,
-                });
-            }
-        }
-        // Now and then an old request arrives once more, or its key with another request.
-        let choice = self.sim.below(100);
-        let Some((key, command)) = self.shoppers[who].earlier(choice) else {
-            return Ok(());
-        };
-        let misused = self.sim.fault("key reused for another request", 30);
-        if misused || self.sim.fault("old request repeated", 50) {
-            self.network.send(Request {
-                who,
-                key,
-                command,
-                misused,
-            });
-        }
-        Ok(())
-    }
-
-    /// The network hands over one of the requests that are under way.
-    fn deliver(&mut self) {
-        let Some(request) = self.network.take(&self.sim) else {
-            return;
-        };
-        let reply = self.submit(&request);
-        let who = &mut self.shoppers[request.who];
-        if request.misused {
-            who.expect_refusal(&request.key, reply);
-        } else if !self.sim.fault("answer lost on its way", 40) {
-            who.expect(&request.key, reply);
-        }
-    }
-
-    fn submit(&mut self, request: &Request) -> oneshot::Receiver<Reply> {
-        let command_id = format!("command-{}", self.keys.len() + 1);
-        self.keys.insert(command_id.clone(), request.key.clone());
-        let fingerprint = match request.misused && !self.sim.has(Bug::ResultOfAnotherPayload) {
-            true => "another request".to_owned(),
-            false => request.key.clone(),
-        };
-        let patience = self.sim.between(10..60_000);
-        let post = Post {
-            command_id,
-            idempotency: IdempotencyKey {
-                key: request.key.clone(),
-                fingerprint,
-            },
-            deadline: self.sim.now().plus_millis(patience),
-        };
-        match &request.command {
-            Command::Catalog(command) => post.to(&mut self.catalog, command),
-            Command::Inventory(command) => post.to(&mut self.inventory, command),
-            Command::Checkout(command) => post.to(&mut self.checkout, command),
-        }
-    }
-
     /// Every committed event of a stream, partition by partition, when the run is over.
     pub(crate) fn events(&self, stream: Stream) -> Result<Rc<Events>, String> {
         if let Some(read) = self.read.borrow().events.get(stream.topic()) {
@@ -420,36 +345,4 @@ fn nodes<B: BoundedContext + Clone>(context: &B, log: &SimLog) -> Vec<Node<B>> {
     (0..PARTITIONS)
         .map(|partition| Node::new(context.clone(), partition, log))
         .collect()
-}
-
-/// A request at the edge.
-struct Post {
-    command_id: String,
-    idempotency: IdempotencyKey,
-    deadline: cartwright_events::Timestamp,
-}
-
-impl Post {
-    fn to<B: BoundedContext + Clone>(
-        self,
-        nodes: &mut [Node<B>],
-        command: &B::Command,
-    ) -> oneshot::Receiver<Reply>
-    where
-        B::Command: Clone,
-    {
-        let (reply, receiver) = oneshot::channel();
-        let partition = partition_of(B::key(command), PARTITIONS) as usize;
-        nodes[partition].submit(Submission {
-            command: command.clone(),
-            correlation_id: self.command_id.clone(),
-            command_id: self.command_id,
-            traceparent: None,
-            idempotency: Some(self.idempotency),
-            expected_version: None,
-            deadline: self.deadline,
-            reply,
-        });
-        receiver
-    }
 }

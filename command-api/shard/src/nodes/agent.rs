@@ -17,7 +17,7 @@ use super::{
     NodeAddress, NodeId, NodeOptions, NodeState, OWNERS_TOPIC, Observed, OwnerMap, ShardHost,
     ShardId,
 };
-use crate::runner::Begin;
+use crate::thread::Begin;
 
 /// Records taken from the reader at a time.
 const BATCH: usize = 1_024;

@@ -2,7 +2,7 @@
 
 use super::{OwnerMap, ShardId};
 use crate::ownership::Ownership;
-use crate::runner::Begin;
+use crate::thread::Begin;
 
 /// Runs the shards of this process, as the agent says.
 pub trait ShardHost {

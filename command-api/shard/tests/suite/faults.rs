@@ -1,17 +1,10 @@
 //! Commits that go wrong, in every way that the log can make them go wrong.
 
 use cartwright_event_log::memory::Fault;
-use cartwright_shard::{Outcome, Ownership, Reply, Step};
+use cartwright_shard::{Ownership, Reply, Step};
 
-use crate::rig::Rig;
-use crate::toy::Command;
-
-fn accepted(reply: Option<Reply>) -> u64 {
-    match reply {
-        Some(Reply::Decided(Outcome::Accepted(answer))) => answer.version,
-        other => panic!("not accepted: {other:?}"),
-    }
-}
+use crate::rig::{Rig, version};
+use crate::toy::{Command, add};
 
 /// Takes over and lets the backlog settle.
 fn settle(rig: &mut Rig) {
@@ -22,17 +15,14 @@ fn settle(rig: &mut Rig) {
 /// Whatever becomes of the commit, the command takes effect once and the caller learns so.
 fn survives(fault: Fault) {
     let mut rig = Rig::new();
-    assert_eq!(
-        accepted(rig.decide(Command::Add { sku: "a".into() }, None)),
-        1
-    );
+    assert_eq!(version(rig.decide(add("a"), None)), 1);
     rig.log.inject(fault);
     let (submission, mut caller) = rig.add("a");
     assert_eq!(rig.step(vec![submission]), Step::TakeOver);
     rig.assert_fired(fault);
     let early = caller.reply();
     settle(&mut rig);
-    assert_eq!(accepted(early.or_else(|| caller.reply())), 2, "{fault:?}");
+    assert_eq!(version(early.or_else(|| caller.reply())), 2, "{fault:?}");
     assert_eq!(rig.counter("a").on_hand, 2, "{fault:?}");
     assert_eq!(rig.seqs(), [1, 2], "{fault:?}");
 }
@@ -84,7 +74,7 @@ fn a_late_produce_of_a_failed_transaction_never_lands_in_the_next() {
     assert_eq!(rig.step(vec![submission]), Step::TakeOver);
     rig.assert_fired(Fault::LateProduce);
     settle(&mut rig);
-    assert_eq!(accepted(caller.reply()), 1);
+    assert_eq!(version(caller.reply()), 1);
     assert_eq!(rig.seqs(), [1]);
     rig.restart().expect("a consistent log");
 }
@@ -101,12 +91,9 @@ fn after_a_noticed_disconnect_a_stale_end_of_transaction_does_no_harm() {
         "the receipt was doubtful"
     );
     rig.assert_fired(fault);
-    assert_eq!(accepted(caller.reply()), 1);
+    assert_eq!(version(caller.reply()), 1);
     settle(&mut rig);
-    assert_eq!(
-        accepted(rig.decide(Command::Add { sku: "a".into() }, None)),
-        2
-    );
+    assert_eq!(version(rig.decide(add("a"), None)), 2);
     assert_eq!(rig.restart(), Ok(Step::Idle));
     assert_eq!(rig.counter("a").on_hand, 2);
 }
@@ -116,7 +103,7 @@ fn half_a_transaction_is_found_and_refused() {
     let mut rig = Rig::new();
     let fault = Fault::StaleEndTxn { noticed: false };
     rig.log.inject(fault);
-    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
+    let _ = rig.decide(add("a"), None);
     rig.assert_fired(fault);
     // The stale request commits the first half of this one; the second half never arrives.
     rig.log.inject(Fault::UnknownCommit { committed: false });
@@ -146,7 +133,7 @@ fn a_fenced_shard_stops_and_claims_no_success() {
 #[test]
 fn of_two_processes_only_the_later_one_writes() {
     let mut rig = Rig::new();
-    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
+    let _ = rig.decide(add("a"), None);
     let mut rival = rig.rival();
     assert_eq!(rival.take_over(), Ok(Step::Idle));
     let (submission, mut caller) = rig.add("a");
@@ -180,12 +167,12 @@ fn a_command_that_panics_gets_a_failure_and_harms_nobody() {
     let (bad, mut bad_caller) = rig.submission(Command::Break { sku: "a".into() }, None);
     let (next, mut next_caller) = rig.add("a");
     assert_eq!(rig.step(vec![good, bad, next]), Step::Committed);
-    assert_eq!(accepted(good_caller.reply()), 1);
+    assert_eq!(version(good_caller.reply()), 1);
     assert_eq!(
         bad_caller.reply(),
         Some(Reply::Failed {
             reason: "a broken rule".into()
         })
     );
-    assert_eq!(accepted(next_caller.reply()), 2);
+    assert_eq!(version(next_caller.reply()), 2);
 }

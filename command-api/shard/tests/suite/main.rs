@@ -1,6 +1,8 @@
 //! The shard on the in-memory log: what it promises under every fault that the log can show.
 
+mod archive;
 mod bent;
+mod cluster;
 mod faults;
 mod idempotency;
 mod memory;

@@ -1,20 +1,9 @@
 //! The bound on what a shard holds in memory. A counter counts as 1,024 bytes.
 
-use cartwright_shard::{Outcome, Reply, Step};
+use cartwright_shard::{Reply, Step};
 
-use crate::rig::Rig;
-use crate::toy::{Command, Counter};
-
-fn add(sku: &str) -> Command {
-    Command::Add { sku: sku.into() }
-}
-
-fn version(reply: Option<Reply>) -> u64 {
-    match reply {
-        Some(Reply::Decided(Outcome::Accepted(answer))) => answer.version,
-        other => panic!("not accepted: {other:?}"),
-    }
-}
+use crate::rig::{Rig, version};
+use crate::toy::{Counter, add};
 
 fn is_refused(reply: Option<&Reply>) -> bool {
     matches!(reply, Some(Reply::Overloaded { retry_after_ms }) if *retry_after_ms > 0)
@@ -83,4 +72,14 @@ fn what_is_finished_leaves_earlier_when_memory_gets_short() {
     rig.step(vec![again]);
     rig.read_archive();
     assert_eq!(version(caller.reply()), 4);
+}
+
+#[test]
+fn beyond_its_bound_a_shard_takes_no_more_aggregates_but_serves_those_it_has() {
+    let mut rig = Rig::with(|options| options.live_max = 2);
+    let _ = rig.decide(add("a"), None);
+    let _ = rig.decide(add("b"), None);
+    let third = rig.decide(add("c"), None);
+    assert!(matches!(third, Some(Reply::Overloaded { .. })), "{third:?}");
+    assert_eq!(version(rig.decide(add("a"), None)), 2);
 }

@@ -10,13 +10,13 @@ use cartwright_shard::{Clock, Inputs, Ownership, Reply, Step};
 use tokio::sync::oneshot;
 
 use crate::rig::Rig;
-use crate::toy::{BOMB, Command, POISON};
+use crate::toy::{BOMB, Command, POISON, add};
 
 #[test]
 fn a_restart_ends_in_the_same_state() {
     let mut rig = Rig::new();
     for sku in ["a", "b", "a"] {
-        let _ = rig.decide(Command::Add { sku: sku.into() }, None);
+        let _ = rig.decide(add(sku), None);
     }
     rig.send("order-1", "a");
     assert_eq!(rig.step_inbox(), Step::Committed);
@@ -148,7 +148,7 @@ fn an_unreadable_message_is_journaled_and_passed() {
 #[test]
 fn a_timer_fires_once_and_survives_a_restart() {
     let mut rig = Rig::new();
-    let _ = rig.decide(Command::Add { sku: "egg".into() }, None);
+    let _ = rig.decide(add("egg"), None);
     assert_eq!(rig.restart(), Ok(Step::Idle));
     assert_eq!(rig.step(Vec::new()), Step::Idle, "not yet");
     rig.clock.advance_millis(10_000);
@@ -161,16 +161,16 @@ fn a_timer_fires_once_and_survives_a_restart() {
 #[test]
 fn timers_that_break_rest_and_nothing_else_does() {
     let mut rig = Rig::new();
-    let _ = rig.decide(Command::Add { sku: BOMB.into() }, None);
+    let _ = rig.decide(add(BOMB), None);
     rig.clock.advance_millis(10_000);
-    let reply = rig.decide(Command::Add { sku: "a".into() }, None);
+    let reply = rig.decide(add("a"), None);
     assert!(matches!(reply, Some(Reply::Decided(_))), "{reply:?}");
     let now = rig.clock.now();
     let due = rig.shard.next_due().expect("a timer");
     assert!(due > now, "the shard would spin");
     // It is tried again, and goes on when what broke it has gone.
-    let _ = rig.decide(Command::Add { sku: "egg".into() }, None);
-    let _ = rig.decide(Command::Add { sku: BOMB.into() }, None);
+    let _ = rig.decide(add("egg"), None);
+    let _ = rig.decide(add(BOMB), None);
     rig.clock.advance_millis(60_000);
     assert_eq!(rig.step(Vec::new()), Step::Committed);
     assert_eq!(rig.counter("egg").on_hand, 2);
@@ -179,9 +179,9 @@ fn timers_that_break_rest_and_nothing_else_does() {
 #[test]
 fn time_never_runs_backwards() {
     let mut rig = Rig::new();
-    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
+    let _ = rig.decide(add("a"), None);
     rig.clock.advance_millis(-1_000);
-    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
+    let _ = rig.decide(add("a"), None);
     let times: Vec<_> = rig
         .journal()
         .iter()
@@ -193,7 +193,7 @@ fn time_never_runs_backwards() {
 #[test]
 fn a_clock_that_is_far_behind_the_log_does_not_serve() {
     let mut rig = Rig::new();
-    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
+    let _ = rig.decide(add("a"), None);
     rig.clock
         .advance_millis(-rig.options.max_clock_skew_ms - 1_000);
     let refused = rig.restart().expect_err("served with a wrong clock");
@@ -220,10 +220,10 @@ fn callers_that_wait_for_an_outcome_are_told_after_the_commit() {
         ..Inputs::default()
     });
     for _ in 0..2 {
-        let _ = rig.decide(Command::Add { sku: "a".into() }, None);
+        let _ = rig.decide(add("a"), None);
         assert!(early_answer.try_recv().is_err(), "told too early");
     }
-    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
+    let _ = rig.decide(add("a"), None);
     assert_eq!(early_answer.try_recv().map(|answer| answer.version), Ok(3));
     let (late, mut late_answer) = oneshot::channel();
     let watches = vec![("a".to_owned(), late)];
@@ -284,7 +284,7 @@ fn thousands_of_commands_with_long_keys_are_all_decided() {
     let mut rig = Rig::new();
     let key = |number| format!("{number:0>255}");
     let (submissions, mut callers): (Vec<_>, Vec<_>) = (0..4_000)
-        .map(|number| rig.submission(Command::Add { sku: "a".into() }, Some(&key(number))))
+        .map(|number| rig.submission(add("a"), Some(&key(number))))
         .unzip();
     assert_eq!(rig.step(submissions), Step::Committed);
     while rig.shard.has_backlog() {
@@ -325,55 +325,29 @@ fn a_group_takes_no_more_of_the_inbox_than_it_has_room_for() {
 #[test]
 fn events_that_the_journal_does_not_name_are_refused() {
     let mut rig = Rig::new();
-    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
-    let value = rig.records("inventory.stock.events.v1")[0]
-        .value
-        .clone()
-        .expect("a value");
-    write(
-        &rig,
-        "inventory.stock.events.v1",
-        value,
-        &[("seq", "2"), ("writer_epoch", "1")],
-    );
+    let _ = rig.decide(add("a"), None);
+    write_event(&rig, first_event(&rig), "2");
     assert_refused(&mut rig, "");
 }
 
 #[test]
 fn a_gap_in_the_seqs_is_refused() {
     let mut rig = Rig::new();
-    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
-    let value = rig.records("inventory.stock.events.v1")[0]
-        .value
-        .clone()
-        .expect("a value");
-    write(
-        &rig,
-        "inventory.stock.events.v1",
-        value,
-        &[("seq", "3"), ("writer_epoch", "1")],
-    );
+    let _ = rig.decide(add("a"), None);
+    write_event(&rig, first_event(&rig), "3");
     assert_refused(&mut rig, "2 was due");
 }
 
 #[test]
 fn what_a_newer_writer_wrote_is_told_apart_from_what_nobody_may_write_after() {
     let mut rig = Rig::new();
-    let _ = rig.decide(Command::Add { sku: "a".into() }, None);
-    let known = rig.records("inventory.stock.events.v1")[0]
-        .value
-        .clone()
-        .expect("a value");
+    let _ = rig.decide(add("a"), None);
+    let known = first_event(&rig);
     // Frame, id, version and time of the event, and then no branch that is known here.
     let mut value = known[..5].to_vec();
     value.extend([2, b'a', 2, 0]);
     value.extend([0; 32]);
-    write(
-        &rig,
-        "inventory.stock.events.v1",
-        value,
-        &[("seq", "2"), ("writer_epoch", "1")],
-    );
+    write_event(&rig, value, "2");
     assert_eq!(rig.restart(), Ok(Step::Ended));
     match rig.ownership() {
         Ownership::Outdated { reason } => assert!(reason.contains("newer writer"), "{reason}"),
@@ -387,6 +361,17 @@ fn assert_refused(rig: &mut Rig, with: &str) {
         Ownership::Refused { reason } => assert!(reason.contains(with), "{reason}"),
         other => panic!("{other}"),
     }
+}
+
+fn first_event(rig: &Rig) -> Vec<u8> {
+    let first = rig.records("inventory.stock.events.v1").swap_remove(0);
+    first.value.expect("a value")
+}
+
+/// An event that is in no journal.
+fn write_event(rig: &Rig, value: Vec<u8>, seq: &str) {
+    let headers = [("seq", seq), ("writer_epoch", "1")];
+    write(rig, "inventory.stock.events.v1", value, &headers);
 }
 
 /// A record that no shard wrote.

@@ -13,12 +13,12 @@ use cartwright_events::journal::JournalRecord;
 use cartwright_events::messages::{Message, ReserveStock, StockQuantity, SubmitCommand};
 use cartwright_events::{Context, Event, OrderId, Sku, Stream, Timestamp};
 use cartwright_shard::{
-    ArchiveAsk, Found, IdempotencyKey, Inputs, Lookup, ManualClock, Ownership, Reply, Shard,
-    ShardOptions, Step, Submission,
+    ArchiveAsk, Found, IdempotencyKey, Inputs, Lookup, ManualClock, Outcome, Ownership, Reply,
+    Shard, ShardOptions, Step, Submission,
 };
 use tokio::sync::oneshot;
 
-use crate::toy::{Command, Counter, Toy};
+use crate::toy::{Command, Counter, Toy, add};
 
 pub(crate) const TOPICS: [&str; 4] = [
     "inventory.stock.events.v1",
@@ -122,12 +122,7 @@ impl Rig {
     }
 
     pub(crate) fn add(&mut self, sku: &str) -> (Submission<Command>, Caller) {
-        self.submission(
-            Command::Add {
-                sku: sku.to_owned(),
-            },
-            None,
-        )
+        self.submission(add(sku), None)
     }
 
     /// One step with these commands.
@@ -322,6 +317,12 @@ impl Rig {
             .collect()
     }
 
+    /// How many records of this kind are in the snapshots topic.
+    pub(crate) fn snapshots_of(&self, kind: &str) -> usize {
+        let is = |record: &&Record| record.header("kind") == Some(kind.as_bytes());
+        self.records(SNAPSHOTS).iter().filter(is).count()
+    }
+
     pub(crate) fn counter(&self, sku: &str) -> Counter {
         self.shard
             .aggregates()
@@ -362,4 +363,24 @@ pub(crate) fn number(record: &Record, header: &str) -> u64 {
         .expect("text")
         .parse()
         .expect("a number")
+}
+
+/// The version that an accepted command made.
+pub(crate) fn version(reply: Option<Reply>) -> u64 {
+    match reply {
+        Some(Reply::Decided(Outcome::Accepted(answer))) => answer.version,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+/// A round after every few events, an aggregate or two in each transaction.
+pub(crate) fn small_rounds(options: &mut ShardOptions) {
+    options.checkpoint_tail = 4;
+    options.snapshot_group_bytes = 400;
+    options.snapshot_bytes_per_event = 0;
+}
+
+/// Counters leave memory as soon as they are done.
+pub(crate) fn leave_at_once(options: &mut ShardOptions) {
+    options.archive_after_ms = 0;
 }

@@ -1,41 +1,12 @@
-//! Snapshots: what a take-over stands on, and the way out of memory and back.
+//! Snapshots: what a take-over stands on.
 
 use std::sync::Arc;
 
-use cartwright_event_log::memory::Fault;
-use cartwright_event_log::{EventLog, LogWriter, NewRecord, Record, TopicPartition};
-use cartwright_shard::{Clock, Outcome, Ownership, Reply, ShardOptions, Step};
+use cartwright_event_log::{EventLog, LogWriter, NewRecord, TopicPartition};
+use cartwright_shard::{Clock, Ownership, Step};
 
-use crate::rig::{Rig, SNAPSHOTS};
-use crate::toy::{Command, Counter};
-
-fn add(sku: &str) -> Command {
-    Command::Add { sku: sku.into() }
-}
-
-/// A round after every few events, an aggregate or two in each transaction.
-fn small_rounds(options: &mut ShardOptions) {
-    options.checkpoint_tail = 4;
-    options.snapshot_group_bytes = 400;
-    options.snapshot_bytes_per_event = 0;
-}
-
-/// Counters leave memory as soon as they are done.
-fn leave_at_once(options: &mut ShardOptions) {
-    options.archive_after_ms = 0;
-}
-
-fn kinds(rig: &Rig, kind: &str) -> usize {
-    let is = |record: &&Record| record.header("kind") == Some(kind.as_bytes());
-    rig.records(SNAPSHOTS).iter().filter(is).count()
-}
-
-fn version(reply: Option<Reply>) -> u64 {
-    match reply {
-        Some(Reply::Decided(Outcome::Accepted(answer))) => answer.version,
-        other => panic!("not accepted: {other:?}"),
-    }
-}
+use crate::rig::{Rig, SNAPSHOTS, leave_at_once, small_rounds, version};
+use crate::toy::{Command, add};
 
 /// The process dies; another one makes the same of the log, with and without snapshots.
 fn restart_and_compare(rig: &mut Rig) {
@@ -61,7 +32,7 @@ fn a_take_over_in_any_moment_of_a_round_ends_in_the_same_state() {
             restart_and_compare(&mut rig);
         }
     }
-    assert!(kinds(&rig, "begin") > 3, "rounds have begun");
+    assert!(rig.snapshots_of("begin") > 3, "rounds have begun");
     let last = rig.records("inventory.journal.v1").pop().expect("a record");
     assert!(last.header("checkpoint").is_some(), "and were completed");
 }
@@ -107,8 +78,12 @@ fn results_are_remembered_through_a_round_byte_for_byte() {
         rig.read_archive();
     }
     rig.settle();
-    assert!(kinds(&rig, "begin") > 0);
-    assert_eq!(kinds(&rig, "results"), 0, "the journal is full of them");
+    assert!(rig.snapshots_of("begin") > 0);
+    assert_eq!(
+        rig.snapshots_of("results"),
+        0,
+        "the journal is full of them"
+    );
     check(&mut rig);
     // Transactions without results, until it is far to the first one.
     for turn in 0..120 {
@@ -116,7 +91,7 @@ fn results_are_remembered_through_a_round_byte_for_byte() {
         rig.step_inbox();
         rig.settle();
     }
-    assert!(kinds(&rig, "results") > 0, "the round holds them");
+    assert!(rig.snapshots_of("results") > 0, "the round holds them");
     check(&mut rig);
     check(&mut rig);
 }
@@ -139,101 +114,6 @@ fn the_window_of_results_keeps_its_bound_through_a_restart() {
     rig.step(vec![forgotten]);
     rig.read_archive();
     assert_eq!(version(caller.reply()), 31, "decided anew");
-}
-
-#[test]
-fn a_finished_aggregate_leaves_memory_and_comes_back_for_a_command() {
-    let mut rig = Rig::with(leave_at_once);
-    for _ in 0..3 {
-        let _ = rig.decide(add("a"), None);
-    }
-    rig.settle();
-    assert_eq!(rig.counter("a"), Counter::default(), "it has left");
-    let (again, mut caller) = rig.add("a");
-    rig.step(vec![again]);
-    assert_eq!(caller.reply(), None, "it waits for the aggregate");
-    rig.read_archive();
-    assert_eq!(version(caller.reply()), 4);
-}
-
-#[test]
-fn it_comes_back_after_a_restart_and_commands_for_ids_never_seen_wait_for_the_index() {
-    let mut rig = Rig::with(|options| {
-        small_rounds(options);
-        leave_at_once(options);
-    });
-    for _ in 0..3 {
-        let _ = rig.decide(add("a"), None);
-    }
-    rig.settle();
-    // A round begins after "a" has left, so that a take-over does not come across it.
-    let _ = rig.decide(add("b"), None);
-    for _ in 0..40 {
-        let _ = rig.decide(Command::Refuse { sku: "b".into() }, None);
-        rig.settle();
-    }
-    assert_eq!(rig.restart(), Ok(Step::Idle));
-    let (known, mut known_caller) = rig.add("b");
-    let (gone, mut gone_caller) = rig.add("a");
-    let (fresh, mut fresh_caller) = rig.add("fresh");
-    rig.step(vec![known, gone, fresh]);
-    assert_eq!(
-        version(known_caller.reply()),
-        2,
-        "what is in memory is served at once"
-    );
-    assert_eq!((gone_caller.reply(), fresh_caller.reply()), (None, None));
-    rig.read_archive();
-    assert_eq!(version(gone_caller.reply()), 4);
-    assert_eq!(version(fresh_caller.reply()), 1);
-}
-
-#[test]
-fn out_and_back_at_any_time_with_restarts_in_between_changes_no_version() {
-    let mut rig = Rig::with(|options| {
-        small_rounds(options);
-        leave_at_once(options);
-    });
-    let mut expected = std::collections::BTreeMap::<String, u64>::new();
-    for turn in 0..200_u64 {
-        let sku = format!("sku-{}", (turn * turn) % 6);
-        let (command, mut caller) = rig.add(&sku);
-        rig.step(vec![command]);
-        rig.read_archive();
-        let expected = expected.entry(sku.clone()).or_default();
-        *expected += 1;
-        assert_eq!(version(caller.reply()), *expected, "{sku} in turn {turn}");
-        match turn % 4 {
-            0 => assert_eq!(rig.restart(), Ok(Step::Idle), "{}", rig.ownership()),
-            1 => rig.settle(),
-            _ => {}
-        }
-    }
-    assert!(kinds(&rig, "finished") > 5 && kinds(&rig, "live") > 5);
-}
-
-#[test]
-fn a_commit_in_doubt_loses_nothing_of_what_was_leaving() {
-    for fault in [
-        Fault::FailNextCommit,
-        Fault::UnknownCommit { committed: true },
-        Fault::UnknownCommit { committed: false },
-        Fault::SlowCommit,
-    ] {
-        let mut rig = Rig::with(leave_at_once);
-        for _ in 0..3 {
-            let _ = rig.decide(add("a"), None);
-        }
-        rig.log.inject(fault);
-        assert_eq!(rig.step(Vec::new()), Step::TakeOver, "{fault:?}");
-        rig.assert_fired(fault);
-        assert_eq!(rig.shard.take_over(), Ok(Step::Idle));
-        rig.settle();
-        let (again, mut caller) = rig.add("a");
-        rig.step(vec![again]);
-        rig.read_archive();
-        assert_eq!(version(caller.reply()), 4, "{fault:?}");
-    }
 }
 
 #[test]
@@ -325,7 +205,7 @@ fn a_successor_that_read_ahead_misses_nothing_that_came_after() {
             assert_eq!(successor.prepare(), Ok(Step::Idle));
         }
         if turn % 30 == 29 {
-            let last = version(rig.decide(Command::Add { sku: "open".into() }, None));
+            let last = version(rig.decide(add("open"), None));
             assert_eq!(successor.take_over(), Ok(Step::Idle));
             std::mem::swap(&mut rig.shard, &mut successor);
             successor = rig.rival();
@@ -333,43 +213,6 @@ fn a_successor_that_read_ahead_misses_nothing_that_came_after() {
         }
     }
     assert_eq!(rig.seqs(), (1..=93).collect::<Vec<_>>());
-}
-
-#[test]
-fn what_left_memory_while_a_successor_stood_by_has_left_at_the_successor_too() {
-    let mut rig = Rig::with(|options| {
-        small_rounds(options);
-        leave_at_once(options);
-    });
-    let _ = rig.decide(add("b"), None);
-    for _ in 0..20 {
-        let _ = rig.decide(Command::Refuse { sku: "b".into() }, None);
-        rig.settle();
-    }
-    let _ = rig.decide(add("a"), None);
-    let _ = rig.decide(add("a"), None);
-    let mut successor = rig.rival();
-    assert_eq!(successor.prepare(), Ok(Step::Idle));
-    let _ = rig.decide(add("a"), None);
-    rig.settle();
-    assert_eq!(successor.take_over(), Ok(Step::Idle));
-    std::mem::swap(&mut rig.shard, &mut successor);
-    assert_eq!(rig.counter("a"), Counter::default(), "it has left");
-    let (again, mut caller) = rig.add("a");
-    rig.step(vec![again]);
-    rig.read_archive();
-    assert_eq!(version(caller.reply()), 4);
-    assert_eq!(rig.restart(), Ok(Step::Idle), "{}", rig.ownership());
-}
-
-#[test]
-fn beyond_its_bound_a_shard_takes_no_more_aggregates_but_serves_those_it_has() {
-    let mut rig = Rig::with(|options| options.live_max = 2);
-    let _ = rig.decide(add("a"), None);
-    let _ = rig.decide(add("b"), None);
-    let third = rig.decide(add("c"), None);
-    assert!(matches!(third, Some(Reply::Overloaded { .. })), "{third:?}");
-    assert_eq!(version(rig.decide(add("a"), None)), 2);
 }
 
 /// Retention takes the journal up to its last record, which goes on living by the keep-alive.
@@ -410,7 +253,7 @@ fn a_journal_that_was_trimmed_before_there_was_a_round_costs_nothing() {
         rig.send(&format!("order-{turn}"), "b");
         rig.step_inbox();
     }
-    assert_eq!(kinds(&rig, "begin"), 0);
+    assert_eq!(rig.snapshots_of("begin"), 0);
     trim_the_journal(&rig);
     restart_and_compare(&mut rig);
     assert_eq!(version(rig.decide(add("sku-0"), None)), 2);
@@ -438,17 +281,21 @@ fn an_idle_shard_begins_a_round_before_the_journal_of_the_last_one_is_gone() {
     rig.settle();
     rig.step(Vec::new());
     rig.settle();
-    let before = kinds(&rig, "begin");
+    let before = rig.snapshots_of("begin");
     rig.clock.advance_millis(rig.options.checkpoint_age_ms - 1);
     rig.step(Vec::new());
-    assert_eq!(kinds(&rig, "begin"), before, "not yet");
+    assert_eq!(rig.snapshots_of("begin"), before, "not yet");
     rig.clock.advance_millis(1);
     let now = rig.clock.now();
     assert!(rig.shard.next_due().is_some_and(|due| due <= now));
     for _ in 0..10 {
         rig.step(Vec::new());
     }
-    assert_eq!(kinds(&rig, "begin"), before + 1, "one, and not one a step");
+    assert_eq!(
+        rig.snapshots_of("begin"),
+        before + 1,
+        "one, and not one a step"
+    );
     restart_and_compare(&mut rig);
     trim_the_journal(&rig);
     restart_and_compare(&mut rig);

@@ -4,11 +4,7 @@ use cartwright_event_log::memory::Fault;
 use cartwright_shard::{Found, Outcome, Reply, Step};
 
 use crate::rig::Rig;
-use crate::toy::Command;
-
-fn add(sku: &str) -> Command {
-    Command::Add { sku: sku.into() }
-}
+use crate::toy::{Command, add};
 
 fn reason(found: Option<Found>) -> String {
     match found {

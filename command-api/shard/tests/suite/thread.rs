@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::bent::BentLog;
 use crate::rig::{SNAPSHOTS, TOPICS};
-use crate::toy::{Command, TORN, Toy};
+use crate::toy::{Command, TORN, Toy, add};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -45,9 +45,7 @@ fn start(options: ShardOptions) -> (MemoryLog, ShardThread<Command>) {
 fn submission(sku: &str) -> (Submission<Command>, oneshot::Receiver<Reply>) {
     let (reply, receiver) = oneshot::channel();
     let submission = Submission {
-        command: Command::Add {
-            sku: sku.to_owned(),
-        },
+        command: add(sku),
         command_id: format!("command-{sku}-{:?}", Instant::now()),
         correlation_id: "request".to_owned(),
         traceparent: None,

@@ -33,6 +33,12 @@ pub(crate) enum Command {
     Misfit { sku: String },
 }
 
+pub(crate) fn add(sku: &str) -> Command {
+    Command::Add {
+        sku: sku.to_owned(),
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counter {
     pub(crate) version: u64,

@@ -6,7 +6,7 @@ use crate::schema::{Column, Order, Table};
 pub const CONTROL_VERSION: u32 = 1;
 
 /// The partition key of what is told of a version of a projection.
-const OF_A_VERSION: [Column; 2] = [
+pub(super) const OF_A_VERSION: [Column; 2] = [
     Column::text("projection"),
     Column::int("projection_version"),
 ];

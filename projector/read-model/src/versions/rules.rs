@@ -1,133 +1,12 @@
-//! How versions come, become current and go: pure functions from one revision to the next.
+//! How versions come, who feeds them, and how they go: pure functions from one revision to the next.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cartwright_events::{Stream, Timestamp};
-use thiserror::Error;
+use cartwright_events::Timestamp;
 
-use super::document::{Build, Outcome, State, Switch, Verification, Version, Versions};
-use crate::position::{Position, PositionKey};
+use super::document::{Build, State, Switch, Verification, Version, Versions};
+use super::refused::Refused;
 use crate::schema::Projection;
-
-/// Why a change was not made.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refused {
-    /// The code declares something else than what the version was built by.
-    #[error(
-        "{label} was begun with fold version {built} and this code declares fold version {declared} \
-         {tables}under the same number: declare a new version beside it, or build it anew with \
-         `replay start`"
-    )]
-    IdentityChanged {
-        /// `name@number`.
-        label: String,
-        /// The fold version that it was begun with.
-        built: u32,
-        /// The fold version in the code.
-        declared: u32,
-        /// Says so when the tables differ.
-        tables: &'static str,
-    },
-    /// The code no longer has what a version that is in use is built by.
-    #[error(
-        "{label} is still {state} and this code no longer declares version {declared}, which it is \
-         built by: retire it before its fold is removed"
-    )]
-    NotDeclared {
-        /// `name@number`.
-        label: String,
-        /// Its state.
-        state: &'static str,
-        /// What the code lacks.
-        declared: u32,
-    },
-    /// There is no such version.
-    #[error("there is no version {0}")]
-    Unknown(u32),
-    /// A number that has been used, by a version that is no more.
-    #[error("version {number} has been used; the next number is {next}")]
-    Used {
-        /// What was asked for.
-        number: u32,
-        /// The smallest that is free.
-        next: u32,
-    },
-    /// The name is taken by another version.
-    #[error("there is a version called {0:?} already")]
-    NameTaken(String),
-    /// The version's state does not allow it.
-    #[error("version {number} is {state}, not {needed}")]
-    WrongState {
-        /// Which.
-        number: u32,
-        /// What it is.
-        state: &'static str,
-        /// What it would have to be.
-        needed: &'static str,
-    },
-    /// It is the current version.
-    #[error("version {0} is current")]
-    IsCurrent(u32),
-    /// It holds only a part of the log.
-    #[error("version {0} holds only a part of the log")]
-    Partial(u32),
-    /// It has not been compared with the current version.
-    #[error("version {number} has not been verified against version {current}")]
-    NotVerified {
-        /// Which.
-        number: u32,
-        /// The current version.
-        current: u32,
-    },
-    /// The comparison found something.
-    #[error("version {number} was verified and {differences} rows or parked records differ")]
-    VerificationFailed {
-        /// Which.
-        number: u32,
-        /// How many.
-        differences: u64,
-    },
-    /// The comparison is too long ago.
-    #[error("version {number} was verified {age_s} s ago, and {limit_s} s is the limit")]
-    VerificationStale {
-        /// Which.
-        number: u32,
-        /// How long ago.
-        age_s: u64,
-        /// The limit.
-        limit_s: u64,
-    },
-    /// It has not read as far as the current version.
-    #[error("version {number} is {events} events behind version {current} in {topic}-{partition}")]
-    Behind {
-        /// Which.
-        number: u32,
-        /// The current version.
-        current: u32,
-        /// The topic.
-        topic: &'static str,
-        /// The partition.
-        partition: u32,
-        /// How many.
-        events: u64,
-    },
-    /// Nothing was current before.
-    #[error("no version was current before version {0}")]
-    NoPrevious(u32),
-    /// It was current too recently.
-    #[error(
-        "version {number} was current until {left_s} s ago; its cursors are good for {grace_s} s"
-    )]
-    CursorsAlive {
-        /// Which.
-        number: u32,
-        /// How long ago.
-        left_s: u64,
-        /// How long cursors are good for.
-        grace_s: u64,
-    },
-}
 
 /// What a projector does about one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,21 +17,6 @@ pub enum Run {
     Newer,
     /// Nothing: it is not to be fed by projectors.
     Rest,
-}
-
-/// What a switch is held against.
-#[derive(Debug, Clone, Copy)]
-pub struct FlipCheck<'a> {
-    /// Positions of the current version.
-    pub current: &'a [(PositionKey, Position)],
-    /// Positions of the version that is to become current.
-    pub next: &'a [(PositionKey, Position)],
-    /// Whether a verification has to be there: not for the way back.
-    pub verified: bool,
-    /// How old it may be.
-    pub max_age: Duration,
-    /// The present time.
-    pub now: Timestamp,
 }
 
 impl Versions {
@@ -333,71 +197,6 @@ impl Versions {
         })
     }
 
-    /// Makes `number` current.
-    ///
-    /// # Errors
-    /// A rule that does not hold. With `force`, only what can never be: a version that is not fed,
-    /// or that is partial; and the rule that was broken is recorded.
-    pub fn flip(&self, number: u32, check: &FlipCheck<'_>, force: bool) -> Result<Self, Refused> {
-        let version = self.get(number).ok_or(Refused::Unknown(number))?;
-        if number == self.current {
-            return Err(Refused::IsCurrent(number));
-        }
-        if version.is_partial() {
-            return Err(Refused::Partial(number));
-        }
-        let forced = match self.may_flip(version, check) {
-            Ok(()) => None,
-            Err(broken) if force => Some(broken.to_string()),
-            Err(broken) => return Err(broken),
-        };
-        let current = self.current;
-        let mut next = self.change(number, &[State::Live], |_| {})?;
-        next.current = number;
-        next.switches.push(Switch {
-            from: Some(current),
-            to: number,
-            at: check.now,
-            forced,
-        });
-        let excess = next.switches.len().saturating_sub(Self::MOST_SWITCHES);
-        next.switches.drain(..excess);
-        Ok(next)
-    }
-
-    fn may_flip(&self, version: &Version, check: &FlipCheck<'_>) -> Result<(), Refused> {
-        let (number, current) = (version.number, self.current);
-        if check.verified {
-            let verification = version.verification.as_ref();
-            let verification = verification.filter(|each| each.against == current);
-            let verification = verification.ok_or(Refused::NotVerified { number, current })?;
-            if verification.outcome != Outcome::Passed {
-                let differences = verification.differences;
-                return Err(Refused::VerificationFailed {
-                    number,
-                    differences,
-                });
-            }
-            let age = seconds_between(verification.at, check.now);
-            if age > check.max_age.as_secs() {
-                return Err(Refused::VerificationStale {
-                    number,
-                    age_s: age,
-                    limit_s: check.max_age.as_secs(),
-                });
-            }
-        }
-        behind(check).map_or(Ok(()), |(stream, partition, events)| {
-            Err(Refused::Behind {
-                number,
-                current,
-                topic: stream.topic(),
-                partition,
-                events,
-            })
-        })
-    }
-
     /// Takes a version out of use; it is neither fed nor read afterwards.
     ///
     /// # Errors
@@ -446,7 +245,7 @@ impl Versions {
         next
     }
 
-    fn change(
+    pub(super) fn change(
         &self,
         number: u32,
         from: &[State],
@@ -467,24 +266,7 @@ impl Versions {
     }
 }
 
-/// The first partition in which the next version has not read as far as the current one.
-fn behind(check: &FlipCheck<'_>) -> Option<(Stream, u32, u64)> {
-    let place = |key: &PositionKey| (key.stream, key.partition);
-    let next: BTreeMap<_, _> = check
-        .next
-        .iter()
-        .map(|(key, at)| (place(key), at))
-        .collect();
-    check.current.iter().find_map(|(key, current)| {
-        let reached = next.get(&place(key));
-        let reached = reached.filter(|next| next.generation == current.generation);
-        let seq = reached.map_or(0, |next| next.seq);
-        // Not offsets: those also count control records, which either may have passed or not.
-        (seq < current.seq).then(|| (key.stream, key.partition, current.seq - seq))
-    })
-}
-
-fn seconds_between(earlier: Timestamp, later: Timestamp) -> u64 {
+pub(super) fn seconds_between(earlier: Timestamp, later: Timestamp) -> u64 {
     let micros = later.as_micros().saturating_sub(earlier.as_micros());
     u64::try_from(micros).unwrap_or(0) / 1_000_000
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use cartwright_events::Timestamp;
 
 use super::findings::{Evidence, Finding, Severity};
-use super::watch::{OpenOrder, Stage, Watch};
+use super::open_order::{OpenOrder, Stage};
+use super::watch::Watch;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]

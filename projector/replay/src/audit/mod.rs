@@ -6,6 +6,7 @@
 mod findings;
 mod judge;
 mod made;
+mod open_order;
 mod rows;
 mod state;
 mod stored;

@@ -12,6 +12,7 @@ use cartwright_projector::envelope;
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Evidence, Finding, Severity, rules};
+use super::open_order::OpenOrder;
 
 /// Open things of one kind that are remembered; a shop with more of them is not audited like this.
 const MOST_OPEN: usize = 2_000_000;
@@ -52,44 +53,6 @@ pub struct Seen {
     pub seq: u64,
     /// The log's time of the last record.
     pub recorded_at: Option<Timestamp>,
-}
-
-/// How an order that is not settled stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Money came for it, and nobody knows it.
-    #[default]
-    Unknown,
-    /// Inventory is being asked.
-    Pending,
-    /// Waits for money.
-    Confirmed,
-    /// Waits for shipment.
-    Paid,
-    /// Shipped, rejected, cancelled or expired.
-    Ended,
-}
-
-/// An order that is not settled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenOrder {
-    /// How it stands.
-    pub stage: Stage,
-    /// Units of all lines.
-    pub units: i64,
-    /// Units that left.
-    pub shipped_units: i64,
-    /// Until when it has to be paid.
-    pub payment_deadline: Option<Timestamp>,
-    /// What is owed back in its currency.
-    pub refund_due_minor: i64,
-    /// Owed since.
-    pub due_since: Option<Timestamp>,
-    /// When the log took its last event.
-    pub progressed_at: Timestamp,
-    /// That event.
-    pub at: Evidence,
 }
 
 /// Units that are held.
@@ -274,23 +237,10 @@ impl Watch {
 
     fn order_event(&mut self, event: &Event, order: &OrderEvent, place: &Place<'_>) {
         let id = &event.aggregate_id;
-        let mut open = self.orders.remove(id).unwrap_or_else(|| OpenOrder {
-            // Settled orders are forgotten; only the first event of all tells that there is none.
-            stage: match event.version {
-                1 => Stage::Unknown,
-                _ => Stage::Ended,
-            },
-            units: 0,
-            shipped_units: 0,
-            payment_deadline: None,
-            refund_due_minor: 0,
-            due_since: None,
-            progressed_at: place.at,
-            at: place.evidence(),
-        });
-        open.progressed_at = place.at;
-        open.at = place.evidence();
-        open.take(order, place.at);
+        let known = self.orders.remove(id);
+        let mut open =
+            known.unwrap_or_else(|| OpenOrder::before(event.version, place.at, place.evidence()));
+        open.take(order, place.at, place.evidence());
         // Inventory may not have let go yet, or not as far as it was read.
         if !open.is_settled() || self.holds.contains_key(id) {
             self.orders.insert(id.clone(), open);
@@ -372,70 +322,6 @@ impl Watch {
                 place,
                 detail,
             );
-        }
-    }
-}
-
-impl OpenOrder {
-    fn take(&mut self, event: &OrderEvent, at: Timestamp) {
-        match event {
-            OrderEvent::Created(body) => {
-                self.stage = Stage::Pending;
-                self.units = body.units;
-                self.payment_deadline = Some(body.payment_deadline);
-            }
-            OrderEvent::Confirmed(body) => {
-                self.stage = Stage::Confirmed;
-                self.payment_deadline = Some(body.payment_deadline);
-            }
-            OrderEvent::PaymentAuthorized(body) => {
-                self.payment_deadline = Some(body.payment_deadline);
-            }
-            OrderEvent::Paid(_) => self.stage = Stage::Paid,
-            OrderEvent::Shipped(body) => {
-                self.shipped_units = body.shipped_units;
-                if body.fully_shipped {
-                    self.stage = Stage::Ended;
-                }
-            }
-            OrderEvent::Rejected(_) => self.stage = Stage::Ended,
-            OrderEvent::Cancelled(body) => {
-                self.stage = Stage::Ended;
-                self.due(body.refund_due_minor, at);
-            }
-            OrderEvent::Expired(body) => {
-                self.stage = Stage::Ended;
-                self.due(body.refund_due_minor, at);
-            }
-            OrderEvent::Returned(body) => self.due(body.refund_due_minor, at),
-            OrderEvent::PaymentRefunded(body) => self.due(body.refund_due_minor, at),
-            OrderEvent::RefundDue(body) => self.due(body.refund_due_minor, at),
-            OrderEvent::PaymentCaptured(_)
-            | OrderEvent::PaymentFailed(_)
-            | OrderEvent::PaymentNoted(_) => {}
-        }
-    }
-
-    fn due(&mut self, minor: i64, at: Timestamp) {
-        self.refund_due_minor = minor;
-        self.due_since = match (minor, self.due_since) {
-            (0, _) => None,
-            (_, None) => Some(at),
-            (_, since) => since,
-        };
-    }
-
-    const fn is_settled(&self) -> bool {
-        matches!(self.stage, Stage::Ended) && self.refund_due_minor == 0
-    }
-
-    /// Units that inventory should hold for it, once messages have come to rest.
-    #[must_use]
-    pub const fn units_to_hold(&self) -> Option<i64> {
-        match self.stage {
-            Stage::Pending => None,
-            Stage::Confirmed | Stage::Paid => Some(self.units - self.shipped_units),
-            Stage::Unknown | Stage::Ended => Some(0),
         }
     }
 }

@@ -1,16 +1,11 @@
 //! Versions that go: everything that is stored of one is removed at once, as in the real stores.
 
-use cartwright_read_model::tables::{
-    BUILDS, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, SKIPPED,
-};
-use cartwright_read_model::{Projection, Row, Table, Value};
+use cartwright_read_model::tables::{CONTROL_VERSION, tables_about_versions};
+use cartwright_read_model::{Projection, Row, Value};
 
 use super::{MemoryStore, State, is_control};
 use crate::merge::MergedRow;
 use crate::sink::SinkError;
-
-/// The control tables that have rows about a version.
-const ABOUT_VERSIONS: [&Table; 5] = [&POSITIONS, &PARKED, &SKIPPED, &PARK_REQUESTS, &BUILDS];
 
 impl MemoryStore {
     /// Removes every trace of a version, as whoever retires or cancels it does. Its number is not
@@ -22,7 +17,7 @@ impl MemoryStore {
             state.dropped.insert((table.name, version));
         }
         let of = key_of(projection, version);
-        for table in ABOUT_VERSIONS {
+        for table in tables_about_versions() {
             if let Some(stored) = state.tables.get_mut(&(table.name, CONTROL_VERSION)) {
                 stored.remove(&of);
             }
@@ -44,7 +39,7 @@ impl MemoryStore {
         let mut traces = self.projection_rows(projection, version);
         let of = key_of(projection, version);
         let state = self.lock();
-        for table in ABOUT_VERSIONS {
+        for table in tables_about_versions() {
             traces.extend(state.rows(table, CONTROL_VERSION, &of));
         }
         traces
@@ -81,7 +76,7 @@ mod tests {
     use std::sync::Arc;
 
     use cartwright_events::{Stream, Timestamp};
-    use cartwright_read_model::tables::{PRODUCTS, projections};
+    use cartwright_read_model::tables::{POSITIONS, PRODUCTS, projections};
     use cartwright_read_model::{Position, PositionKey, RowOp};
 
     use super::*;

@@ -1,13 +1,11 @@
 //! Faults of a broker.
 
-use std::time::Instant;
-
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use super::said::{active_controller, coordinators};
-use super::{ELECTION_LIMIT, Fault, LOOK_EVERY, Nemesis, STOP_LIMIT};
+use super::{ELECTION_LIMIT, Fault, Nemesis, STOP_LIMIT, complete_within};
 use crate::ground::Ground;
 
 impl Nemesis {
@@ -47,31 +45,23 @@ impl Nemesis {
         let moving = |(partition, of): (&u32, &usize)| (*of == broker).then_some(*partition);
         let moving: Vec<u32> = before.iter().filter_map(moving).collect();
         ground.brokers[broker].stop(STOP_LIMIT).await?;
-        let stopped = Instant::now();
-        loop {
+        complete_within(ELECTION_LIMIT, async || {
             let now = coordinators(ground)?;
-            if moving.iter().all(|partition| now[partition] != broker) {
-                return Ok(());
-            }
-            ensure!(
-                stopped.elapsed() < ELECTION_LIMIT,
-                "partitions {moving:?} got no other coordinator within {ELECTION_LIMIT:?}"
-            );
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+            let stays = moving.iter().any(|partition| now[partition] == broker);
+            Ok(stays.then(|| {
+                format!("partitions {moving:?} got no other coordinator within {ELECTION_LIMIT:?}")
+            }))
+        })
+        .await
     }
 }
 
 async fn kill_controller(ground: &mut Ground) -> anyhow::Result<()> {
     let controller = active_controller(ground)?;
     ground.brokers[controller].kill().await?;
-    let killed = Instant::now();
-    while active_controller(ground)? == controller {
-        ensure!(
-            killed.elapsed() < ELECTION_LIMIT,
-            "no other controller was elected within {ELECTION_LIMIT:?}"
-        );
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    Ok(())
+    complete_within(ELECTION_LIMIT, async || {
+        let stays = active_controller(ground)? == controller;
+        Ok(stays.then(|| format!("no other controller was elected within {ELECTION_LIMIT:?}")))
+    })
+    .await
 }

@@ -10,7 +10,7 @@ mod ways;
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -30,6 +30,22 @@ const ELECTION_LIMIT: Duration = Duration::from_secs(40);
 /// How long a process may take that was asked to stop, or that has to find out that it can't go on.
 const STOP_LIMIT: Duration = Duration::from_secs(45);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Looks again and again until nothing lacks any more; `lacking` says what does.
+///
+/// # Errors
+/// What still lacks after `limit`.
+async fn complete_within(
+    limit: Duration,
+    mut lacking: impl AsyncFnMut() -> anyhow::Result<Option<String>>,
+) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while let Some(lacks) = lacking().await? {
+        ensure!(began.elapsed() < limit, lacks);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
 
 /// A fault that struck.
 pub(crate) struct Struck {

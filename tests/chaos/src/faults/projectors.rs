@@ -1,12 +1,10 @@
 //! Faults of a projector, and of the ways between the read side and its stores.
 
-use std::time::Instant;
-
 use anyhow::ensure;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::{ELECTION_LIMIT, Fault, LOOK_EVERY, Nemesis};
+use super::{ELECTION_LIMIT, Fault, Nemesis, complete_within};
 use crate::ground::{Ground, STORES};
 
 impl Nemesis {
@@ -43,20 +41,14 @@ async fn freeze(ground: &mut Ground, projector: usize) -> anyhow::Result<()> {
     let had = ground.partitions_of(projector).await?;
     ensure!(!had.is_empty(), "the projector has no partition");
     ground.projectors[projector].freeze().await?;
-    let frozen = Instant::now();
-    loop {
+    complete_within(ELECTION_LIMIT, async || {
         let mut missing = had.clone();
         for other in (0..ground.projectors.len()).filter(|other| *other != projector) {
             let has = ground.partitions_of(other).await?;
             missing.retain(|partition| !has.contains(partition));
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        ensure!(
-            frozen.elapsed() < ELECTION_LIMIT,
-            "nobody took over from the projector: {missing:?}"
-        );
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+        let lacks = || format!("nobody took over from the projector: {missing:?}");
+        Ok((!missing.is_empty()).then(lacks))
+    })
+    .await
 }

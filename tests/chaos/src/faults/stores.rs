@@ -1,13 +1,12 @@
 //! Faults of a store, and of the registry, whose database is one.
 
 use std::fs;
-use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use cartwright_local::Part;
 use rand::Rng;
 
-use super::{Fault, LOOK_EVERY, Nemesis, STOP_LIMIT};
+use super::{Fault, Nemesis, STOP_LIMIT, complete_within};
 use crate::ground::Ground;
 
 /// What both stores say when the system has told them that there is no room.
@@ -86,14 +85,11 @@ impl Nemesis {
         let before = complaints()?;
         let disks = ground.disks.as_ref().context("no disks")?;
         disks.fill(store)?;
-        let filled = Instant::now();
-        while ground.stack.runs(store) && complaints()? == before {
-            ensure!(
-                filled.elapsed() < STOP_LIMIT,
-                "{store} goes on without any room"
-            );
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        complete_within(STOP_LIMIT, async || {
+            let goes_on = ground.stack.runs(store) && complaints()? == before;
+            Ok(goes_on.then(|| format!("{store} goes on without any room")))
+        })
+        .await?;
         self.wait(1_000..4_000).await;
         Ok(())
     }
@@ -105,10 +101,8 @@ async fn kill(ground: &Ground, store: Part) -> anyhow::Result<()> {
         ground.stack.kill(store).await,
         "{store} had ended by itself"
     );
-    let killed = Instant::now();
-    while ground.stack.runs(store) {
-        ensure!(killed.elapsed() < STOP_LIMIT, "{store} runs on");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    Ok(())
+    complete_within(STOP_LIMIT, async || {
+        Ok(ground.stack.runs(store).then(|| format!("{store} runs on")))
+    })
+    .await
 }

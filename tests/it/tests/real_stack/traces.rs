@@ -6,7 +6,7 @@ use cartwright_local::READ_MODEL_NAME;
 use cartwright_read_model::cassandra::{self, CassandraOptions};
 use cartwright_read_model::control::Control;
 use cartwright_read_model::postgres::{PostgresOptions, pool};
-use cartwright_read_model::tables::{BUILDS, PARK_REQUESTS, PARKED, POSITIONS, SKIPPED, WORKERS};
+use cartwright_read_model::tables::tables_about_versions;
 use cartwright_read_model::{Store, projection};
 
 /// No table of the version is there, and no row about it in any control table.
@@ -33,14 +33,7 @@ pub(crate) async fn nothing_is_left_of(
         let name = table.physical_name(version);
         ensure!(missing.contains(&name), "{name} is there");
     }
-    for table in [
-        &POSITIONS,
-        &PARKED,
-        &SKIPPED,
-        &PARK_REQUESTS,
-        &BUILDS,
-        &WORKERS,
-    ] {
+    for table in tables_about_versions() {
         let rows = control.rows(table, &[name.into(), version.into()]).await?;
         ensure!(rows.is_empty(), "{} has {rows:?}", table.name);
     }

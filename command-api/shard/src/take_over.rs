@@ -1,0 +1,108 @@
+//! Getting ready and taking over: from the log to a state that serves, or the reason why not.
+
+use cartwright_domain::BoundedContext;
+use cartwright_event_log::EventLog;
+
+use crate::ownership::Ownership;
+use crate::recovery::{Ground, TakeOverError};
+use crate::shard::{Live, Shard, Step};
+
+impl<B: BoundedContext, L: EventLog> Shard<B, L> {
+    /// Gets ready to take over while another process still serves: connects the producer and reads
+    /// the partition up to where it ends now. Again later, it reads on from there. Fences nobody.
+    ///
+    /// # Errors
+    /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
+    pub fn prepare(&mut self) -> Result<Step, String> {
+        let standby = self.standby.take();
+        let ground = self.ground(!self.distrusts_snapshots);
+        let read = match standby {
+            Some(standby) => ground.read_on(standby),
+            None => ground.prepare(),
+        };
+        let read = match read {
+            Err(TakeOverError::Unreadable(error)) => {
+                tracing::warn!(%error, "getting ready from all events instead");
+                self.distrusts_snapshots = true;
+                self.ground(false).prepare()
+            }
+            read => read,
+        };
+        match read {
+            Ok(standby) => self.standby = Some(standby),
+            Err(error) => return self.not_taken_over(error),
+        }
+        self.ownership.send_if_modified(|ownership| {
+            let before = std::mem::replace(ownership, Ownership::Standby);
+            before != Ownership::Standby
+        });
+        Ok(Step::Idle)
+    }
+
+    fn ground(&self, snapshots: bool) -> Ground<'_, B, L> {
+        Ground {
+            context: &self.context,
+            log: &self.log,
+            place: &self.place,
+            options: &self.options,
+            clock: self.clock.as_ref(),
+            number: self.take_overs,
+            snapshots,
+        }
+    }
+
+    /// Fences whoever held the partition, reads it back and serves.
+    ///
+    /// Commands of a group whose outcome was in doubt are then settled: those in the journal are
+    /// answered from it, the others are decided by the next step.
+    ///
+    /// # Errors
+    /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
+    pub fn take_over(&mut self) -> Result<Step, String> {
+        self.live = None;
+        // They are read again from the position that the log has.
+        self.inbox_waits.clear();
+        self.inbox_cut = false;
+        self.take_overs += 1;
+        let standby = self.standby.take();
+        let mut taken = self.ground(!self.distrusts_snapshots).take_over(standby);
+        if let Err(TakeOverError::Unreadable(error)) = &taken {
+            tracing::warn!(%error, "making the state from all events instead");
+            taken = self.ground(false).take_over(None);
+        }
+        match taken {
+            Ok((writer, mut state)) => {
+                tracing::info!(
+                    context = B::CONTEXT.name(),
+                    partition = self.place.partition,
+                    epoch = state.epoch,
+                    transaction = state.transaction,
+                    "serving"
+                );
+                self.ownership
+                    .send_replace(Ownership::Serving { epoch: state.epoch });
+                self.look_for_outcomes(&mut state);
+                self.live = Some(Live { writer, state });
+                self.distrusts_snapshots = false;
+                self.release_held();
+                Ok(Step::Idle)
+            }
+            Err(error) => self.not_taken_over(error),
+        }
+    }
+
+    fn not_taken_over(&mut self, error: TakeOverError) -> Result<Step, String> {
+        match error {
+            TakeOverError::Retry(_) | TakeOverError::Stalled(_) | TakeOverError::Unreadable(_) => {
+                let because = error.to_string();
+                self.ownership.send_replace(Ownership::Recovering {
+                    because: because.clone(),
+                });
+                Err(because)
+            }
+            TakeOverError::Fenced => Ok(self.end(Ownership::Fenced)),
+            TakeOverError::Refused(reason) => Ok(self.end(Ownership::Refused { reason })),
+            TakeOverError::Outdated(reason) => Ok(self.end(Ownership::Outdated { reason })),
+        }
+    }
+}

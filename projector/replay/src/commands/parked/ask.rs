@@ -1,0 +1,227 @@
+//! `parked retry` and `parked skip`: the projector is asked, and waited for.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use cartwright_events::{Stream, Timestamp};
+use cartwright_read_model::{ParkAction, ParkRequest, RequestOutcome, RequestState};
+use serde::Serialize;
+
+use super::version_of;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::parking::{self, Version};
+
+/// Requests that may wait at a time; a projector looks at a thousand.
+const MOST_OPEN: usize = 500;
+const POLL: Duration = Duration::from_millis(200);
+
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    projection: String,
+    /// Another version than the current one.
+    #[arg(long)]
+    version: Option<u32>,
+    /// Only this key.
+    #[arg(long)]
+    key: Option<String>,
+    /// Only keys whose first record's reason holds this text.
+    #[arg(long, value_name = "TEXT", conflicts_with = "key")]
+    reason: Option<String>,
+    /// Every key.
+    #[arg(long, conflicts_with_all = ["key", "reason"])]
+    all: bool,
+    /// Who asks; kept with the request.
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "unknown")]
+    by: String,
+    /// Seconds to wait until the projector has carried it out; 0: don't.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    wait: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Retry {
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Skip {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Why; kept for the record.
+    #[arg(long, value_name = "TEXT")]
+    because: String,
+    /// Only if the key's first record is the one at this offset.
+    #[arg(long, requires = "key")]
+    offset: Option<u64>,
+    /// Everything that waits under the keys, not only what cannot be folded.
+    #[arg(long)]
+    whole_queue: bool,
+}
+
+pub(super) fn retry(context: &Context, arguments: &Retry) -> anyhow::Result<Exit> {
+    carry_out(context, &arguments.chosen, ParkAction::Retry, None, None)
+}
+
+pub(super) fn skip(context: &Context, arguments: &Skip) -> anyhow::Result<Exit> {
+    let because = arguments.because.trim();
+    ensure!(!because.is_empty(), "--because needs a reason");
+    let action = match arguments.whole_queue {
+        true => ParkAction::SkipAll,
+        false => ParkAction::Skip,
+    };
+    let note = Some(because.to_owned());
+    carry_out(context, &arguments.chosen, action, note, arguments.offset)
+}
+
+#[derive(Debug, Serialize)]
+struct Asked {
+    request: Option<String>,
+    partitions: usize,
+    finished: bool,
+    retried: u64,
+    skipped: u64,
+    still_parked: u64,
+    refused: Vec<String>,
+}
+
+fn carry_out(
+    context: &Context,
+    chosen: &Chosen,
+    action: ParkAction,
+    note: Option<String>,
+    offset: Option<u64>,
+) -> anyhow::Result<Exit> {
+    if !chosen.all && chosen.key.is_none() && chosen.reason.is_none() {
+        bail!("say which: --key KEY, --reason TEXT or --all");
+    }
+    let of = version_of(context, &chosen.projection, chosen.version)?;
+    let asked_at = Timestamp::now();
+    let id = parking::request_id(asked_at);
+    let partitions: BTreeSet<(Stream, u32)> = parking::waiting(context, of)?
+        .into_iter()
+        .filter(|each| {
+            chosen
+                .key
+                .as_ref()
+                .is_none_or(|key| *key == each.record.key)
+        })
+        .map(|each| (each.stream, each.partition))
+        .collect();
+    let asked: Vec<ParkRequest> = partitions
+        .into_iter()
+        .map(|(stream, partition)| ParkRequest {
+            id: id.clone(),
+            stream,
+            partition,
+            action,
+            key: chosen.key.clone(),
+            offset,
+            reason_part: chosen.reason.clone(),
+            note: note.clone(),
+            asked_by: chosen.by.clone(),
+            asked_at,
+        })
+        .collect();
+    check_room(context, of, asked.len())?;
+    parking::ask(context, of, &asked)?;
+    let result = wait(
+        context,
+        of,
+        &id,
+        asked.len(),
+        Duration::from_secs(chosen.wait),
+    )?;
+    context.output.result(&result, asked_text);
+    Ok(match &result {
+        _ if !result.finished => Exit::Unfinished,
+        _ if result.still_parked > 0 || !result.refused.is_empty() => Exit::Refused,
+        _ => Exit::Done,
+    })
+}
+
+/// Keeps one projector's list of requests short.
+fn check_room(context: &Context, of: Version, more: usize) -> anyhow::Result<()> {
+    const DAY_US: i64 = 86_400_000_000;
+    let since = parking::request_id(Timestamp::from_micros(
+        Timestamp::now().as_micros() - DAY_US,
+    ));
+    let requests = parking::requests(context, of, &since)?;
+    let open = requests
+        .iter()
+        .filter(|(_, outcome)| outcome.state == RequestState::Asked)
+        .count();
+    ensure!(
+        open + more <= MOST_OPEN,
+        "{open} requests wait already: is the projector running?"
+    );
+    Ok(())
+}
+
+/// Waits until every partition has answered.
+fn wait(
+    context: &Context,
+    of: Version,
+    id: &str,
+    partitions: usize,
+    limit: Duration,
+) -> anyhow::Result<Asked> {
+    let until = Instant::now() + limit;
+    // Names sort: a name without its last letter comes before it.
+    let after = &id[..id.len().saturating_sub(1)];
+    loop {
+        let answers: Vec<RequestOutcome> = match partitions {
+            0 => Vec::new(),
+            _ => parking::requests(context, of, after)?
+                .into_iter()
+                .filter(|(request, _)| request.id == id)
+                .map(|(_, outcome)| outcome)
+                .collect(),
+        };
+        let answered = |outcome: &&RequestOutcome| outcome.state != RequestState::Asked;
+        let finished = answers.iter().filter(answered).count() == partitions;
+        if finished || Instant::now() >= until {
+            return Ok(sum(id, partitions, finished, &answers));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn sum(id: &str, partitions: usize, finished: bool, answers: &[RequestOutcome]) -> Asked {
+    let refused = answers
+        .iter()
+        .filter(|outcome| outcome.state == RequestState::Refused)
+        .filter_map(|outcome| outcome.detail.clone());
+    Asked {
+        request: (partitions > 0).then(|| id.to_owned()),
+        partitions,
+        finished,
+        retried: answers.iter().map(|outcome| outcome.retried).sum(),
+        skipped: answers.iter().map(|outcome| outcome.skipped).sum(),
+        still_parked: answers.iter().map(|outcome| outcome.still_parked).sum(),
+        refused: refused.collect(),
+    }
+}
+
+fn asked_text(asked: &Asked) -> String {
+    if asked.partitions == 0 {
+        return "nothing that this asks for is parked".to_owned();
+    }
+    let mut text = match asked.finished {
+        true => format!(
+            "{} records applied, {} given up, {} still parked",
+            asked.retried, asked.skipped, asked.still_parked
+        ),
+        false => format!(
+            "asked for in {} partitions and not carried out yet: is the projector running? \
+             It will do so when it is",
+            asked.partitions
+        ),
+    };
+    for refusal in &asked.refused {
+        text += &format!("\nrefused: {refusal}");
+    }
+    text
+}

@@ -1,0 +1,120 @@
+//! Requests of shoppers: sent, lost or doubled on their way, and put before a shard.
+
+use cartwright_domain::BoundedContext;
+use cartwright_events::Timestamp;
+use cartwright_events::partition::partition_of;
+use cartwright_shard::{IdempotencyKey, Reply, Submission};
+use tokio::sync::oneshot;
+
+use super::{PARTITIONS, World};
+use crate::bug::Bug;
+use crate::network::Request;
+use crate::node::Node;
+use crate::shopper::{Command, Wish};
+
+impl World {
+    /// A shopper looks for answers, and sends what comes next.
+    pub(super) fn shop(&mut self) -> Result<(), String> {
+        // The owner opens the shop before anybody comes.
+        let who = match self.shoppers[0].is_done() {
+            true => self.sim.below(self.shoppers.len()),
+            false => 0,
+        };
+        if let Wish::Send(key, command) = self.shoppers[who].next()? {
+            self.sim.trace(&format!("send {key}"));
+            let copies = 1 + usize::from(self.sim.fault("request duplicated", 150));
+            for _ in 0..copies {
+                self.network.send(Request {
+                    who,
+                    key: key.clone(),
+                    command: command.clone(),
+                    misused: false,
+                });
+            }
+        }
+        // Now and then an old request arrives once more, or its key with another request.
+        let choice = self.sim.below(100);
+        let Some((key, command)) = self.shoppers[who].earlier(choice) else {
+            return Ok(());
+        };
+        let misused = self.sim.fault("key reused for another request", 30);
+        if misused || self.sim.fault("old request repeated", 50) {
+            self.network.send(Request {
+                who,
+                key,
+                command,
+                misused,
+            });
+        }
+        Ok(())
+    }
+
+    /// The network hands over one of the requests that are under way.
+    pub(super) fn deliver(&mut self) {
+        let Some(request) = self.network.take(&self.sim) else {
+            return;
+        };
+        let reply = self.submit(&request);
+        let who = &mut self.shoppers[request.who];
+        if request.misused {
+            who.expect_refusal(&request.key, reply);
+        } else if !self.sim.fault("answer lost on its way", 40) {
+            who.expect(&request.key, reply);
+        }
+    }
+
+    fn submit(&mut self, request: &Request) -> oneshot::Receiver<Reply> {
+        let command_id = format!("command-{}", self.keys.len() + 1);
+        self.keys.insert(command_id.clone(), request.key.clone());
+        let fingerprint = match request.misused && !self.sim.has(Bug::ResultOfAnotherPayload) {
+            true => "another request".to_owned(),
+            false => request.key.clone(),
+        };
+        let patience = self.sim.between(10..60_000);
+        let post = Post {
+            command_id,
+            idempotency: IdempotencyKey {
+                key: request.key.clone(),
+                fingerprint,
+            },
+            deadline: self.sim.now().plus_millis(patience),
+        };
+        match &request.command {
+            Command::Catalog(command) => post.to(&mut self.catalog, command),
+            Command::Inventory(command) => post.to(&mut self.inventory, command),
+            Command::Checkout(command) => post.to(&mut self.checkout, command),
+        }
+    }
+}
+
+/// A request at the edge.
+struct Post {
+    command_id: String,
+    idempotency: IdempotencyKey,
+    deadline: Timestamp,
+}
+
+impl Post {
+    fn to<B: BoundedContext + Clone>(
+        self,
+        nodes: &mut [Node<B>],
+        command: &B::Command,
+    ) -> oneshot::Receiver<Reply>
+    where
+        B::Command: Clone,
+    {
+        let (reply, receiver) = oneshot::channel();
+        let partition = partition_of(B::key(command), PARTITIONS) as usize;
+        nodes[partition].submit(Submission {
+            command: command.clone(),
+            correlation_id: self.command_id.clone(),
+            command_id: self.command_id,
+            traceparent: None,
+            idempotency: Some(self.idempotency),
+            expected_version: None,
+            deadline: self.deadline,
+            reply,
+        });
+        receiver
+    }
+}
