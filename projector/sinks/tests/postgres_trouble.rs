@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::control::Control;
 use cartwright_read_model::postgres::{self, PostgresOptions, pool};
-use cartwright_read_model::{Position, PositionKey, RowOp};
+use cartwright_read_model::tables::{BUILDS, CONTROL_TABLES, CONTROL_VERSION};
+use cartwright_read_model::{Position, PositionKey, ReadModelError, RowOp};
 use cartwright_sinks::contract::{PARTS, PROJECTION, PostgresSubject, Subject, THINGS};
 use cartwright_sinks::{Batch, PostgresSink, SeqOp, Sink, SinkError, Unparked};
 use deadpool_postgres::Pool;
@@ -189,6 +190,64 @@ fn a_table_that_is_gone_under_its_positions_is_not_made_anew() {
             panic!("{refused:?}");
         };
         assert!(reason.starts_with(&format!("{parts} is gone")), "{reason}");
+    }
+}
+
+#[test]
+fn who_writes_to_a_table_that_is_gone_is_told_so() {
+    let Some(server) = Server::find() else { return };
+    let mut sinks = [
+        server.sink(&server.pool),
+        server.sink(&server.pool).in_bulk(),
+    ];
+    sinks[0].prepare().expect("tables");
+    sinks[0].load(&server.key(), 1).expect("loaded");
+    sinks[0].apply(&server.batch(0, 1)).expect("applied");
+    sinks[1].load(&server.key(), 1).expect("loaded");
+    let things = THINGS.physical_name(server.subject.version());
+    server.sql(&format!("DROP TABLE {things}"));
+    for mut sink in sinks {
+        let refused = sink.apply(&server.batch(1, 2)).expect_err("it is gone");
+        let SinkError::Fatal { reason } = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(reason.starts_with(&format!("{things} is gone")), "{reason}");
+    }
+}
+
+/// A control table comes with the code that is the first to need it.
+#[test]
+fn control_tables_that_an_older_database_lacks_are_made_and_the_others_kept() {
+    let Some(server) = Server::find() else { return };
+    let name = format!("older_{}", server.subject.version());
+    let (at, _) = server.url.rsplit_once('/').expect("a database");
+    let options = PostgresOptions::new(format!("{at}/{name}"));
+    let found = server.runtime.block_on(async {
+        postgres::make_database(&options).await?;
+        let pool = pool(&options)?;
+        let control = Control::Postgres(pool.clone());
+        let mut client = pool.get().await?;
+        postgres::make_control_tables(&mut client).await?;
+        let mut rows = Vec::new();
+        let build = [
+            "contract".into(),
+            1_u32.into(),
+            "topic".into(),
+            0_u32.into(),
+        ];
+        for lacking in CONTROL_TABLES {
+            control.put(&BUILDS, &build, &[]).await?;
+            let drop = format!("DROP TABLE {}", lacking.physical_name(CONTROL_VERSION));
+            client.batch_execute(&drop).await?;
+            assert!(control.rows(lacking, &[]).await.is_err(), "{drop}");
+            postgres::make_control_tables(&mut client).await?;
+            rows.push((lacking.name, control.rows(&BUILDS, &[]).await?.len()));
+        }
+        Ok::<_, ReadModelError>(rows)
+    });
+    server.sql(&format!("DROP DATABASE {name} WITH (FORCE)"));
+    for (lacking, builds) in found.expect("made") {
+        assert_eq!(builds, usize::from(lacking != BUILDS.name), "{lacking}");
     }
 }
 
