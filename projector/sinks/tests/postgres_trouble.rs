@@ -235,8 +235,9 @@ fn control_tables_that_an_older_database_lacks_are_made_and_the_others_kept() {
             "topic".into(),
             0_u32.into(),
         ];
+        let cells = [("seen_at", Timestamp::EPOCH.into())];
         for lacking in CONTROL_TABLES {
-            control.put(&BUILDS, &build, &[]).await?;
+            control.put(&BUILDS, &build, &cells).await?;
             let drop = format!("DROP TABLE {}", lacking.physical_name(CONTROL_VERSION));
             client.batch_execute(&drop).await?;
             assert!(control.rows(lacking, &[]).await.is_err(), "{drop}");
@@ -328,11 +329,12 @@ fn a_server_that_goes_silent_is_given_up_and_found_again() {
         .url
         .replace(&format!(":{port}"), &format!(":{}", proxy.port));
     let silent = pool(&PostgresOptions::new(url)).expect("a pool");
-    let mut sink = server.sink(&silent).with_limit(Duration::from_secs(1));
+    let mut sink = server.sink(&silent);
     sink.prepare().expect("tables");
     sink.load(&server.key(), 1).expect("loaded");
     sink.apply(&server.batch(0, 1)).expect("applied");
 
+    let mut sink = sink.with_limit(Duration::from_secs(1));
     proxy.frozen.store(true, Ordering::Release);
     let begun = Instant::now();
     let given_up = sink.apply(&server.batch(1, 2)).expect_err("no answer");
@@ -344,6 +346,7 @@ fn a_server_that_goes_silent_is_given_up_and_found_again() {
     assert_eq!(silent.status().size, 0, "no connection is kept");
 
     proxy.frozen.store(false, Ordering::Release);
+    let mut sink = sink.with_limit(PATIENCE);
     let mut from = 1;
     let deadline = Instant::now() + PATIENCE;
     while from < 2 {
