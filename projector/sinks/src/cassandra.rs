@@ -106,8 +106,15 @@ impl Sink for CassandraSink {
 
     fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {
         let (ready, batch) = (self.ready()?, Arc::clone(batch));
-        let concurrency = self.store.concurrency();
-        self.run(async move { apply(&ready, &batch, concurrency).await })
+        let (store, projection, version) = (self.store.clone(), self.projection, self.version);
+        self.run(async move {
+            let applied = apply(&ready, &batch, store.concurrency()).await;
+            if let Err(SinkError::Fatal { .. }) = &applied {
+                let keyspace = &store.options().keyspace;
+                cassandra::refuse_gone(&ready.session, keyspace, projection, version).await?;
+            }
+            applied
+        })
     }
 
     fn requests(

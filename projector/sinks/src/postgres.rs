@@ -131,6 +131,17 @@ impl Drop for PostgresSink {
     }
 }
 
+/// Upserts every row.
+async fn apply_live(
+    pool: &Pool,
+    batch: &Batch,
+    known: Option<Timestamp>,
+    version: u32,
+) -> Result<Timestamp, SinkError> {
+    let (new, rest) = (Vec::new(), merge(&batch.ops)?);
+    apply(pool, batch, &Rows { new, rest }, known, version).await
+}
+
 /// Copies what is new and upserts the rest; where a row turns out to be there, upserts all the next
 /// time.
 async fn apply_bulk(
@@ -226,15 +237,22 @@ impl Sink for PostgresSink {
     fn begin(&mut self, batch: &Arc<Batch>) -> Begun {
         let (pool, given, version) = (self.pool.clone(), Arc::clone(batch), self.version);
         let known = self.written_at.get(&batch.key).copied();
-        let bulk = self.bulk.clone();
+        let (projection, bulk) = (self.projection, self.bulk.clone());
         let task = self.runtime.spawn(async move {
-            let Some(written) = bulk else {
-                let rest = merge(&given.ops)?;
-                let new = Vec::new();
-                return apply(&pool, &given, &Rows { new, rest }, known, version).await;
+            let applied = match bulk {
+                None => apply_live(&pool, &given, known, version).await,
+                Some(written) => {
+                    let mut written = written.lock().await;
+                    apply_bulk(&pool, &given, &mut written, known, version).await
+                }
             };
-            let mut written = written.lock().await;
-            apply_bulk(&pool, &given, &mut written, known, version).await
+            if let Err(SinkError::Fatal { reason }) = &applied
+                && reason.contains(SqlState::UNDEFINED_TABLE.code())
+            {
+                let client = pool.get().await.map_err(ReadModelError::from)?;
+                postgres::refuse_gone(&**client, projection, version).await?;
+            }
+            applied
         });
         let applying = (task, Instant::now());
         self.under_way.insert(batch.key.clone(), applying);

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::control::Control;
 use cartwright_read_model::postgres::{self, PostgresOptions, pool};
-use cartwright_read_model::{Position, PositionKey, RowOp};
+use cartwright_read_model::tables::{BUILDS, CONTROL_TABLES, CONTROL_VERSION};
+use cartwright_read_model::{Position, PositionKey, ReadModelError, RowOp};
 use cartwright_sinks::contract::{PARTS, PROJECTION, PostgresSubject, Subject, THINGS};
 use cartwright_sinks::{Batch, PostgresSink, SeqOp, Sink, SinkError, Unparked};
 use deadpool_postgres::Pool;
@@ -193,6 +194,65 @@ fn a_table_that_is_gone_under_its_positions_is_not_made_anew() {
 }
 
 #[test]
+fn who_writes_to_a_table_that_is_gone_is_told_so() {
+    let Some(server) = Server::find() else { return };
+    let mut sinks = [
+        server.sink(&server.pool),
+        server.sink(&server.pool).in_bulk(),
+    ];
+    sinks[0].prepare().expect("tables");
+    sinks[0].load(&server.key(), 1).expect("loaded");
+    sinks[0].apply(&server.batch(0, 1)).expect("applied");
+    sinks[1].load(&server.key(), 1).expect("loaded");
+    let things = THINGS.physical_name(server.subject.version());
+    server.sql(&format!("DROP TABLE {things}"));
+    for mut sink in sinks {
+        let refused = sink.apply(&server.batch(1, 2)).expect_err("it is gone");
+        let SinkError::Fatal { reason } = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(reason.starts_with(&format!("{things} is gone")), "{reason}");
+    }
+}
+
+/// A control table comes with the code that is the first to need it.
+#[test]
+fn control_tables_that_an_older_database_lacks_are_made_and_the_others_kept() {
+    let Some(server) = Server::find() else { return };
+    let name = format!("older_{}", server.subject.version());
+    let (at, _) = server.url.rsplit_once('/').expect("a database");
+    let options = PostgresOptions::new(format!("{at}/{name}"));
+    let found = server.runtime.block_on(async {
+        postgres::make_database(&options).await?;
+        let pool = pool(&options)?;
+        let control = Control::Postgres(pool.clone());
+        let mut client = pool.get().await?;
+        postgres::make_control_tables(&mut client).await?;
+        let mut rows = Vec::new();
+        let build = [
+            "contract".into(),
+            1_u32.into(),
+            "topic".into(),
+            0_u32.into(),
+        ];
+        let cells = [("seen_at", Timestamp::EPOCH.into())];
+        for lacking in CONTROL_TABLES {
+            control.put(&BUILDS, &build, &cells).await?;
+            let drop = format!("DROP TABLE {}", lacking.physical_name(CONTROL_VERSION));
+            client.batch_execute(&drop).await?;
+            assert!(control.rows(lacking, &[]).await.is_err(), "{drop}");
+            postgres::make_control_tables(&mut client).await?;
+            rows.push((lacking.name, control.rows(&BUILDS, &[]).await?.len()));
+        }
+        Ok::<_, ReadModelError>(rows)
+    });
+    server.sql(&format!("DROP DATABASE {name} WITH (FORCE)"));
+    for (lacking, builds) in found.expect("made") {
+        assert_eq!(builds, usize::from(lacking != BUILDS.name), "{lacking}");
+    }
+}
+
+#[test]
 fn a_server_that_takes_no_writes_is_tried_again_over_other_connections() {
     let Some(server) = Server::find() else { return };
     server.sink(&server.pool).prepare().expect("tables");
@@ -269,11 +329,12 @@ fn a_server_that_goes_silent_is_given_up_and_found_again() {
         .url
         .replace(&format!(":{port}"), &format!(":{}", proxy.port));
     let silent = pool(&PostgresOptions::new(url)).expect("a pool");
-    let mut sink = server.sink(&silent).with_limit(Duration::from_secs(1));
+    let mut sink = server.sink(&silent);
     sink.prepare().expect("tables");
     sink.load(&server.key(), 1).expect("loaded");
     sink.apply(&server.batch(0, 1)).expect("applied");
 
+    let mut sink = sink.with_limit(Duration::from_secs(1));
     proxy.frozen.store(true, Ordering::Release);
     let begun = Instant::now();
     let given_up = sink.apply(&server.batch(1, 2)).expect_err("no answer");
@@ -285,6 +346,7 @@ fn a_server_that_goes_silent_is_given_up_and_found_again() {
     assert_eq!(silent.status().size, 0, "no connection is kept");
 
     proxy.frozen.store(false, Ordering::Release);
+    let mut sink = sink.with_limit(PATIENCE);
     let mut from = 1;
     let deadline = Instant::now() + PATIENCE;
     while from < 2 {

@@ -51,7 +51,7 @@ pub async fn migrate(
         .collect();
     let begun = begun(session, keyspace, projections).await?;
     let existing = existing_columns(session, keyspace).await?;
-    refuse_gone(&begun, &existing)?;
+    hold_positions(&begun, &existing)?;
     for (table, version) in &tables {
         if !existing.contains_key(&table.physical_name(*version)) {
             change(session, &create_table_cql(keyspace, table, *version)).await?;
@@ -91,7 +91,21 @@ async fn begun(
 
 /// A table that is not there although the version's positions say that it was written to has been
 /// lost; made anew it would be empty, and nobody would know.
-fn refuse_gone(
+///
+/// # Errors
+/// [`ReadModelError::Gone`], or what the store said.
+pub async fn refuse_gone(
+    session: &Session,
+    keyspace: &str,
+    projection: &'static Projection,
+    version: u32,
+) -> Result<(), ReadModelError> {
+    let begun = begun(session, keyspace, &[(projection, version)]).await?;
+    hold_positions(&begun, &existing_columns(session, keyspace).await?)
+}
+
+/// Holds the tables that there are against versions that have been written to.
+fn hold_positions(
     begun: &[(&'static Projection, u32)],
     existing: &Columns,
 ) -> Result<(), ReadModelError> {

@@ -163,7 +163,10 @@ async fn make_all(
 
 /// A table that is not there although the version's positions say that it was written to has been
 /// lost; made anew it would be empty, and nobody would know.
-async fn refuse_gone(
+///
+/// # Errors
+/// [`ReadModelError::Gone`], or what the store said.
+pub async fn refuse_gone(
     client: &impl GenericClient,
     projection: &Projection,
     version: u32,

@@ -4,8 +4,10 @@
 //! The tests run one after the other: some kill parts of the stack.
 
 mod beside;
+mod carried;
 mod clients;
 mod crashes;
+mod damage;
 mod following;
 mod freshness;
 mod hanging;
@@ -83,6 +85,9 @@ fn trials(rig: Rig) -> Vec<Trial> {
         readers::a_reader_that_cannot_say_what_it_reads_answers_and_one_that_leaves_says_so,
         tools::an_order_is_explained_and_the_log_audited,
         restore::both_stores_are_lost_and_one_command_brings_everything_back,
+        restore::what_no_projector_has_read_yet_is_named,
+        damage::what_was_deleted_is_told_and_versions_beside_have_it_again,
+        damage::a_dropped_table_stops_its_view_alone_until_a_version_beside_takes_over,
         readme::every_command_is_known_to_the_launcher,
         readme::the_commands_to_try_sell_a_mug,
         sale::a_sale_from_product_to_report,

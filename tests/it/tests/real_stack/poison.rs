@@ -13,8 +13,12 @@ use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::Part;
 use serde_json::json;
 
+use crate::carried::{GivenUp, it_stays_given_up};
 use crate::sale::{check_out, fill_cart, stock_product};
 use crate::tools::{every_projection_follows, replay};
+
+/// Why the operator gives the record up.
+const WHY: &str = "a stranger wrote it";
 
 pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
     stack: Arc<TestStack>,
@@ -70,6 +74,18 @@ pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
     );
 
     the_operator_sees_it_and_gives_it_up(&stack, &api).await?;
+    for (projection, read) in [
+        ("carts", "/v1/carts/bad-1"),
+        ("timeline", "/v1/orders/bad-1/timeline"),
+    ] {
+        let given_up = GivenUp {
+            projection,
+            key: "bad-1",
+            because: WHY,
+            read,
+        };
+        it_stays_given_up(&stack, &api, &given_up).await?;
+    }
 
     stack.stack.kill(Part::CommandApi).await;
     // The shard reads its log back, finds a record that it did not write, and refuses.
@@ -92,6 +108,10 @@ async fn the_operator_sees_it_and_gives_it_up(stack: &TestStack, api: &Api) -> a
     ensure!(listed["key"] == "bad-1", "{listed}");
     let (_, shown) = replay(stack, &["parked", "show", "carts", "bad-1"]).await?;
     ensure!(shown["waiting"][1]["reason"] == "behind", "{shown}");
+    let (code, report) = replay(stack, &["restore", "carts"]).await?;
+    let restored = &report["projections"][0];
+    ensure!(code == Some(5) && restored["parked"] == 2, "{report}");
+    ensure!(report["complete"] == true, "{report}");
     let url = format!("{}/v1/carts/bad-1", stack.stack.query_url());
     let answer = reqwest::get(&url).await?;
     let parked = answer.headers().get("cartwright-parked");
@@ -102,7 +122,6 @@ async fn the_operator_sees_it_and_gives_it_up(stack: &TestStack, api: &Api) -> a
         let (code, retried) = replay(stack, &retry).await?;
         ensure!(code == Some(3), "it still can't be folded: {retried}");
         ensure!(retried["still_parked"] == 2, "{retried}");
-        let why = "a stranger wrote it";
         let skip = [
             "parked",
             "skip",
@@ -110,7 +129,7 @@ async fn the_operator_sees_it_and_gives_it_up(stack: &TestStack, api: &Api) -> a
             key[0],
             key[1],
             "--because",
-            why,
+            WHY,
         ];
         let (code, skipped) = replay(stack, &skip).await?;
         ensure!(code == Some(0), "{skipped}");
@@ -126,10 +145,7 @@ async fn the_operator_sees_it_and_gives_it_up(stack: &TestStack, api: &Api) -> a
         cart.text
     );
     let (_, shown) = replay(stack, &["parked", "show", "carts", "bad-1"]).await?;
-    ensure!(
-        shown["given_up"][0]["note"] == "a stranger wrote it",
-        "{shown}"
-    );
+    ensure!(shown["given_up"][0]["note"] == WHY, "{shown}");
     // The log keeps it, and tools that read the log say so.
     let (code, report) = replay(stack, &["dry-run", "carts"]).await?;
     ensure!(code == Some(3) && report["problem_count"] == 1, "{report}");

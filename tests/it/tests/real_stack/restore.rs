@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use cartwright_events::partition::partition_of;
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::{Part, READ_MODEL_NAME};
 use cartwright_read_model::cassandra::{self, CassandraOptions};
@@ -74,6 +75,33 @@ pub(crate) async fn both_stores_are_lost_and_one_command_brings_everything_back(
     ensure!(code == Some(0) && again["complete"] == true, "{again}");
     let projections = again["projections"].as_array().context("projections")?;
     ensure!(!projections.iter().any(is_built), "{again}");
+    Ok(())
+}
+
+/// Nothing is lost, but nobody has read the newest order: each partition that lacks something is named,
+/// until a projector runs again.
+pub(crate) async fn what_no_projector_has_read_yet_is_named(
+    stack: Arc<TestStack>,
+) -> anyhow::Result<()> {
+    let api = stack.api();
+    ensure!(stack.stack.kill(Part::Projector).await, "it did not run");
+    sell(&api, "UNREAD", 1).await?;
+    let (code, report) = replay(&stack, &["restore", "sales", "orders", "--wait-s", "0"]).await?;
+    ensure!(code == Some(4), "{code:?}: {report}");
+    ensure!(report["complete"] == false, "{report}");
+    let partition = partition_of("UNREAD-0", 2);
+    for restored in report["projections"].as_array().context("projections")? {
+        let mut missing = restored["missing"].as_array().context("partitions")?.iter();
+        let lacks = |each: &Value| {
+            each["topic"] == "checkout.order.events.v1"
+                && each["partition"] == partition
+                && each["next_offset"].as_u64() < each["end"].as_u64()
+        };
+        ensure!(missing.any(lacks), "{report}");
+    }
+    stack.stack.start(Part::Projector).await?;
+    let (code, report) = replay(&stack, &["restore", "sales", "orders"]).await?;
+    ensure!(code == Some(0) && report["complete"] == true, "{report}");
     Ok(())
 }
 

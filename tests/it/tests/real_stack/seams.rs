@@ -20,7 +20,9 @@ pub(crate) async fn kafka_keeps_the_contract_of_the_event_log(
 pub(crate) async fn both_stores_keep_the_contract_of_the_sinks(
     stack: Arc<TestStack>,
 ) -> anyhow::Result<()> {
-    suite(&stack, &["--test", "real_stores"]).await
+    let programs = ["real_stores", "postgres_trouble", "cassandra_trouble"];
+    let programs = programs.map(|program| ["--test", program]).concat();
+    suite(&stack, &programs).await
 }
 
 pub(crate) async fn both_stores_show_what_the_pipeline_wrote(
