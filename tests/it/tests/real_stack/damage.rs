@@ -386,8 +386,15 @@ impl Shop {
     }
 
     /// Answers how many carts were filled.
-    async fn close(self) -> anyhow::Result<u32> {
+    async fn close(mut self) -> anyhow::Result<u32> {
         self.stop.store(true, Ordering::Relaxed);
-        self.filling.await?
+        (&mut self.filling).await?
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        // Also where a trial has failed: others come after it.
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
