@@ -19,9 +19,10 @@ const NODES: u8 = 3;
 const PARTITIONS: u32 = 2;
 /// Callers of each shard. Nobody who waits for one shard keeps others from being asked.
 const WORKERS: usize = 2;
-/// How long the median shard may be silent while nodes are restarted one by one, beyond what it is
-/// silent on this machine while nothing happens.
-const PAUSE_LIMIT: Duration = Duration::from_millis(500);
+/// How long the median shard may be silent while nodes are restarted one by one: as long as it takes to
+/// find out that a node is dead, for which a planned handover must not wait. It is a tenth of that on a
+/// machine that has nothing else to do.
+const PAUSE_LIMIT: Duration = Duration::from_secs(3);
 /// How long the nodes are watched while nothing happens.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -324,14 +325,13 @@ async fn trials(stack: &Stack) -> anyhow::Result<()> {
         "rolling restart: {requests} requests, none failed; longest pauses of the shards {pauses:?}, \
          without a restart {without:?}",
     );
-    let allowed = PAUSE_LIMIT + median(&without);
     ensure!(
         pauses.len() == Asked::all().count(),
         "not every shard was asked"
     );
     ensure!(
-        median(&pauses) <= allowed,
-        "the median shard was silent for {:?}, at most {allowed:?} are allowed",
+        median(&pauses) < PAUSE_LIMIT,
+        "the median shard was silent for {:?}",
         median(&pauses)
     );
 
