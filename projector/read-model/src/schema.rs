@@ -202,6 +202,13 @@ pub struct Identity {
 }
 
 impl Projection {
+    /// Its table called `name`.
+    #[must_use]
+    pub fn table(&self, name: &str) -> Option<&'static Table> {
+        let mut tables = self.tables.iter().copied();
+        tables.find(|table| table.name == name)
+    }
+
     /// What the rows of this version are made by and look like.
     #[must_use]
     pub fn identity(&self) -> Identity {

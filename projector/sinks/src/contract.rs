@@ -9,12 +9,14 @@ mod subjects;
 
 pub use subjects::{CassandraSubject, MemorySubject, PostgresSubject};
 
-use cartwright_events::Stream;
+use std::sync::Arc;
+
+use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::{
-    Column, Order, ParkRequest, Projection, Row, SkippedRow, Store, Table,
+    Column, Order, ParkRequest, Position, PositionKey, Projection, Row, SkippedRow, Store, Table,
 };
 
-use crate::sink::Sink;
+use crate::sink::{Batch, SeqOp, Sink, Unparked};
 
 /// An implementation under test, with a store of its own behind it.
 pub trait Subject {
@@ -75,6 +77,39 @@ pub static PROJECTION: Projection = Projection {
     tables: &[&THINGS, &PARTS],
     differs: &[],
 };
+
+/// The position of a partition of [`PROJECTION`].
+#[must_use]
+pub fn key(version: u32, partition: u32) -> PositionKey {
+    PositionKey {
+        projection: PROJECTION.name,
+        version,
+        stream: Stream::Order,
+        partition,
+    }
+}
+
+/// A batch from one seq to another, 0 being before the first, where offsets are ten times the seqs.
+#[must_use]
+pub fn batch(key: PositionKey, from: u64, to: u64, ops: Vec<SeqOp>) -> Arc<Batch> {
+    Arc::new(Batch {
+        key,
+        expected: (from > 0).then(|| at(from)),
+        next: at(to),
+        ops,
+        parked: Vec::new(),
+        unparked: Unparked::default(),
+    })
+}
+
+fn at(seq: u64) -> Position {
+    Position {
+        generation: 1,
+        next_offset: seq * 10,
+        seq,
+        recorded_at: Timestamp::from_micros(1_700_000_000_000_000 + seq as i64),
+    }
+}
 
 /// Holds every promise against `subject`.
 ///

@@ -58,22 +58,13 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
-    use cartwright_events::Stream;
     use cartwright_read_model::tables::PRODUCTS;
     use cartwright_read_model::{RowOp, Value};
 
     use super::*;
+    use crate::contract::key;
     use crate::merge::merge;
     use crate::sink::SeqOp;
-
-    fn key() -> PositionKey {
-        PositionKey {
-            projection: "products",
-            version: 2,
-            stream: Stream::Product,
-            partition: 0,
-        }
-    }
 
     fn op(seq: u64, sku: &str, delete: bool) -> SeqOp {
         let key = [Value::from(sku)];
@@ -91,7 +82,7 @@ mod tests {
         let new = |written: &mut Written, ops: &[SeqOp]| {
             let mut rows = merge(ops).unwrap();
             let all = rows.len();
-            let new = written.take_new(&key(), &mut rows);
+            let new = written.take_new(&key(2, 0), &mut rows);
             assert_eq!(new.len() + rows.len(), all);
             new.iter().map(|row| row.key[0].clone()).collect::<Vec<_>>()
         };
@@ -99,12 +90,12 @@ mod tests {
             new(&mut written, &ops).is_empty(),
             "not loaded: what is there is not known"
         );
-        written.loaded(&key(), true);
+        written.loaded(&key(2, 0), true);
         assert_eq!(new(&mut written, &ops[..2]), ["cup".into()]);
         assert_eq!(new(&mut written, &ops), ["mug".into()]);
         let hat = [op(4, "hat", false)];
         assert!(new(&mut written, &hat).is_empty(), "it was there once");
-        written.loaded(&key(), false);
+        written.loaded(&key(2, 0), false);
         let pen = [op(5, "pen", false)];
         assert!(new(&mut written, &pen).is_empty(), "begun by somebody else");
     }

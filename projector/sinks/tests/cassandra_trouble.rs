@@ -5,13 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::cassandra::{self, CassandraOptions};
 use cartwright_read_model::control::Control;
 use cartwright_read_model::tables::{BUILDS, CONTROL_VERSION, WORKERS};
-use cartwright_read_model::{Position, PositionKey, ReadModelError, RowOp};
-use cartwright_sinks::contract::{CassandraSubject, PARTS, PROJECTION, Subject, THINGS};
-use cartwright_sinks::{Batch, CassandraSink, CassandraStore, SeqOp, Sink, SinkError, Unparked};
+use cartwright_read_model::{ReadModelError, RowOp};
+use cartwright_sinks::contract::{self, CassandraSubject, PARTS, PROJECTION, Subject, THINGS};
+use cartwright_sinks::{Batch, CassandraSink, CassandraStore, SeqOp, Sink, SinkError};
 use tokio::runtime::Runtime;
 
 /// Dropping a keyspace takes its time.
@@ -37,26 +36,9 @@ fn options(keyspace: &str) -> Option<CassandraOptions> {
 
 /// One thing, between two positions.
 fn batch(version: u32, from: u64, to: u64) -> Arc<Batch> {
-    let position = |seq| Position {
-        generation: 1,
-        next_offset: seq,
-        seq,
-        recorded_at: Timestamp::EPOCH,
-    };
     let op = RowOp::upsert(&THINGS, ["cup".into()], [("label", "new".into())]);
-    Arc::new(Batch {
-        key: PositionKey {
-            projection: PROJECTION.name,
-            version,
-            stream: Stream::Order,
-            partition: 0,
-        },
-        expected: (from > 0).then(|| position(from)),
-        next: position(to),
-        ops: vec![SeqOp { seq: to, op }],
-        parked: Vec::new(),
-        unparked: Unparked::default(),
-    })
+    let ops = vec![SeqOp { seq: to, op }];
+    contract::batch(contract::key(version, 0), from, to, ops)
 }
 
 #[test]

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cartwright_events::{Stream, Timestamp};
+use cartwright_events::Timestamp;
 use cartwright_read_model::control::Control;
 use cartwright_read_model::postgres::{self, PostgresOptions, pool};
 use cartwright_read_model::tables::{BUILDS, CONTROL_TABLES, CONTROL_VERSION};
-use cartwright_read_model::{Position, PositionKey, ReadModelError, RowOp};
-use cartwright_sinks::contract::{PARTS, PROJECTION, PostgresSubject, Subject, THINGS};
-use cartwright_sinks::{Batch, PostgresSink, SeqOp, Sink, SinkError, Unparked};
+use cartwright_read_model::{PositionKey, ReadModelError, RowOp};
+use cartwright_sinks::contract::{self, PARTS, PROJECTION, PostgresSubject, Subject, THINGS};
+use cartwright_sinks::{Batch, PostgresSink, SeqOp, Sink, SinkError};
 use deadpool_postgres::Pool;
 use tokio::runtime::Runtime;
 
@@ -61,32 +61,14 @@ impl Server {
     }
 
     fn key(&self) -> PositionKey {
-        PositionKey {
-            projection: PROJECTION.name,
-            version: self.subject.version(),
-            stream: Stream::Order,
-            partition: 0,
-        }
+        contract::key(self.subject.version(), 0)
     }
 
     /// One thing, between two positions.
     fn batch(&self, from: u64, to: u64) -> Arc<Batch> {
-        let position = |seq| Position {
-            generation: 1,
-            next_offset: seq,
-            seq,
-            recorded_at: Timestamp::EPOCH,
-        };
         let thing = format!("thing-{to}");
         let op = RowOp::upsert(&THINGS, [thing.into()], [("label", "new".into())]);
-        Arc::new(Batch {
-            key: self.key(),
-            expected: (from > 0).then(|| position(from)),
-            next: position(to),
-            ops: vec![SeqOp { seq: to, op }],
-            parked: Vec::new(),
-            unparked: Unparked::default(),
-        })
+        contract::batch(self.key(), from, to, vec![SeqOp { seq: to, op }])
     }
 }
 
@@ -356,7 +338,7 @@ fn a_server_that_goes_silent_is_given_up_and_found_again() {
             // What was sent before may have been carried out after all.
             Err(SinkError::PositionMoved) => {
                 let loaded = sink.load(&server.key(), 1).expect("loaded");
-                from = loaded.position.expect("a position").next_offset;
+                from = loaded.position.expect("a position").seq;
             }
             Err(SinkError::Retry { .. }) => {}
             Err(error) => panic!("{error}"),

@@ -87,8 +87,7 @@ impl<L: EventLog> Side for Folded<L> {
     }
 
     fn table(&self, name: &str) -> Option<&'static Table> {
-        let tables = self.plan.projection.tables.iter();
-        tables.copied().find(|table| table.name == name)
+        self.plan.projection.table(name)
     }
 
     fn scan(

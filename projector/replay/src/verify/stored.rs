@@ -65,11 +65,7 @@ impl Side for Stored<'_> {
     }
 
     fn table(&self, name: &str) -> Option<&'static Table> {
-        self.declared
-            .tables
-            .iter()
-            .find(|table| table.name == name)
-            .copied()
+        self.declared.table(name)
     }
 
     fn scan(

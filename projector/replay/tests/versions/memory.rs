@@ -75,8 +75,7 @@ impl Side for Version<'_> {
     }
 
     fn table(&self, name: &str) -> Option<&'static Table> {
-        let mut tables = self.plan.projection.tables.iter().copied();
-        tables.find(|table| table.name == name)
+        self.plan.projection.table(name)
     }
 
     fn scan(

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use cartwright_events::{Stream, Timestamp};
-use cartwright_read_model::{Position, PositionKey, Row, RowOp, Table, Value};
+use cartwright_events::Timestamp;
+use cartwright_read_model::{PositionKey, Row, RowOp, Table, Value};
 
-use super::{PARTS, PROJECTION, Subject, THINGS};
+use super::{PARTS, Subject, THINGS, at};
 use crate::sink::{Batch, Begun, Loaded, SeqOp, Sink, SinkError, Unparked};
 
 pub(super) type Run = fn(&Case<'_>);
@@ -45,12 +45,7 @@ impl<'a> Case<'a> {
     }
 
     pub(super) fn key(&self) -> PositionKey {
-        PositionKey {
-            projection: PROJECTION.name,
-            version: self.subject.version(),
-            stream: Stream::Order,
-            partition: self.partition,
-        }
+        super::key(self.subject.version(), self.partition)
     }
 
     fn id(&self) -> Value {
@@ -71,16 +66,8 @@ impl<'a> Case<'a> {
         SeqOp { seq, op }
     }
 
-    /// A batch from one offset to another, where offsets are ten times the seqs.
     pub(super) fn batch(&self, from: u64, to: u64, ops: Vec<SeqOp>) -> Arc<Batch> {
-        Arc::new(Batch {
-            key: self.key(),
-            expected: (from > 0).then(|| at(from)),
-            next: at(to),
-            ops,
-            parked: Vec::new(),
-            unparked: Unparked::default(),
-        })
+        super::batch(self.key(), from, to, ops)
     }
 
     pub(super) fn apply(&self, batch: &Arc<Batch>) {
@@ -113,15 +100,6 @@ impl<'a> Case<'a> {
         let mut rows = self.rows(&THINGS);
         assert_eq!(rows.len(), 1, "{}: one row", self.name);
         rows.remove(0)
-    }
-}
-
-pub(super) fn at(seq: u64) -> Position {
-    Position {
-        generation: 1,
-        next_offset: seq * 10,
-        seq,
-        recorded_at: Timestamp::from_micros(1_700_000_000_000_000 + seq as i64),
     }
 }
 

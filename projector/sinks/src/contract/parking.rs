@@ -8,7 +8,8 @@ use cartwright_read_model::{
 };
 
 use super::PROJECTION;
-use super::cases::{Case, Run, at};
+use super::at;
+use super::cases::{Case, Run};
 use crate::sink::{Batch, SinkError, Unparked};
 
 pub(super) const CASES: [(&str, Run); 6] = [

@@ -75,13 +75,14 @@ impl State {
 mod tests {
     use std::sync::Arc;
 
-    use cartwright_events::{Stream, Timestamp};
+    use cartwright_events::Stream;
     use cartwright_read_model::tables::{POSITIONS, PRODUCTS, projections};
-    use cartwright_read_model::{Position, PositionKey, RowOp};
+    use cartwright_read_model::{PositionKey, RowOp};
 
     use super::*;
+    use crate::contract;
     use crate::memory::{MemorySink, Semantics};
-    use crate::sink::{Batch, SeqOp, Sink, Unparked};
+    use crate::sink::{Batch, SeqOp, Sink};
 
     fn key() -> PositionKey {
         PositionKey {
@@ -92,26 +93,10 @@ mod tests {
         }
     }
 
-    fn at(seq: u64) -> Position {
-        Position {
-            generation: 1,
-            next_offset: seq,
-            seq,
-            recorded_at: Timestamp::EPOCH,
-        }
-    }
-
     fn batch(from: u64, sku: &str) -> Arc<Batch> {
         let op = RowOp::upsert(&PRODUCTS, [sku.into()], [("name", sku.into())]);
         let seq = from + 1;
-        Arc::new(Batch {
-            key: key(),
-            expected: (from > 0).then(|| at(from)),
-            next: at(seq),
-            ops: vec![SeqOp { seq, op }],
-            parked: Vec::new(),
-            unparked: Unparked::default(),
-        })
+        contract::batch(key(), from, seq, vec![SeqOp { seq, op }])
     }
 
     #[test]

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use cartwright_events::Context;
-use cartwright_events::partition::partition_of;
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::{Part, Stack};
 use serde_json::{Value, json};
 
-use crate::sale::gbp;
+use crate::sale::{gbp, name_in};
 
 const NODES: u8 = 3;
 const PARTITIONS: u32 = 2;
@@ -88,13 +87,10 @@ impl Asked {
 
     /// A command that this shard takes, unlike any other that begins with `name`.
     fn command(self, name: &str) -> (String, Value) {
-        let Self(context, partition) = self;
-        let mut keys = (0..).map(|salt| format!("{name}-{salt}"));
-        let is_here = |key: &String| partition_of(key, PARTITIONS) == partition;
-        let key = keys.find(is_here).unwrap_or_default();
-        match context {
+        match self.0 {
             Context::Catalog => {
-                let product = json!({"sku": key, "name": "A thing", "price": gbp(100)});
+                let sku = self.name(&format!("{name}-"));
+                let product = json!({"sku": sku, "name": "A thing", "price": gbp(100)});
                 ("/v1/products".to_owned(), product)
             }
             Context::Inventory => {
@@ -103,7 +99,8 @@ impl Asked {
                 (path, json!({"quantity": 1}))
             }
             Context::Checkout => {
-                let cart = json!({"cart_id": key, "currency": "GBP"});
+                let id = self.name(&format!("{name}-"));
+                let cart = json!({"cart_id": id, "currency": "GBP"});
                 ("/v1/carts".to_owned(), cart)
             }
         }
@@ -111,9 +108,11 @@ impl Asked {
 
     /// What is received in this partition of the inventory.
     fn sku(self) -> String {
-        let mut skus = (0..).map(|number| format!("NODE-{number}"));
-        let is_here = |sku: &String| partition_of(sku, PARTITIONS) == self.1;
-        skus.find(is_here).unwrap_or_default()
+        self.name("NODE-")
+    }
+
+    fn name(self, prefix: &str) -> String {
+        name_in(self.1, PARTITIONS, prefix)
     }
 }
 

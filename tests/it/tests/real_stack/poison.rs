@@ -14,7 +14,7 @@ use cartwright_local::Part;
 use serde_json::json;
 
 use crate::carried::{GivenUp, it_stays_given_up};
-use crate::sale::{check_out, fill_cart, stock_product};
+use crate::sale::{check_out, fill_cart, name_in, stock_product};
 use crate::tools::{every_projection_follows, replay};
 
 /// Why the operator gives the record up.
@@ -55,10 +55,7 @@ pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
     .await?
     .accepted()?;
     // Other keys of the same partition go on.
-    let beside = (0..)
-        .map(|n| format!("beside-{n}"))
-        .find(|id| partition_of(id, 2) == partition);
-    let beside = beside.unwrap_or_default();
+    let beside = name_in(partition, 2, "beside-");
     fill_cart(&api, &beside, "POISON", 1, token).await?;
     let outcome = check_out(&api, &beside).await?;
     let seen = api

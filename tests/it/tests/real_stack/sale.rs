@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use cartwright_events::partition::partition_of;
 use cartwright_harness::{Answer, Api, TestStack};
 use serde_json::{Value, json};
 
 /// An amount in pounds.
 pub(crate) fn gbp(amount_minor: i64) -> Value {
     json!({"amount_minor": amount_minor, "currency": "GBP"})
+}
+
+/// The first name that begins so and is a key of this partition.
+pub(crate) fn name_in(partition: u32, partitions: u32, prefix: &str) -> String {
+    let mut names = (0..).map(|number| format!("{prefix}{number}"));
+    let is_here = |name: &String| partition_of(name, partitions) == partition;
+    names.find(is_here).unwrap_or_default()
 }
 
 /// A product with stock.

@@ -14,7 +14,7 @@ use cartwright_harness::{PATIENCE, TestStack, eventually};
 use cartwright_read_model::MOST_PARKED;
 use serde_json::{Value, json};
 
-use crate::sale::{check_out, fill_cart, stock_product};
+use crate::sale::{check_out, fill_cart, name_in, stock_product};
 use crate::tools::{every_projection_follows, replay};
 
 const TOPIC: &str = "inventory.stock.events.v1";
@@ -34,9 +34,7 @@ pub(crate) async fn a_storm_of_poison_is_parked_read_around_and_given_up(
     let bootstrap = stack.stack.bootstrap();
     let log = KafkaLog::new(KafkaOptions::new(&bootstrap))?;
     let partitions = log.partition_count(TOPIC)?;
-    let last = |name: &String| partition_of(name, partitions) == partitions - 1;
-    let watched = (0..).map(|number| format!("{WATCHED}{number}")).find(last);
-    let watched = watched.context("endless")?;
+    let watched = name_in(partitions - 1, partitions, WATCHED);
     let product = stock_product(&api, &watched, 100, 5).await?;
     fill_cart(&api, CART, &watched, 1, product.position.as_deref()).await?;
     check_out(&api, CART).await?;

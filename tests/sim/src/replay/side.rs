@@ -25,8 +25,7 @@ impl Side for Still<'_> {
     }
 
     fn table(&self, name: &str) -> Option<&'static Table> {
-        let mut tables = self.declared.tables.iter().copied();
-        tables.find(|table| table.name == name)
+        self.declared.table(name)
     }
 
     fn scan(
