@@ -26,12 +26,13 @@ use cartwright_sinks::{
 };
 
 use crate::cpu::{Meter, Took};
-use crate::history::write_history;
+use crate::history::{self, History};
 
 pub(crate) const PARTITIONS: u32 = 2;
-const ORDERS: u32 = 60_000;
+/// Events of orders, and of products, for PostgreSQL.
+const EVENTS: u32 = 960_000;
 /// What Cassandra takes in about the same time.
-const ORDERS_BY_KEY: u32 = 10_000;
+const EVENTS_BY_KEY: u32 = 40_000;
 const ROUNDS: u32 = 5;
 /// Versions that a round makes.
 const VERSIONS: u32 = 4;
@@ -56,18 +57,18 @@ pub fn run() -> anyhow::Result<()> {
     println!("{ROUNDS} rounds, medians:");
     if let Ok(brokers) = std::env::var("CARTWRIGHT_TEST_KAFKA") {
         let log = KafkaLog::new(KafkaOptions::new(brokers))?;
-        let first = TopicPartition::new(Stream::Order.topic(), 0);
-        if log.reader(ReaderPurpose::Recovery)?.watermarks(&first)?.1 == 0 {
-            write_history(&log, &codec, ORDERS)?;
-        }
-        return ratios(&runtime, &codec, |_| Ok(log.clone()));
+        return ratios(&runtime, &codec, |history, events| {
+            let first = TopicPartition::new(history.stream.topic(), 0);
+            if log.reader(ReaderPurpose::Recovery)?.watermarks(&first)?.1 == 0 {
+                history.write(&log, &codec, events)?;
+            }
+            Ok(log.clone())
+        });
     }
-    ratios(&runtime, &codec, |orders| {
+    ratios(&runtime, &codec, |history, events| {
         let log = MemoryLog::new();
-        for stream in Stream::ALL {
-            log.create_topic(stream.topic(), PARTITIONS);
-        }
-        write_history(&log, &codec, orders)?;
+        log.create_topic(history.stream.topic(), PARTITIONS);
+        history.write(&log, &codec, events)?;
         Ok(log)
     })
 }
@@ -75,13 +76,16 @@ pub fn run() -> anyhow::Result<()> {
 fn ratios<L: EventLog>(
     runtime: &tokio::runtime::Runtime,
     codec: &Codec,
-    log_of: impl Fn(u32) -> anyhow::Result<L>,
+    log_of: impl Fn(&History, u32) -> anyhow::Result<L>,
 ) -> anyhow::Result<()> {
     if let Ok(url) = std::env::var("CARTWRIGHT_TEST_POSTGRES") {
-        relational(runtime, &log_of(ORDERS)?, codec, &url)?;
+        for (name, history) in [("sales", &history::ORDERS), ("catalog", &history::PRICES)] {
+            relational(runtime, &log_of(history, EVENTS)?, codec, &url, name)?;
+        }
     }
     if let Ok(node) = std::env::var("CARTWRIGHT_TEST_CASSANDRA") {
-        by_key(runtime, &log_of(ORDERS_BY_KEY)?, codec, node)?;
+        let log = log_of(&history::ORDERS, EVENTS_BY_KEY)?;
+        by_key(runtime, &log, codec, node)?;
     }
     Ok(())
 }
@@ -91,6 +95,7 @@ fn relational<L: EventLog>(
     log: &L,
     codec: &Codec,
     url: &str,
+    name: &str,
 ) -> anyhow::Result<()> {
     let pool = postgres::pool(&PostgresOptions::new(url))?;
     let control = Control::Postgres(pool.clone());
@@ -99,7 +104,7 @@ fn relational<L: EventLog>(
     let meter = Meter::beside(backend.try_get(0)?);
     let (mut alone, mut bulk, mut live, mut ceiling) = Default::default();
     for round in 0..ROUNDS {
-        let plan = plan("sales", first_version() + VERSIONS * round)?;
+        let plan = plan(name, first_version() + VERSIONS * round)?;
         let make = |version: u32| {
             let handle = runtime.handle().clone();
             PostgresSink::new(handle, pool.clone(), plan.projection, version)
@@ -119,17 +124,12 @@ fn relational<L: EventLog>(
             runtime.block_on(control.remove_version(plan.projection, version))?;
         }
     }
-    say(
-        "PostgreSQL: rebuild, to reading and decoding alone",
-        &alone,
-        &bulk,
-    );
-    say("PostgreSQL: rebuild, to the live way", &live, &bulk);
-    say(
-        "PostgreSQL: live way, to the same writes alone",
-        &ceiling,
-        &live,
-    );
+    let say = |what: &str, first: &[Took], second: &[Took]| {
+        say(&format!("PostgreSQL, {name}: {what}"), first, second);
+    };
+    say("rebuild, to reading and decoding alone", &alone, &bulk);
+    say("rebuild, to the live way", &live, &bulk);
+    say("live way, to the same writes alone", &ceiling, &live);
     Ok(())
 }
 
