@@ -2,21 +2,25 @@
 //!
 //! An aggregate leaves with its last snapshot; what stays is where that record is: a hash of the
 //! id, and an offset. A command for it waits until the record was fetched. After a take-over the
-//! aggregates in memory are served at once; where the others are is read in the background, and
-//! until then a command for an id that is not in memory waits, because it can't be told whether
-//! the id was ever used.
+//! aggregates in memory are served at once. Where the others are, the index, a shard that stood by has
+//! read before; otherwise it is read in the background, and until then a command for an id that is not
+//! in memory waits, because it can't be told whether the id was ever used. A shard that reads its own
+//! log back after a doubt keeps its index.
+
+mod asks;
+mod reader;
+mod scan;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use cartwright_event_log::{
-    EventLog, LogError, LogReader, ReaderPurpose, Start, TopicPartition, read_to,
-};
 use cartwright_events::Timestamp;
 
-use crate::snapshots::format::{Assembler, Unreadable, Whole, aggregate_at};
+use crate::snapshots::format::{Unreadable, Whole};
+pub use asks::{ArchiveAnswer, ArchiveAsk};
+use asks::{Ask, Found};
+pub(crate) use reader::ArchiveReader;
+pub(crate) use scan::Scan;
 
 /// 128 bits of an id: two ids that share them are not to be expected (one chance in 10^24 among
 /// ten million), and would be noticed, since the record names the id.
@@ -31,167 +35,12 @@ fn hash(id: &str) -> IdHash {
     (half(0), half(1))
 }
 
-/// Something that the archive asks of whoever drives the shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchiveAsk {
-    /// Which take-over asks; the answer to an earlier one is ignored.
-    take_over: u64,
-    what: Ask,
-}
+/// Where the last snapshots are of aggregates that have left memory.
+pub(crate) type Index = HashMap<IdHash, u64>;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Ask {
-    /// Where are all that left memory before this offset?
-    Scan { to: u64 },
-    /// The last snapshot of this aggregate, which is at this offset.
-    Fetch { aggregate_id: String, offset: u64 },
-}
-
-/// The answer to an [`ArchiveAsk`].
-#[derive(Debug)]
-pub struct ArchiveAnswer {
-    take_over: u64,
-    what: Found,
-}
-
-#[derive(Debug)]
-enum Found {
-    Index(HashMap<IdHash, u64>),
-    Snapshot {
-        aggregate_id: String,
-        whole: Result<Whole, Unreadable>,
-    },
-}
-
-impl ArchiveAsk {
-    /// Reads the answer from the partition of the snapshots topic. Blocks, for a scan as long as it
-    /// takes to read the whole partition.
-    ///
-    /// # Errors
-    /// The log's; ask again after a pause.
-    pub fn answer<L: EventLog>(
-        &self,
-        log: &L,
-        snapshots: &TopicPartition,
-        stall: Duration,
-    ) -> Result<ArchiveAnswer, LogError> {
-        let stopped = AtomicBool::new(false);
-        let answer = self.answer_unless(&stopped, log, snapshots, stall)?;
-        // Nobody can stop it.
-        answer.ok_or_else(|| LogError::Unavailable {
-            reason: "the scan was stopped".to_owned(),
-        })
-    }
-
-    /// As [`answer`](Self::answer); `None` soon after `stopped` was set.
-    pub(crate) fn answer_unless<L: EventLog>(
-        &self,
-        stopped: &AtomicBool,
-        log: &L,
-        snapshots: &TopicPartition,
-        stall: Duration,
-    ) -> Result<Option<ArchiveAnswer>, LogError> {
-        let mut reader = log.reader(ReaderPurpose::Recovery)?;
-        let what = match &self.what {
-            Ask::Scan { to } => match scan(&mut reader, snapshots, *to, stall, stopped) {
-                Ok(index) => Found::Index(index),
-                Err(ScanEnd::Stopped) => return Ok(None),
-                Err(ScanEnd::Log(error)) => return Err(error),
-            },
-            Ask::Fetch {
-                aggregate_id,
-                offset,
-            } => Found::Snapshot {
-                aggregate_id: aggregate_id.clone(),
-                whole: fetch(&mut reader, snapshots, aggregate_id, *offset, stall)?,
-            },
-        };
-        Ok(Some(ArchiveAnswer {
-            take_over: self.take_over,
-            what,
-        }))
-    }
-}
-
-/// Why a scan ended before it was done.
-#[derive(Debug, PartialEq)]
-enum ScanEnd {
-    /// Nobody wants it any more.
-    Stopped,
-    Log(LogError),
-}
-
-impl From<LogError> for ScanEnd {
-    fn from(error: LogError) -> Self {
-        ScanEnd::Log(error)
-    }
-}
-
-fn scan<R: LogReader>(
-    reader: &mut R,
-    snapshots: &TopicPartition,
-    to: u64,
-    stall: Duration,
-    stopped: &AtomicBool,
-) -> Result<HashMap<IdHash, u64>, ScanEnd> {
-    let mut index = HashMap::new();
-    reader.assign(&[(snapshots.clone(), Start::Beginning)])?;
-    read_to(reader, &[(snapshots.clone(), to)], stall, |record| {
-        if stopped.load(Ordering::Relaxed) {
-            return Err(ScanEnd::Stopped);
-        }
-        if let Some((id, finished)) = aggregate_at(&record)
-            && record.offset < to
-        {
-            if finished {
-                index.insert(hash(id), record.offset);
-            } else {
-                index.remove(&hash(id));
-            }
-        }
-        Ok(())
-    })?;
-    index.shrink_to_fit();
-    Ok(index)
-}
-
-fn fetch<R: LogReader>(
-    reader: &mut R,
-    snapshots: &TopicPartition,
-    aggregate_id: &str,
-    offset: u64,
-    stall: Duration,
-) -> Result<Result<Whole, Unreadable>, LogError> {
-    const RECORDS: usize = 64;
-    const POLL: Duration = Duration::from_millis(50);
-    let unreadable = |problem: String| Err(Unreadable { offset, problem });
-    reader.assign(&[(snapshots.clone(), Start::Offset(offset))])?;
-    let mut assembler = Assembler::default();
-    let mut idle = 0;
-    while u128::from(idle) * POLL.as_millis() <= stall.as_millis() {
-        let records = reader.poll(RECORDS, POLL)?;
-        idle += u32::from(records.is_empty());
-        for record in records {
-            match assembler.take(&record) {
-                Ok(None) => {}
-                Ok(Some(whole)) if whole.offset == offset && whole.name == aggregate_id => {
-                    return Ok(Ok(whole));
-                }
-                Ok(Some(whole)) => {
-                    let problem = format!("it is not {aggregate_id} but {}", whole.name);
-                    return Ok(unreadable(problem));
-                }
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-    }
-    Err(LogError::Stalled {
-        at: snapshots.clone(),
-        position: offset,
-        end: offset + 1,
-        waited_ms: u64::try_from(stall.as_millis()).unwrap_or(u64::MAX),
-    })
-}
+/// What an entry of the index takes in memory, about: its 24 bytes, in a table that is never full and
+/// twice as large for a while when it grows (measured: docs/measurements.md).
+const ENTRY_BYTES: usize = 66;
 
 /// Where an aggregate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,13 +55,24 @@ pub(crate) enum Whereabouts {
     NotKnownYet,
 }
 
-/// The archive of one shard, as of one take-over.
+/// What is known of the aggregates that left memory before the records that a take-over has read.
+pub(crate) enum Earlier {
+    /// Where all of them are.
+    Known(Index),
+    /// Nothing: they are to be looked for before this offset.
+    Unread { to: u64 },
+}
+
+/// The archive of one shard: only what is committed is ever in it.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
+    /// The take-over since which it is kept.
     take_over: u64,
-    index: HashMap<IdHash, u64>,
+    index: Index,
     /// Records before this offset have still to be read.
     scan_to: Option<u64>,
+    /// All that was written before this offset, and from `scan_to` on, is in the index or in memory.
+    known_to: u64,
     /// Aggregates that came back and have not changed since, and where their records are.
     unchanged: HashMap<String, u64>,
     /// Aggregates in memory that may leave, by when they were last changed.
@@ -223,24 +83,57 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// After take-over number `take_over`, with what it saw; records before `scan_to` it did not
-    /// read.
-    pub(crate) fn after(
-        take_over: u64,
-        seen: impl IntoIterator<Item = (String, u64)>,
-        scan_to: Option<u64>,
-    ) -> Self {
-        let index = seen.into_iter().map(|(id, offset)| (hash(&id), offset));
+    /// After take-over number `take_over`, which has read the records from `read_from` on and has
+    /// `earlier` of those before.
+    pub(crate) fn after(take_over: u64, earlier: Earlier, read_from: u64) -> Self {
         let mut archive = Self {
             take_over,
-            index: index.collect(),
-            scan_to,
+            known_to: read_from,
             ..Self::default()
         };
-        if let Some(to) = scan_to {
-            archive.ask(Ask::Scan { to });
+        match earlier {
+            Earlier::Known(index) => archive.index = index,
+            Earlier::Unread { to } => archive.scan(to),
         }
         archive
+    }
+
+    /// Whether a take-over that reads the records from `read_from` on need not look for what was
+    /// before. If not, another process has written a round meanwhile.
+    pub(crate) fn reaches(&self, read_from: u64) -> bool {
+        self.known_to >= read_from
+    }
+
+    /// What had left memory as of the last commit that is certain, after a doubt: nothing is in memory
+    /// any more. What a transaction of unknown outcome did is in the records that the take-over reads.
+    pub(crate) fn without_memory(mut self) -> Self {
+        for (id, offset) in self.unchanged.drain() {
+            self.index.insert(hash(&id), offset);
+        }
+        self.leaving.clear();
+        self
+    }
+
+    /// What a take-over has found: what is in memory, and what it saw leave.
+    pub(crate) fn settle<'a>(
+        &mut self,
+        in_memory: impl Iterator<Item = &'a str>,
+        left: impl IntoIterator<Item = (String, u64)>,
+    ) {
+        if !self.index.is_empty() {
+            for id in in_memory {
+                self.index.remove(&hash(id));
+                self.awaited.remove(id);
+            }
+        }
+        let left = left.into_iter();
+        self.index
+            .extend(left.map(|(id, offset)| (hash(&id), offset)));
+    }
+
+    fn scan(&mut self, to: u64) {
+        self.scan_to = Some(to);
+        self.ask(Ask::Scan { to });
     }
 
     fn ask(&mut self, what: Ask) {
@@ -266,7 +159,7 @@ impl Archive {
 
     /// Bytes that it takes in memory, about.
     pub(crate) fn bytes(&self) -> usize {
-        32 * self.index.len() + 96 * self.unchanged.len() + 64 * self.leaving.len()
+        ENTRY_BYTES * self.index.len() + 96 * self.unchanged.len() + 64 * self.leaving.len()
     }
 
     /// Whether it is known what has left memory.
@@ -315,8 +208,10 @@ impl Archive {
                 aggregate_id,
                 whole,
             } => {
+                if !self.awaited.remove(&aggregate_id) {
+                    return Ok(None);
+                }
                 let whole = whole?;
-                self.awaited.remove(&aggregate_id);
                 self.index.remove(&hash(&aggregate_id));
                 self.unchanged.insert(aggregate_id, whole.offset);
                 Ok(Some(whole))
@@ -324,10 +219,14 @@ impl Archive {
         }
     }
 
-    /// The aggregate has events in this transaction. Answers whether its snapshot has to go with
-    /// them: without it, a take-over would not have what they apply to.
-    pub(crate) fn changed(&mut self, aggregate_id: &str) -> bool {
-        self.unchanged.remove(aggregate_id).is_some()
+    /// The aggregate has events in a transaction that is committed.
+    pub(crate) fn changed(&mut self, aggregate_id: &str) {
+        self.unchanged.remove(aggregate_id);
+    }
+
+    /// A snapshot at `offset` is committed.
+    pub(crate) fn written(&mut self, offset: u64) {
+        self.known_to = self.known_to.max(offset + 1);
     }
 
     /// The aggregate may leave once it has been left alone for long enough.
@@ -360,7 +259,9 @@ impl Archive {
         self.leaving.pop_front().map(|(_, id)| id)
     }
 
-    /// Where the unchanged record of an aggregate that came back is.
+    /// Where the record of an aggregate is that came back and has not changed since. With its next
+    /// event its snapshot has to be written: without it, a take-over would not have what that applies
+    /// to.
     pub(crate) fn unchanged_at(&self, aggregate_id: &str) -> Option<u64> {
         self.unchanged.get(aggregate_id).copied()
     }
@@ -369,39 +270,5 @@ impl Archive {
     pub(crate) fn left(&mut self, aggregate_id: &str, offset: u64) {
         self.unchanged.remove(aggregate_id);
         self.index.insert(hash(aggregate_id), offset);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use cartwright_event_log::memory::MemoryLog;
-    use cartwright_event_log::{LogWriter, NewRecord};
-
-    use super::*;
-
-    /// A shard that lets go of its partition in the middle of a scan does not wait for its end.
-    #[test]
-    fn a_scan_ends_when_nobody_wants_it_any_more() {
-        let (log, at) = (MemoryLog::new(), TopicPartition::new("snapshots", 0));
-        log.create_topic("snapshots", 1);
-        let mut writer = log.writer("shard").expect("a writer");
-        writer.take_over().expect("a take-over");
-        let record = NewRecord {
-            topic: Arc::from("snapshots"),
-            partition: 0,
-            key: b"aggregate/0/a".to_vec(),
-            value: Some(Vec::new()),
-            headers: vec![("kind", b"finished".to_vec())],
-        };
-        writer.commit(vec![record; 3]).expect("a commit");
-        let scan = |stopped: bool| {
-            let mut reader = log.reader(ReaderPurpose::Recovery).expect("a reader");
-            let stopped = AtomicBool::new(stopped);
-            scan(&mut reader, &at, 4, Duration::from_millis(50), &stopped)
-        };
-        assert_eq!(scan(true), Err(ScanEnd::Stopped));
-        assert_eq!(scan(false).map(|index| index.len()), Ok(1));
     }
 }
