@@ -17,6 +17,7 @@ use cartwright_service::health::{Check, Readiness};
 use cartwright_shard::SystemClock;
 use cartwright_shard::nodes::{ClockCheck, ShardId};
 
+use crate::alone::AloneThread;
 use crate::config::{Command, Config};
 use crate::host::{ContextHost, Host};
 use crate::nodes::{NodeThread, Peers};
@@ -86,8 +87,8 @@ pub struct Running {
 }
 
 enum RunningShards {
-    /// This process is alone: its shards are told by nobody.
-    Alone(Host),
+    /// This process is alone and owns all of its shards.
+    Alone(AloneThread),
     /// The node's agent tells them.
     Node(NodeThread),
 }
@@ -125,7 +126,7 @@ impl Running {
     #[must_use]
     pub fn stop(self, limit: Duration) -> bool {
         let stopped = match self.shards {
-            RunningShards::Alone(mut host) => host.stop_all(limit),
+            RunningShards::Alone(alone) => alone.finish(limit),
             RunningShards::Node(node) => node.finish(limit),
         };
         stopped & self.prices.is_none_or(|prices| prices.stop(limit))
@@ -225,17 +226,14 @@ impl<L: EventLog> Starter<'_, L> {
     /// Starts all shards, or the agent that will.
     fn run(
         &self,
-        mut host: Host,
+        host: Host,
         shards: BTreeSet<ShardId>,
         readiness: &Readiness,
     ) -> Result<(RunningShards, Option<Peers>), StartError> {
         let Some(nodes) = &self.config.nodes else {
-            if let Err(error) = host.start_all(shards.into_iter()) {
-                // Nothing was accepted yet, so there is nothing to wait for beyond the threads.
-                let _ = host.stop_all(self.config.command.stop_limit());
-                return Err(error.into());
-            }
-            return Ok((RunningShards::Alone(host), None));
+            let limit = self.config.command.stop_limit();
+            let alone = AloneThread::start(host, shards, limit)?;
+            return Ok((RunningShards::Alone(alone), None));
         };
         for topic in [NODES_TOPIC, OWNERS_TOPIC] {
             self.log.partition_count(topic)?;

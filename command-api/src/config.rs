@@ -11,6 +11,8 @@ use cartwright_shard::ShardOptions;
 use cartwright_shard::nodes::NodeOptions;
 use serde::Deserialize;
 
+use crate::writers;
+
 /// All settings of command-api. Unknown keys are refused.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,8 +57,9 @@ pub struct Nodes {
     /// allow unless told otherwise, and the default, is 6,000.
     #[serde(default = "default_election_session_ms")]
     pub election_session_ms: u64,
-    /// How long a node that was told to stop waits for others to take its shards over. Default
-    /// 15,000.
+    /// How long a node that was told to stop waits for others to take its shards over. A successor
+    /// first reads where finished orders are, for half a minute with a million of them. Default
+    /// 60,000.
     #[serde(default = "default_leave_limit_ms")]
     pub leave_limit_ms: u64,
     /// `[nodes.times]`: beats and what follows from them.
@@ -73,7 +76,7 @@ const fn default_election_session_ms() -> u64 {
 }
 
 const fn default_leave_limit_ms() -> u64 {
-    15_000
+    60_000
 }
 
 impl Nodes {
@@ -361,6 +364,7 @@ impl Config {
         let snapshots = Context::ALL.into_iter().map(Context::snapshots_topic);
         let topics = topics.chain(snapshots).chain([NODES_TOPIC, OWNERS_TOPIC]);
         options.written_topics = topics.map(str::to_owned).collect();
+        options.may_write = writers::may_write;
         options
     }
 

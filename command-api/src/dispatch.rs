@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cartwright_events::{PositionToken, Timestamp};
+use cartwright_events::{PositionToken, Reference, Timestamp};
 use cartwright_service::telemetry;
 use cartwright_shard::nodes::{NodeAddress, NodeId, OwnerMap, ShardId};
 use cartwright_shard::{Answer, IdempotencyKey, Mailbox, Outcome, Ownership, Reply, Submission};
@@ -200,7 +200,8 @@ impl App {
         let name = shard.id.to_string();
         if let Err(error) = submit(&name, &mailbox, submission) {
             return match error {
-                Error::ShardUnavailable { .. } if may_be_elsewhere(&mailbox) => Tried::Again(error),
+                // It has ended; another start of it, here or elsewhere, may come in time.
+                Error::ShardUnavailable { .. } => Tried::Again(error),
                 error => Tried::Settled(Err(error)),
             };
         }
@@ -211,6 +212,11 @@ impl App {
                 reason: "its shard has moved".to_owned(),
             })),
         };
+        if matches!(reply, Ok(Err(_))) {
+            // The shard let go of the command without a word: it has ended, or a panic is ending it.
+            let mut ownership = mailbox.ownership_changes();
+            let _ = ownership.wait_for(Ownership::is_final).await;
+        }
         let state = || mailbox.ownership().to_string();
         let unknown = |why: String| Error::Unknown {
             shard: name.clone(),
@@ -233,13 +239,14 @@ impl App {
                 shard: name,
                 reason,
             }),
-            Ok(Ok(Reply::Unknown { reason }))
+            // The shard has ended by itself with the command in its hands, and it may have been this
+            // very command: the next owner is not given it too.
+            Ok(Ok(Reply::Unknown { .. }) | Err(_))
                 if matches!(mailbox.ownership(), Ownership::Refused { .. }) =>
             {
-                Err(unknown(reason))
+                Err(unknown(state()))
             }
             Ok(Ok(Reply::Unknown { reason })) => return Tried::Again(unknown(reason)),
-            // The shard let go of the command without a word: it has ended.
             Ok(Err(_)) => return Tried::Again(unknown(state())),
             Err(_) => Err(unknown(format!(
                 "no reply in time, the shard is {}",
@@ -326,15 +333,6 @@ fn is_final(decided: &Result<Answer, Error>) -> bool {
     }
 }
 
-/// Whether another process may serve the shard now or soon: not when it refuses for a reason that
-/// every process would find.
-fn may_be_elsewhere<C>(mailbox: &Mailbox<C>) -> bool {
-    matches!(
-        mailbox.ownership(),
-        Ownership::Fenced | Ownership::Outdated { .. } | Ownership::Stopped
-    )
-}
-
 pub(crate) fn not_served_now(shard: ShardId, why: &str) -> Error {
     Error::ShardMoving {
         shard: shard.to_string(),
@@ -384,6 +382,13 @@ fn submit<C>(name: &str, mailbox: &Mailbox<C>, submission: Submission<C>) -> Res
 pub(crate) fn derived_id(call: &Call) -> String {
     let key = call.key.as_deref().unwrap_or_default();
     Uuid::new_v5(&ID_NAMESPACE, key.as_bytes()).to_string()
+}
+
+/// The reference of what a client books without one: the same for every retry, and remembered for as
+/// long as others are, also when the result under its key is forgotten. `None` without a key.
+pub(crate) fn derived_reference(call: &Call) -> Option<Reference> {
+    call.key.as_ref()?;
+    Reference::new(format!("key-{}", derived_id(call))).ok()
 }
 
 /// Both positions in one.

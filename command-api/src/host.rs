@@ -144,6 +144,9 @@ async fn watch_over<C: Send + 'static>(id: ShardId, mailbox: Mailbox<C>, check: 
             check.set(serving, ownership.to_string());
         }
         serving_gauge.set(f64::from(u8::from(serving)));
+        if matches!(ownership, Ownership::Refused { .. }) {
+            metrics::counter!(metric_names::SHARD_FAILED, &labels).increment(1);
+        }
         if ownership.is_final() {
             return depth_gauge.set(0.0);
         }

@@ -5,6 +5,7 @@
 //! key and waits for the reply; [`answers`] and [`errors`] make a response of that. [`app`] holds
 //! what they stand on. Nothing is decided here: that is the domain's, and a shard's.
 
+mod alone;
 pub mod answers;
 pub mod app;
 pub mod call;
@@ -22,3 +23,4 @@ mod respond_async;
 pub mod routes;
 pub mod shards;
 pub mod status_id;
+mod writers;

@@ -7,6 +7,9 @@ pub const COMMANDS: &str = "cartwright_commands_total";
 /// Gauge: 1 while the shard of a `context` and `partition` serves, 0 otherwise.
 pub const SHARD_SERVING: &str = "cartwright_shard_serving";
 
+/// Counter: times that the shard of a `context` and `partition` has ended by itself, as after a panic.
+pub const SHARD_FAILED: &str = "cartwright_shard_failed_total";
+
 /// Gauge: commands that wait in the mailbox of the shard of a `context` and `partition`.
 pub const MAILBOX_DEPTH: &str = "cartwright_shard_mailbox_depth";
 

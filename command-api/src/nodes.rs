@@ -172,8 +172,13 @@ async fn report(
             } else {
                 ""
             };
+            // No reason to send no more requests here: other nodes answer for these shards, or none.
+            let failed = now.failed.iter();
+            let failed: String = failed
+                .map(|(shard, why)| format!("; {shard} has ended here: {why}"))
+                .collect();
             check.ok(format!(
-                "owner of {} of {} shards, {} other nodes{part}",
+                "owner of {} of {} shards, {} other nodes{part}{failed}",
                 now.owned,
                 shards.len(),
                 now.others

@@ -41,7 +41,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 reply_all(std::mem::take(&mut group.pending));
                 self.tell_waiters(&live.state, &group.touched);
                 if receipt.doubtful {
-                    return self.doubt("a commit was slow or its connection broke");
+                    return self.doubt(Some(live), "a commit was slow or its connection broke");
                 }
                 self.live = Some(live);
                 Step::Committed
@@ -59,19 +59,24 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                         },
                     );
                 }
-                self.doubt(&error.to_string())
+                self.doubt(Some(live), &error.to_string())
             }
             Err(error) => {
                 // Settled by the read-back: the journal knows which of them took effect.
                 for pending in group.pending.into_iter().rev() {
                     self.backlog.push_front(pending.submission);
                 }
-                self.doubt(&error.to_string())
+                self.doubt(Some(live), &error.to_string())
             }
         }
     }
 
-    pub(crate) fn halt(&mut self, halt: Halt, group: Group<B::Command>) -> Step {
+    pub(crate) fn halt(
+        &mut self,
+        halt: Halt,
+        live: Live<B, L::Writer>,
+        group: Group<B::Command>,
+    ) -> Step {
         match halt {
             Halt::Evolve(error) => {
                 fail_all(group.pending, "the shard has stopped");
@@ -87,23 +92,23 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 for pending in group.pending.into_iter().rev() {
                     self.backlog.push_front(pending.submission);
                 }
-                self.doubt(&reason)
+                self.doubt(Some(live), &reason)
             }
         }
     }
 
     /// Whether the writer can still be trusted with a group.
     pub(crate) fn check_writer(&mut self) -> Step {
-        match &self.live {
-            Some(live) if live.writer.needs_take_over() => {
-                self.doubt("its connection to the log broke")
-            }
-            _ => Step::Idle,
+        let broken = |live: &mut Live<B, L::Writer>| live.writer.needs_take_over();
+        match self.live.take_if(broken) {
+            Some(live) => self.doubt(Some(live), "its connection to the log broke"),
+            None => Step::Idle,
         }
     }
 
-    /// Crash-only: whatever raised the doubt, the state is read back from the log.
-    pub(crate) fn doubt(&mut self, because: &str) -> Step {
+    /// Crash-only: whatever raised the doubt, the state is read back from the log. Of `live` is kept
+    /// where everything is that had left memory, which is certain and takes longest to read.
+    pub(crate) fn doubt(&mut self, live: Option<Live<B, L::Writer>>, because: &str) -> Step {
         tracing::warn!(
             context = B::CONTEXT.name(),
             partition = self.place.partition,
@@ -113,6 +118,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         metrics::counter!("cartwright_shard_take_overs_total", "context" => B::CONTEXT.name())
             .increment(1);
         self.live = None;
+        self.kept_archive = live.map(|live| live.state.archive);
         self.ownership.send_replace(Ownership::Recovering {
             because: because.to_owned(),
         });

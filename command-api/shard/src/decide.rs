@@ -44,18 +44,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         inbox: Vec<Record>,
     ) -> Result<(), Halt> {
         // Messages first: they are somebody's unfinished order, commands are new work.
-        let mut inbox = inbox.into_iter();
-        // They take half of the group at most, or timers and other commands would not get their turn.
-        self.inbox_cut = false;
-        while let Some(record) = inbox.next() {
-            self.inbox_cut = group.journal_bytes >= self.options.group_outcome_bytes / 2
-                || group.records.len() >= (self.options.group_records / 2).max(1);
-            if self.inbox_cut || !self.receive(state, group, &record)? {
-                self.inbox_waits.push(record);
-                self.inbox_waits.extend(inbox);
-                break;
-            }
-        }
+        self.receive_all(state, group, inbox)?;
         self.decide_timers(state, group)?;
         while group.records.len() < self.options.group_records
             && group.journal_bytes < self.options.group_outcome_bytes

@@ -15,6 +15,10 @@ use crate::results::{Evicted, ResultKey};
 use crate::snapshots::CHECKPOINT;
 use crate::state::ShardState;
 
+/// Header of journal records: the offsets of messages behind the inbox position that are applied too,
+/// with commas between. Missing where there are none.
+pub(crate) const INBOX_PASSED: &str = "inbox_passed";
+
 /// What an entry of the journal's lists takes beside its texts: their lengths, a branch, an offset.
 const ENTRY_BYTES: usize = 24;
 
@@ -70,7 +74,7 @@ pub(crate) struct Group<C> {
     pub(crate) failed: Vec<FailedMessage>,
     /// Aggregates with new events.
     pub(crate) touched: BTreeSet<String>,
-    /// Whether the inbox position moved.
+    /// Whether a message of the inbox was applied.
     pub(crate) read_inbox: bool,
     /// Which record begins a round of snapshots.
     pub(crate) begin: Option<usize>,
@@ -246,6 +250,10 @@ impl<C> Group<C> {
         ];
         if let Some(offset) = state.rounds.complete_from() {
             headers.push((CHECKPOINT, offset.to_string().into_bytes()));
+        }
+        if !state.inbox_passed.is_empty() {
+            let passed: Vec<String> = state.inbox_passed.iter().map(u64::to_string).collect();
+            headers.push((INBOX_PASSED, passed.join(",").into_bytes()));
         }
         self.records.push(NewRecord {
             topic: Arc::from(B::CONTEXT.journal_topic()),

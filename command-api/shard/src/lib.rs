@@ -14,7 +14,6 @@
 //! ```
 
 mod archive;
-mod archive_reader;
 mod clock;
 mod commit;
 mod decide;

@@ -205,3 +205,34 @@ impl<C> Mailbox<C> {
         (waiting * per_command / 1000).clamp(50, 30_000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_retry_is_what_the_shard_needs_for_what_waits() {
+        let (letters, _taken) = crossbeam_channel::bounded::<Letter<()>>(1_000);
+        let mailbox = Mailbox {
+            letters,
+            ownership: watch::Sender::new(Ownership::Standby).subscribe(),
+            inbox_trouble: watch::Sender::new(None).subscribe(),
+            micros_per_command: Arc::new(AtomicU64::new(20_000)),
+        };
+        assert_eq!(mailbox.retry_after_ms(), 50, "never at once");
+        for waiting in 1..=100_u64 {
+            let _ = mailbox.look_up(String::new(), 0);
+            assert_eq!(mailbox.retry_after_ms(), (20 * waiting).max(50));
+        }
+        mailbox.micros_per_command.store(40_000, Ordering::Relaxed);
+        assert_eq!(mailbox.retry_after_ms(), 4_000);
+        mailbox
+            .micros_per_command
+            .store(u64::MAX / 1_000, Ordering::Relaxed);
+        assert_eq!(
+            mailbox.retry_after_ms(),
+            30_000,
+            "and never in vain for long"
+        );
+    }
+}

@@ -19,7 +19,7 @@ pub struct ShardOptions {
     /// Inbox messages that may wait in memory.
     pub inbox_batch: usize,
     /// How long after it was written a command in the inbox waits for prices to hold the position that
-    /// its caller names, in milliseconds. What is behind it waits with it.
+    /// its caller names, in milliseconds.
     pub position_wait_ms: i64,
     /// How long nothing may come of the inbox although there is something, in milliseconds, before
     /// the shard says what holds it up.
@@ -32,7 +32,7 @@ pub struct ShardOptions {
     /// many as there are aggregates and results in memory. Bounds what a take-over reads.
     pub checkpoint_tail: usize,
     /// A new round begins when the one that a take-over would stand on is older than this, in
-    /// milliseconds, however little has happened. Far less than the journal is kept for: a round is
+    /// milliseconds, or the journal where there is no round yet, however little has happened. Far less than the journal is kept for: a round is
     /// of no use without all of the journal since it began.
     pub checkpoint_age_ms: i64,
     /// Transactions without a result that a take-over may read again for the results among them.

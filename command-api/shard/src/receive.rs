@@ -1,5 +1,6 @@
 //! What comes in through the inbox: messages of other shards, and commands whose callers do not wait.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cartwright_domain::{BoundedContext, Readiness, Reason, Rejection};
@@ -19,23 +20,86 @@ use crate::results::{Found, IdempotencyKey, ResultKey};
 use crate::shard::Shard;
 use crate::state::ShardState;
 
+/// Messages that may wait while others pass them.
+const MOST_WAITING: usize = 256;
+/// Messages that may have passed one that waits.
+const MOST_PASSED: usize = 1_000;
+
 impl<B: BoundedContext, L: EventLog> Shard<B, L> {
-    /// Applies one message. Returns `false` when it has to wait, and all behind it.
-    pub(crate) fn receive(
+    /// Applies what the inbox has brought, in its order; what has to wait is kept for the next step.
+    ///
+    /// Messages about other aggregates pass the one that waits: a shopper's command that waits for the
+    /// archive may not hold up everybody's orders. The journal says which have passed.
+    pub(crate) fn receive_all(
+        &mut self,
+        state: &mut ShardState<B>,
+        group: &mut Group<B::Command>,
+        inbox: Vec<Record>,
+    ) -> Result<(), Halt> {
+        let mut inbox = inbox.into_iter();
+        let mut waiting = Waiting::default();
+        // They take half of the group at most, or timers and other commands would not get their turn.
+        self.inbox_cut = false;
+        while let Some(record) = inbox.next() {
+            self.inbox_cut = group.journal_bytes >= self.options.group_outcome_bytes / 2
+                || group.records.len() >= (self.options.group_records / 2).max(1);
+            if self.inbox_cut || waiting.stops_all(state) {
+                waiting.records.push(record);
+                waiting.records.extend(inbox);
+                break;
+            }
+            if state.has_applied(record.offset) || waiting.has(&record) {
+                continue; // in a transaction that is in the journal or in this one, or read twice
+            }
+            match self.receive(state, group, &record, &waiting)? {
+                Received::Applied => {
+                    group.read_inbox = true;
+                    if waiting.records.is_empty() {
+                        state.inbox_position = record.offset + 1;
+                    } else {
+                        state.inbox_passed.insert(record.offset);
+                    }
+                }
+                Received::Waits(Some(aggregate_id)) => {
+                    waiting.aggregate_ids.insert(aggregate_id);
+                    waiting.records.push(record);
+                }
+                Received::Waits(None) => {
+                    waiting.records.push(record);
+                    waiting.records.extend(inbox);
+                    break;
+                }
+            }
+        }
+        if group.read_inbox {
+            // All before the first one that waits is applied.
+            let last = state.inbox_passed.last().map_or(0, |last| last + 1);
+            let next = waiting.records.first().map_or(last, |first| first.offset);
+            state.inbox_position = state.inbox_position.max(next);
+            state.inbox_passed = state.inbox_passed.split_off(&state.inbox_position);
+        }
+        self.inbox_waits = waiting.records;
+        Ok(())
+    }
+
+    /// Applies one message, unless it has to wait.
+    fn receive(
         &mut self,
         state: &mut ShardState<B>,
         group: &mut Group<B::Command>,
         record: &Record,
-    ) -> Result<bool, Halt> {
-        if record.offset < state.inbox_position {
-            return Ok(true); // applied before, in a transaction that is in the journal
-        }
+        waiting: &Waiting,
+    ) -> Result<Received, Halt> {
         let cause = cause_of(record);
         let value = record.value.as_deref().unwrap_or_default();
         match self.place.codec.decode_message(B::CONTEXT, value) {
+            Ok(message) if waiting.is_before(&message) => {
+                return Ok(Received::Waits(about(&message).map(str::to_owned)));
+            }
             Ok(Message::SubmitCommand(submitted)) => {
+                let aggregate_id = Some(submitted.aggregate_id.clone());
                 if !self.decide_submitted(state, group, submitted, record)? {
-                    return Ok(false);
+                    return Ok(Received::Waits(aggregate_id));
                 }
             }
             Ok(message) => {
@@ -75,14 +139,12 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 group.fail(record.offset, error.to_string());
             }
         }
-        state.inbox_position = record.offset + 1;
-        group.read_inbox = true;
-        Ok(true)
+        Ok(Received::Applied)
     }
 
     /// Decides a command whose caller does not wait, as any other, and remembers what became of it
     /// under its id too. Returns `false` when it has to wait: for its aggregate to be in memory, or
-    /// for prices. What is behind it in the inbox waits with it.
+    /// for prices.
     fn decide_submitted(
         &mut self,
         state: &mut ShardState<B>,
@@ -144,6 +206,52 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             readiness => readiness,
         }
+    }
+}
+
+/// What became of a message.
+enum Received {
+    Applied,
+    /// It waits. With the aggregate that it is about: messages about others may pass it.
+    Waits(Option<String>),
+}
+
+/// The aggregate that a message is about; none where there are several.
+fn about(message: &Message) -> Option<&str> {
+    match message {
+        Message::SubmitCommand(_) | Message::ReservationAnswer(_) => Some(message.key()),
+        Message::ReserveStock(_)
+        | Message::ReleaseStock(_)
+        | Message::ShipStock(_)
+        | Message::RestockReturn(_) => None,
+    }
+}
+
+/// Messages that wait for something other than room in a group, and what they are about.
+#[derive(Default)]
+struct Waiting {
+    records: Vec<Record>,
+    aggregate_ids: BTreeSet<String>,
+}
+
+impl Waiting {
+    /// Whether what follows has to wait too, whatever it is about: many wait already, each of which
+    /// is looked at in every step, or many have passed, which every journal record lists.
+    fn stops_all<B: BoundedContext>(&self, state: &ShardState<B>) -> bool {
+        !self.records.is_empty()
+            && (self.records.len() >= MOST_WAITING || state.inbox_passed.len() >= MOST_PASSED)
+    }
+
+    /// Whether one of them has to be applied before this message.
+    fn is_before(&self, message: &Message) -> bool {
+        let is_of_one = about(message).map(|one| self.aggregate_ids.contains(one));
+        !self.records.is_empty() && is_of_one.unwrap_or(true)
+    }
+
+    /// Whether this record was looked at in this step.
+    fn has(&self, record: &Record) -> bool {
+        let last = self.records.last();
+        last.is_some_and(|last| record.offset <= last.offset)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The window of results by idempotency key: convenience on top of the references that aggregates
-//! remember for ever, so an eviction is harmless.
+//! remember for ever. What moves stock or money has one, so an eviction does no harm there; what has
+//! none (an item put into a cart) is decided anew.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -211,33 +212,40 @@ impl ResultWindow {
             outcome,
             decided_at,
         };
+        let mut evicted = Evicted::default();
+        // Before it is put in: one that replaces what is too old is the newest, and not the oldest.
+        while self.is_oldest_older_than(decided_at) {
+            evicted.age += 1;
+            self.forget_oldest();
+        }
         self.bytes += bytes_of(&key, &stored);
         match self.by_key.insert(key.clone(), stored) {
             Some(before) => self.bytes -= bytes_of(&key, &before),
             None => self.order.push_back(key),
         }
-        let mut evicted = Evicted::default();
-        while let Some(oldest) = self.order.front() {
-            let stored = self.by_key.get(oldest);
-            let reason = if stored
-                .is_none_or(|stored| stored.decided_at.plus_millis(self.ttl_ms) < decided_at)
-            {
-                &mut evicted.age
-            } else if self.order.len() > self.kept {
-                &mut evicted.number
+        loop {
+            if self.order.len() > self.kept {
+                evicted.number += 1;
             } else if self.bytes > self.most_bytes && self.order.len() > 1 {
-                &mut evicted.memory
+                evicted.memory += 1;
             } else {
-                break;
-            };
-            *reason += 1;
-            self.bytes -= stored.map_or(0, |stored| bytes_of(oldest, stored));
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_key.remove(&oldest);
-                self.evicted += 1;
+                return evicted;
             }
+            self.forget_oldest();
         }
-        evicted
+    }
+
+    fn is_oldest_older_than(&self, now: Timestamp) -> bool {
+        let oldest = self.order.front().and_then(|key| self.by_key.get(key));
+        oldest.is_some_and(|stored| stored.decided_at.plus_millis(self.ttl_ms) < now)
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.order.pop_front() {
+            self.evicted += 1;
+            let stored = self.by_key.remove(&oldest);
+            self.bytes -= stored.map_or(0, |stored| bytes_of(&oldest, &stored));
+        }
     }
 }
 
@@ -286,5 +294,18 @@ mod tests {
         assert_eq!(window.bytes(), one, "a result that is replaced counts once");
         assert_eq!(remember(&mut window, "g", 4_000).age, 1);
         assert_eq!(window.bytes(), one);
+    }
+
+    #[test]
+    fn what_is_decided_again_after_its_time_is_the_newest() {
+        let mut window = ResultWindow::new(2, 1_000, 10_000);
+        remember(&mut window, "a", 0);
+        remember(&mut window, "b", 900);
+        remember(&mut window, "a", 1_500);
+        remember(&mut window, "c", 1_501);
+        let now = Timestamp::EPOCH.plus_millis(1_501);
+        let mut known =
+            |key| window.find(&ResultKey::new(Some(key), ""), "", now) != Found::Nothing;
+        assert_eq!(["a", "b", "c"].map(&mut known), [true, false, true]);
     }
 }

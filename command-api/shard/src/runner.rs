@@ -10,8 +10,7 @@ use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, LogError, Record};
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 
-use crate::archive::{ArchiveAnswer, ArchiveAsk};
-use crate::archive_reader::ArchiveReader;
+use crate::archive::{ArchiveAnswer, ArchiveAsk, ArchiveReader};
 use crate::clock::Clock;
 use crate::inbox::{InboxBatch, InboxPump};
 use crate::mailbox::Letter;
@@ -277,8 +276,6 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             match self.shard.take_over() {
                 Ok(Step::Ended) => return false,
                 Ok(_) => {
-                    // Those of an earlier take-over have no answer any more.
-                    self.asks.clear();
                     self.ask_archive();
                     self.pump
                         .start_at(self.shard.inbox_position().unwrap_or_default());

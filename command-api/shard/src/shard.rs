@@ -10,7 +10,7 @@ use cartwright_events::Timestamp;
 use cartwright_events::codec::Codec;
 use tokio::sync::{oneshot, watch};
 
-use crate::archive::{ArchiveAnswer, ArchiveAsk};
+use crate::archive::{Archive, ArchiveAnswer, ArchiveAsk};
 use crate::clock::Clock;
 use crate::commit::reply_all;
 use crate::decide::Halt;
@@ -80,9 +80,9 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     pub(crate) live: Option<Live<B, L::Writer>>,
     /// Commands that wait for room in a group, or were in a group whose outcome was in doubt.
     pub(crate) backlog: VecDeque<Submission<B::Command>>,
-    /// Inbox records whose first has to wait for something; they are applied in their order.
+    /// Inbox records that have to wait for something, and what waits behind them.
     pub(crate) inbox_waits: Vec<Record>,
-    /// The first of them waits for nothing but room in the next group.
+    /// Some of them wait for nothing but room in the next group.
     pub(crate) inbox_cut: bool,
     /// Commands that wait for an aggregate that is not in memory.
     pub(crate) held: VecDeque<Submission<B::Command>>,
@@ -93,6 +93,8 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     /// Set when a snapshot was found unreadable: the next take-over does without.
     pub(crate) distrusts_snapshots: bool,
     pub(crate) standby: Option<Standby<B, L>>,
+    /// Where everything is that has left memory, from a state that was forgotten for a doubt.
+    pub(crate) kept_archive: Option<Archive>,
 }
 
 impl<B: BoundedContext, L: EventLog> Shard<B, L> {
@@ -127,6 +129,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             take_overs: 0,
             distrusts_snapshots: false,
             standby: None,
+            kept_archive: None,
         }
     }
 
@@ -201,7 +204,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         };
         if let Err(error) = self.take_from_archive(&mut live.state, inputs.archive) {
             self.distrusts_snapshots = true;
-            return self.doubt(&error.to_string());
+            return self.doubt(None, &error.to_string());
         }
         let mut group = Group::new(self.clock.now().max(live.state.last_time));
         Rounds::begin_if_due(&mut live.state, &self.context, &self.options, group.now());
@@ -212,7 +215,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             .fill(&mut live.state, &mut group, inbox)
             .and_then(|()| self.add_snapshots(&mut live.state, &mut group));
         if let Err(halt) = filled {
-            return self.halt(halt, group);
+            return self.halt(halt, live, group);
         }
         let idle_for = live.state.last_time.plus_millis(self.options.keep_alive_ms);
         if !group.must_commit() && !round && group.now() < idle_for {

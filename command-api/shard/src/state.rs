@@ -1,6 +1,6 @@
 //! What a serving shard holds in memory: all of it comes from its log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cartwright_domain::{BoundedContext, EvolveError};
@@ -34,6 +34,8 @@ pub(crate) struct ShardState<B: BoundedContext> {
     pub(crate) transaction: u64,
     /// Next offset of the inbox to apply.
     pub(crate) inbox_position: u64,
+    /// Messages behind that position that are applied already: they passed one that waits.
+    pub(crate) inbox_passed: BTreeSet<u64>,
     /// What was decided for whom.
     pub(crate) results: ResultWindow,
     /// Shard time of the last transaction: time never runs backwards, whatever the clock does.
@@ -71,6 +73,7 @@ impl<B: BoundedContext> ShardState<B> {
             seqs: BTreeMap::new(),
             transaction: 0,
             inbox_position: 0,
+            inbox_passed: BTreeSet::new(),
             results,
             last_time: Timestamp::EPOCH,
             epoch: 0,
@@ -78,6 +81,11 @@ impl<B: BoundedContext> ShardState<B> {
             rounds: Rounds::default(),
             archive: Archive::default(),
         }
+    }
+
+    /// Whether a message of the inbox is applied already.
+    pub(crate) fn has_applied(&self, offset: u64) -> bool {
+        offset < self.inbox_position || self.inbox_passed.contains(&offset)
     }
 
     /// Applies an event that was written with `seq`.

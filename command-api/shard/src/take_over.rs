@@ -9,7 +9,8 @@ use crate::shard::{Live, Shard, Step};
 
 impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// Gets ready to take over while another process still serves: connects the producer and reads
-    /// the partition up to where it ends now. Again later, it reads on from there. Fences nobody.
+    /// the partition up to where it ends now. Again later, it reads on from there, and says that it
+    /// stands by when it also knows where everything is that has left memory. Fences nobody.
     ///
     /// # Errors
     /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
@@ -28,13 +29,19 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             read => read,
         };
-        match read {
-            Ok(standby) => self.standby = Some(standby),
+        let ready = match read {
+            Ok(standby) => self.standby.insert(standby).is_ready(),
             Err(error) => return self.not_taken_over(error),
-        }
-        self.ownership.send_if_modified(|ownership| {
-            let before = std::mem::replace(ownership, Ownership::Standby);
-            before != Ownership::Standby
+        };
+        let ownership = if ready {
+            Ownership::Standby
+        } else {
+            let because = "reading where finished aggregates are".to_owned();
+            Ownership::Recovering { because }
+        };
+        self.ownership.send_if_modified(|known| {
+            let before = std::mem::replace(known, ownership.clone());
+            before != ownership
         });
         Ok(Step::Idle)
     }
@@ -59,17 +66,24 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// # Errors
     /// The reason, when it has to be tried again after a pause. [`Step::Ended`] when it must not.
     pub fn take_over(&mut self) -> Result<Step, String> {
-        self.live = None;
+        if let Some(live) = self.live.take() {
+            self.kept_archive = Some(live.state.archive);
+        }
         // They are read again from the position that the log has.
         self.inbox_waits.clear();
         self.inbox_cut = false;
         self.take_overs += 1;
         let standby = self.standby.take();
-        let mut taken = self.ground(!self.distrusts_snapshots).take_over(standby);
+        let mut kept = self.kept_archive.take();
+        let ground = self.ground(!self.distrusts_snapshots);
+        let mut taken = ground.take_over(standby, &mut kept);
         if let Err(TakeOverError::Unreadable(error)) = &taken {
             tracing::warn!(%error, "making the state from all events instead");
-            taken = self.ground(false).take_over(None);
+            // All of it is in memory then.
+            kept = None;
+            taken = self.ground(false).take_over(None, &mut kept);
         }
+        self.kept_archive = kept.filter(|_| taken.is_err());
         match taken {
             Ok((writer, mut state)) => {
                 tracing::info!(
@@ -93,7 +107,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
 
     fn not_taken_over(&mut self, error: TakeOverError) -> Result<Step, String> {
         match error {
-            TakeOverError::Retry(_) | TakeOverError::Stalled(_) | TakeOverError::Unreadable(_) => {
+            TakeOverError::Retry(_) | TakeOverError::Log(_) | TakeOverError::Unreadable(_) => {
                 let because = error.to_string();
                 self.ownership.send_replace(Ownership::Recovering {
                     because: because.clone(),

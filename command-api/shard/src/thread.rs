@@ -13,7 +13,7 @@ use cartwright_events::codec::Codec;
 use crossbeam_channel::{Sender, bounded};
 use tokio::sync::watch;
 
-use crate::archive_reader::ArchiveReader;
+use crate::archive::ArchiveReader;
 use crate::clock::Clock;
 use crate::decide::panic_text;
 use crate::inbox::{InboxPump, Watchdog};

@@ -12,7 +12,7 @@ use super::body::AcceptedBody;
 use crate::answers::Accepted;
 use crate::app::App;
 use crate::call::Call;
-use crate::dispatch::Need;
+use crate::dispatch::{Need, derived_reference};
 use crate::errors::Error;
 
 /// Goods that came in.
@@ -22,7 +22,8 @@ pub struct NewReceipt {
     /// Units, above zero.
     #[schema(minimum = 1, example = 120)]
     quantity: i64,
-    /// The delivery's reference, remembered for ever among the SKU's receipts.
+    /// The delivery's reference, remembered for ever among the SKU's receipts. Without one it is made
+    /// from the idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, max_length = 128, example = "delivery-2291")]
     reference: Option<Reference>,
@@ -38,7 +39,8 @@ pub struct NewAdjustment {
     /// Why, in the shop's words.
     #[schema(min_length = 1, max_length = 200, example = "broken")]
     reason: String,
-    /// The correction's reference, remembered for ever among the SKU's adjustments.
+    /// The correction's reference, remembered for ever among the SKU's adjustments. Without one it is
+    /// made from the idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, max_length = 128)]
     reference: Option<Reference>,
@@ -57,8 +59,7 @@ async fn decide(
 
 /// Book goods that came in
 ///
-/// With a reference a retry is safe for ever; without one, as long as its idempotency key is
-/// remembered.
+/// A retry is safe for ever: with the same reference or, without one, under the same idempotency key.
 #[utoipa::path(
     post, path = "/v1/stock/{sku}/receipts", tag = "inventory", operation_id = "receive_stock",
     params(("sku" = String, Path, description = "What came in")),
@@ -74,7 +75,7 @@ pub async fn receive(
     let command = ReceiveStock {
         sku,
         quantity: body.quantity,
-        reference: body.reference.clone(),
+        reference: body.reference.clone().or_else(|| derived_reference(&call)),
     };
     let command = InventoryCommand::ReceiveStock(command);
     decide(&app, &call, command, &body)
@@ -101,7 +102,7 @@ pub async fn adjust(
         sku,
         delta: body.delta,
         reason: body.reason.clone(),
-        reference: body.reference.clone(),
+        reference: body.reference.clone().or_else(|| derived_reference(&call)),
     };
     let command = InventoryCommand::AdjustStock(command);
     decide(&app, &call, command, &body)

@@ -136,6 +136,29 @@ async fn a_put_may_have_a_key() {
         .problem(422, "idempotency_key_reused");
 }
 
+/// What moves stock has a reference, its key where the caller gives no other; the aggregate remembers it
+/// when the result under the key is long forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_that_nobody_remembers_the_result_of_books_nothing_twice() {
+    let service = Service::start_with("[shard]\nresults_kept = 1").await;
+    let adjustment = |delta| {
+        let body = json!({"delta": delta, "reason": "count"});
+        Call::post("/v1/stock/mug/adjustments").key("a").json(&body)
+    };
+    let received = service.accepted(receipt("r", 5)).await;
+    let adjusted = service.accepted(adjustment(-1)).await;
+    // Another result takes the room of both.
+    service.accepted(receipt("other", 1)).await;
+    let again = service.accepted(receipt("r", 5)).await;
+    assert_eq!(again.text(), received.text());
+    let again = service.accepted(adjustment(-1)).await;
+    assert_eq!(again.text(), adjusted.text());
+    let reused = "reference_reused";
+    service.send(receipt("r", 6)).await.problem(409, reused);
+    service.send(adjustment(-2)).await.problem(409, reused);
+    assert_eq!(service.events(Stream::Stock).len(), 3);
+}
+
 async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut futures: Vec<_> = futures.map(Box::pin).collect();
     let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();

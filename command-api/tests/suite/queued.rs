@@ -4,6 +4,7 @@ use cartwright_event_log::memory::Fault;
 use cartwright_events::cart::CartEvent;
 use cartwright_events::partition::partition_of;
 use cartwright_events::{Context, EventBody, Stream};
+use cartwright_shard::Mailbox;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Call, PARTITIONS, Service, events_of, log, settings, until};
@@ -191,6 +192,33 @@ async fn a_command_is_durable_while_its_owner_is_down() {
         assert_eq!(outcome(&service, &url).await["status"], "accepted");
     }
     assert_eq!(service.events(Stream::Stock).len(), 1);
+}
+
+/// This is how a flash sale's add-to-cart is queued.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_durable_while_its_owner_takes_no_more() {
+    let log = log();
+    let owner = Context::Inventory.transactional_id(partition_of("mug", PARTITIONS));
+    for _ in 0..10_000 {
+        log.inject_for(&owner, Fault::TakeOverError);
+    }
+    let mut settings = settings("[shard]\nmailbox_capacity = 1\n");
+    settings.shard.take_over_backoff_ms = 1;
+    settings.shard.take_over_backoff_max_ms = 5;
+    let service = Service::starting(log, &settings);
+    // One waits in the mailbox, and there is no room for another.
+    let router = service.router.clone();
+    let waiting = tokio::spawn(async move { Service::send_to(&router, receipt("w", 1)).await });
+    let slot = service.app.inventory.of("mug").slot.subscribe();
+    let depth = || slot.borrow().as_ref().map_or(0, Mailbox::depth);
+    until(|| depth() == 1).await;
+    let refused = service.send(receipt("r", 1)).await;
+    refused.problem(503, "overloaded");
+    let url = status_url(&service.send(queued(receipt("k", 5))).await);
+    service.log.clear_faults();
+    assert_eq!(waiting.await.unwrap().status, 201);
+    assert_eq!(outcome(&service, &url).await["status"], "accepted");
+    assert_eq!(service.events(Stream::Stock).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,8 @@ pub struct AdjustStock {
     pub delta: i64,
     /// Why, in the shop's words: 1 to 200 characters, not blank.
     pub reason: String,
-    /// The correction's reference, remembered for ever among the SKU's adjustments.
+    /// The correction's reference, remembered for ever among the SKU's adjustments. The edge makes
+    /// one from the caller's idempotency key where the caller gives none.
     #[serde(default)]
     pub reference: Option<Reference>,
 }

@@ -19,7 +19,8 @@ pub struct ReceiveStock {
     /// Units; above zero.
     pub quantity: i64,
     /// The delivery's reference, remembered for ever among the SKU's receipts: with it a retry is
-    /// safe for ever, without it every call is a delivery of its own.
+    /// safe for ever, without it every call is a delivery of its own. The edge makes one from the
+    /// caller's idempotency key where the caller gives none.
     #[serde(default)]
     pub reference: Option<Reference>,
 }

@@ -359,6 +359,14 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             .living()
             .filter(|beat| beat.node != self.me.node && beat.state == NodeState::Up);
         self.status.others = others.count();
+        let failed = self.member.failed().into_iter();
+        self.status.failed = failed
+            .map(|(shard, _)| {
+                let ended = self.host.ownership(shard);
+                let why = ended.map_or("it was not started".to_owned(), |end| end.to_string());
+                (shard, why)
+            })
+            .collect();
         self.host.report(&self.map, &self.status);
     }
 }

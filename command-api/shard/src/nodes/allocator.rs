@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::failures::Failures;
 use super::{
     Assignment, Beat, NodeAddress, NodeId, NodeOptions, NodeState, OwnerMap, ShardId, assign,
 };
@@ -22,6 +23,7 @@ pub struct Allocator {
     shards: BTreeSet<ShardId>,
     options: NodeOptions,
     nodes: BTreeMap<NodeId, Seen>,
+    failures: Failures,
     /// When this node's own beat was first seen, and last, in milliseconds.
     first_seen_ms: Option<u64>,
     own_seen_ms: Option<u64>,
@@ -42,6 +44,7 @@ impl Allocator {
         Self {
             me,
             shards,
+            failures: Failures::new(&options),
             options,
             nodes: BTreeMap::new(),
             first_seen_ms: None,
@@ -49,7 +52,8 @@ impl Allocator {
         }
     }
 
-    /// Takes in a beat that was read at `now_ms`. One of an earlier start of its node is passed over.
+    /// Takes in a beat that was read at `now_ms`. One of an earlier start of its node is passed over
+    /// while the later one lives: a clock that was set back makes the numbers of later starts smaller.
     pub fn hear(&mut self, beat: Beat, now_ms: u64) {
         if beat.node == self.me {
             let gap_ms = self
@@ -62,15 +66,22 @@ impl Allocator {
                 }
             }
             self.own_seen_ms = Some(now_ms);
+            self.forget_the_dead();
         }
         let known = self.nodes.remove(&beat.node);
         let mut lost_before = BTreeMap::new();
         if let Some(known) = known {
-            if known.beat.incarnation > beat.incarnation {
+            if known.beat.incarnation > beat.incarnation && self.lives(&known) {
                 self.nodes.insert(beat.node.clone(), known);
                 return;
             }
+            if known.beat.incarnation != beat.incarnation {
+                self.failures.forget_those_of(&beat.node);
+            }
             lost_before = known.lost_since_ms;
+        }
+        for (shard, version) in &beat.failed {
+            self.failures.note(&beat.node, *shard, *version, now_ms);
         }
         let lost_since_ms = beat
             .lost
@@ -83,6 +94,15 @@ impl Allocator {
             beat,
         };
         self.nodes.insert(seen.beat.node.clone(), seen);
+    }
+
+    /// Without it, a silence of this very node would make nodes live again that died long ago.
+    fn forget_the_dead(&mut self) {
+        let nodes = std::mem::take(&mut self.nodes);
+        self.nodes = nodes
+            .into_iter()
+            .filter(|(_, seen)| self.lives(seen))
+            .collect();
     }
 
     /// The nodes of the map count as seen now, unless they were: they may well live although none of
@@ -103,6 +123,7 @@ impl Allocator {
                             running: Vec::new(),
                             ready: Vec::new(),
                             lost: Vec::new(),
+                            failed: Vec::new(),
                             outdated: Vec::new(),
                         },
                         at_ms: now_ms,
@@ -148,7 +169,7 @@ impl Allocator {
         if listened_ms < 2 * self.options.beat_ms || self.nodes.values().any(presumed) {
             return Vec::new();
         }
-        let targets = self.targets(map);
+        let targets = self.targets(map, now_ms);
         self.shards
             .iter()
             .filter_map(|shard| {
@@ -160,9 +181,9 @@ impl Allocator {
     }
 
     /// Where every shard should be in the end. Shards that the same nodes can run are spread
-    /// together; a shard under way counts as being where it goes. One that no living node can run
-    /// stays where it is.
-    fn targets(&self, map: &OwnerMap) -> BTreeMap<ShardId, NodeId> {
+    /// together; a shard under way counts as being where it goes. One that failed goes to another node
+    /// than where it did, if there is one. One that no living node can run stays where it is.
+    fn targets(&self, map: &OwnerMap, now_ms: u64) -> BTreeMap<ShardId, NodeId> {
         let previous: BTreeMap<ShardId, NodeId> = map
             .iter()
             .map(|(shard, assignment)| {
@@ -178,7 +199,12 @@ impl Allocator {
                     && beat.contexts.contains(&shard.context)
                     && !beat.outdated.contains(shard)
             });
-            let able = able.map(|beat| beat.node.clone()).collect();
+            let mut able: BTreeSet<NodeId> = able.map(|beat| beat.node.clone()).collect();
+            if let Some(failed_on) = self.failures.node_of(*shard, now_ms)
+                && able.len() > 1
+            {
+                able.remove(failed_on);
+            }
             together.entry(able).or_default().insert(*shard);
         }
         together
@@ -219,6 +245,12 @@ impl Allocator {
         let Some(owner) = self.living_node(&now.owner.node) else {
             return owned_by(target, None);
         };
+        let failed = |seen: &Seen| seen.beat.failed.contains(&(shard, now.version));
+        let may_be_tried = self.failures.has_paused(shard, now_ms);
+        if failed(owner) {
+            // It has nothing to hand over.
+            return may_be_tried.then(|| owned_by(target, None)).flatten();
+        }
         if target.node == now.owner.node {
             let lost_since = owner.lost_since_ms.get(&(shard, now.version));
             let lost = lost_since.is_some_and(|since| {
@@ -230,12 +262,16 @@ impl Allocator {
         if now.successor.as_ref() != Some(&target) {
             return owned_by(now.owner.clone(), Some(target));
         }
-        // An owner that has lost the shard, or is too old for it, has nothing to hand over.
+        let successor = self.living_node(&target.node);
+        if successor.is_some_and(failed) {
+            let again = || owned_by(now.owner.clone(), Some(target));
+            return may_be_tried.then(again).flatten();
+        }
+        // An owner that has lost the shard, or is too old for it, has nothing to hand over either.
         let lost =
             owner.beat.lost.contains(&(shard, now.version)) || owner.beat.outdated.contains(&shard);
-        let ready = self
-            .living_node(&target.node)
-            .is_some_and(|successor| successor.beat.ready.contains(&(shard, now.version)));
+        let ready =
+            successor.is_some_and(|successor| successor.beat.ready.contains(&(shard, now.version)));
         (ready || lost).then(|| owned_by(target, None)).flatten()
     }
 }

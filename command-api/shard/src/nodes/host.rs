@@ -33,6 +33,8 @@ pub struct AgentStatus {
     pub superseded: bool,
     /// Its clock is off from the log's by more than is allowed: it takes no shards.
     pub clock_is_off: bool,
+    /// Shards that have ended by themselves here and were not given another assignment yet, and why.
+    pub failed: Vec<(ShardId, String)>,
     /// Shards whose owner it is.
     pub owned: usize,
     /// Other nodes that live and take shards.

@@ -29,7 +29,9 @@ pub enum Observed {
     Fenced,
     /// It has ended because a newer version of this code has written to its log.
     Outdated,
-    /// It has ended, on request or because it refuses to serve.
+    /// It has ended by itself, for a reason that another start may not meet.
+    Failed,
+    /// It has ended on request.
     Ended,
 }
 
@@ -40,7 +42,8 @@ impl From<&Ownership> for Observed {
             Ownership::Recovering { .. } | Ownership::Serving { .. } => Observed::Living,
             Ownership::Fenced => Observed::Fenced,
             Ownership::Outdated { .. } => Observed::Outdated,
-            Ownership::Refused { .. } | Ownership::Stopped => Observed::Ended,
+            Ownership::Refused { .. } => Observed::Failed,
+            Ownership::Stopped => Observed::Ended,
         }
     }
 }
@@ -51,6 +54,8 @@ enum Role {
     Serves,
     /// Fenced at this version although it was ours: nothing runs.
     Lost,
+    /// Ended by itself at this version, or never begun: nothing runs.
+    Failed,
     /// Ended for a reason that starting it again at the same version would not mend.
     Ended,
 }
@@ -85,8 +90,8 @@ impl Member {
     /// What to do so that the shards here follow `map`. `observe` says how a shard that runs here
     /// does; it is asked of no other. Called again with nothing new, it does nothing.
     ///
-    /// A shard that was fenced is started again only by an assignment that is newer than the one
-    /// under which it was fenced. Without `may_start` what runs goes on or stops, and nothing begins.
+    /// A shard that was fenced or has failed is started again only by an assignment that is newer than
+    /// the one under which that was. Without `may_start` what runs goes on or stops, and nothing begins.
     pub fn follow(
         &mut self,
         map: &OwnerMap,
@@ -122,7 +127,8 @@ impl Member {
                     local.role = Role::Ended;
                     self.outdated.insert(*shard);
                 }
-                Some(Observed::Ended) | None => local.role = Role::Ended,
+                Some(Observed::Failed) | None => local.role = Role::Failed,
+                Some(Observed::Ended) => local.role = Role::Ended,
                 Some(Observed::Ready | Observed::Living) => {}
             }
         }
@@ -169,9 +175,20 @@ impl Member {
     /// The shards that were taken from this node while it was their owner, with that version.
     #[must_use]
     pub fn lost(&self) -> Vec<(ShardId, u64)> {
-        self.shards
-            .iter()
-            .filter(|(_, local)| local.role == Role::Lost)
+        self.in_role(Role::Lost)
+    }
+
+    /// The shards that have ended by themselves here, or could not be started, with the version that
+    /// had them run.
+    #[must_use]
+    pub fn failed(&self) -> Vec<(ShardId, u64)> {
+        self.in_role(Role::Failed)
+    }
+
+    fn in_role(&self, role: Role) -> Vec<(ShardId, u64)> {
+        let shards = self.shards.iter();
+        let shards = shards.filter(|(_, local)| local.role == role);
+        shards
             .map(|(shard, local)| (*shard, local.version))
             .collect()
     }

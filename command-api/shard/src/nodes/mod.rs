@@ -20,6 +20,7 @@ mod agent;
 mod allocator;
 mod assign;
 mod clock_check;
+mod failures;
 mod host;
 mod member;
 mod options;
@@ -44,6 +45,8 @@ pub use options::NodeOptions;
 pub const ALLOCATOR_GROUP: &str = "cartwright-allocator";
 /// What fences an allocator that was elected before.
 pub const ALLOCATOR_TRANSACTIONAL_ID: &str = "cartwright-allocator";
+/// What a node's transactional id begins with: it fences an earlier start of the same node.
+pub const NODE_TRANSACTIONAL_ID: &str = "cartwright-node-";
 
 /// A node's name: the same for every start of it, different from every other node's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -187,6 +190,10 @@ pub struct Beat {
     pub ready: Vec<(ShardId, u64)>,
     /// Shards that were taken from it although it was their owner at this version.
     pub lost: Vec<(ShardId, u64)>,
+    /// Shards that have ended by themselves here while they served or got ready at this version, for a
+    /// reason that another start may not meet.
+    #[serde(default)]
+    pub failed: Vec<(ShardId, u64)>,
     /// Shards whose log holds what a newer version of the code wrote: this start of the node can't
     /// serve them.
     #[serde(default)]

@@ -16,6 +16,10 @@ pub struct NodeOptions {
     /// An owner that says that its shard was taken from it is given a newer assignment after so
     /// long. Default 500.
     pub reassign_after_ms: u64,
+    /// A shard that has ended by itself, as after a panic, is given another assignment after
+    /// `reassign_after_ms`; each time that it ends again the pause doubles, up to this. Default
+    /// 60,000.
+    pub failed_pause_max_ms: u64,
     /// A successor waits so long for the owner before it to let go, then takes over all the same.
     /// Default 4,000.
     pub handover_ms: u64,
@@ -29,6 +33,7 @@ impl Default for NodeOptions {
             beat_ms: 500,
             dead_after_ms: 3_000,
             reassign_after_ms: 500,
+            failed_pause_max_ms: 60_000,
             handover_ms: 4_000,
             look_ms: 20,
         }

@@ -5,6 +5,7 @@
 //! last stable offset would not do: it can stand before records that are already committed
 //! (KAFKA-10167), and a shard that misses its own events decides on a state that never was.
 
+mod before;
 mod checkpoint;
 mod read_back;
 
@@ -17,7 +18,7 @@ use cartwright_event_log::{
 };
 use thiserror::Error;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Earlier, Index};
 use crate::clock::Clock;
 use crate::group::{Group, Place};
 use crate::options::ShardOptions;
@@ -25,6 +26,7 @@ use crate::results::ResultWindow;
 use crate::snapshots::format::{Assembler, Unreadable};
 use crate::snapshots::{Complete, Rounds};
 use crate::state::{ShardState, Tail};
+use before::Before;
 use checkpoint::Checkpoint;
 use read_back::ReadBack;
 
@@ -37,9 +39,9 @@ pub(crate) enum TakeOverError {
     /// Try again after a pause.
     #[error("{0}")]
     Retry(String),
-    /// Likewise: the reading stands still.
+    /// Likewise: the log gives nothing now. What was read before is whole, and reading goes on there.
     #[error("{0}")]
-    Stalled(LogError),
+    Log(LogError),
     /// Another process took the partition over meanwhile.
     #[error("fenced by another process")]
     Fenced,
@@ -61,8 +63,7 @@ impl From<LogError> for TakeOverError {
             LogError::OutOfRange { .. }
             | LogError::UnknownTopic { .. }
             | LogError::UnknownPartition(_) => TakeOverError::Refused(error.to_string()),
-            LogError::Stalled { .. } => TakeOverError::Stalled(error),
-            other => TakeOverError::Retry(other.to_string()),
+            other => TakeOverError::Log(other),
         }
     }
 }
@@ -94,31 +95,31 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
     /// gap between two owners is short.
     pub(crate) fn prepare(&self) -> Result<Standby<B, L>, TakeOverError> {
         let writer = self.log.writer(&self.transactional_id())?;
-        let mut recovery = Recovery::open(self)?;
-        match recovery.catch_up(self, STANDBY_STALL) {
-            // What an open transaction hides is read after the fence.
-            Ok(()) | Err(TakeOverError::Retry(_) | TakeOverError::Stalled(_)) => {
-                Ok(Standby { writer, recovery })
-            }
-            Err(error) => Err(error),
-        }
+        let recovery = Recovery::open(self)?;
+        self.read_on(Standby { writer, recovery })
     }
 
-    /// Reads what was written since, while another process still owns the partition.
+    /// Reads what was written since, while another process still owns the partition; and some more of
+    /// where the aggregates are that have left memory, until all of that is known.
     pub(crate) fn read_on(
         &self,
         mut standby: Standby<B, L>,
     ) -> Result<Standby<B, L>, TakeOverError> {
-        match standby.recovery.catch_up(self, STANDBY_STALL) {
-            Ok(()) | Err(TakeOverError::Retry(_) | TakeOverError::Stalled(_)) => Ok(standby),
+        let recovery = &mut standby.recovery;
+        let read = recovery.catch_up(self, STANDBY_STALL);
+        match read.and_then(|()| recovery.before.read_on(self, STANDBY_STALL)) {
+            // What an open transaction hides is read after the fence.
+            Ok(()) | Err(TakeOverError::Log(_)) => Ok(standby),
             Err(error) => Err(error),
         }
     }
 
-    /// Fences whoever had the partition and rebuilds its state.
+    /// Fences whoever had the partition and rebuilds its state. `kept` is the archive of a state that
+    /// this process had before; it is there still when this fails and is to be tried again.
     pub(crate) fn take_over(
         &self,
         standby: Option<Standby<B, L>>,
+        kept: &mut Option<Archive>,
     ) -> Result<(L::Writer, ShardState<B>), TakeOverError> {
         // The producer connects before it takes over, so that the gap between two owners is short.
         let (mut writer, read) = match standby {
@@ -133,7 +134,22 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         recovery
             .catch_up(self, self.options.recovery_stall())
             .map_err(|error| self.with_what_holds_it_up(error))?;
-        let mut state = recovery.finish(self)?;
+        let mut state = recovery.finish(self, kept)?;
+        match self.begin_epoch(&mut writer, &mut state) {
+            Ok(()) => Ok((writer, state)),
+            Err(error) => {
+                *kept = Some(state.archive);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the new epoch, the first transaction of this owner.
+    fn begin_epoch(
+        &self,
+        writer: &mut L::Writer,
+        state: &mut ShardState<B>,
+    ) -> Result<(), TakeOverError> {
         let behind_ms = (state.last_time.as_micros() - self.clock.now().as_micros()) / 1000;
         let allowed_ms = self.options.max_clock_skew_ms;
         if behind_ms > allowed_ms {
@@ -144,21 +160,22 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         }
         state.epoch += 1;
         let mut first = Group::<B::Command>::new(self.clock.now().max(state.last_time));
-        first.close(&mut state, self.place);
+        first.close(state, self.place);
         let topics = first.topics();
         let receipt = writer.commit(first.records)?;
         state.tail.follow(B::CONTEXT, &topics, &receipt);
+        state.rounds.journal_begins(state.last_time);
         if receipt.doubtful {
             let reason = "the commit of the epoch is in doubt".to_owned();
             return Err(TakeOverError::Retry(reason));
         }
-        Ok((writer, state))
+        Ok(())
     }
 
     /// A reading that stands still, with whose transaction it waits for.
     fn with_what_holds_it_up(&self, error: TakeOverError) -> TakeOverError {
         match error {
-            TakeOverError::Stalled(LogError::Stalled { ref at, .. }) => {
+            TakeOverError::Log(LogError::Stalled { ref at, .. }) => {
                 TakeOverError::Retry(format!("{error}: {}", what_is_open(self.log, at)))
             }
             error => error,
@@ -197,6 +214,15 @@ pub(crate) struct Standby<B: BoundedContext, L: EventLog> {
     recovery: Recovery<B, L::Reader>,
 }
 
+impl<B: BoundedContext, L: EventLog> Standby<B, L> {
+    /// Whether everything is read that can be read before the take-over. Without where the archive's
+    /// aggregates are, the new owner could not tell whether an id was ever used, and could create
+    /// nothing for as long as it takes to find out.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.recovery.before, Before::Known(_))
+    }
+}
+
 /// A partition being read back.
 struct Recovery<B: BoundedContext, R> {
     back: ReadBack<B>,
@@ -204,8 +230,8 @@ struct Recovery<B: BoundedContext, R> {
     snapshots: bool,
     /// The round that it stands on.
     round: Option<Complete>,
-    /// Aggregates that left memory before this offset are still to be looked for.
-    scan_to: Option<u64>,
+    /// What left memory before it.
+    before: Before<R>,
     reader: R,
     assembler: Assembler,
     /// Records that were read beyond the last target.
@@ -255,6 +281,10 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         reader.assign(&starts)?;
         reader.pause(&ground.own())?;
         let mut assembler = Assembler::default();
+        let archived = found.as_ref().filter(|found| found.begin.archived);
+        let before = archived.map_or(Before::Known(Index::new()), |found| Before::Unread {
+            to: found.offset,
+        });
         if let Some(found) = &found {
             back.begin(&found.begin);
             read_to(&mut reader, &[(at, high)], stall, |record| {
@@ -269,10 +299,7 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             back,
             snapshots: ground.snapshots,
             round: found.as_ref().map(Checkpoint::complete),
-            scan_to: found
-                .as_ref()
-                .filter(|found| found.begin.archived)
-                .map(|found| found.offset),
+            before,
             reader,
             assembler,
             early: Vec::new(),
@@ -338,6 +365,7 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
     fn finish<L: EventLog<Reader = R>>(
         self,
         ground: &Ground<'_, B, L>,
+        kept: &mut Option<Archive>,
     ) -> Result<ShardState<B>, TakeOverError> {
         let mut tail = Tail::default();
         for stream in B::CONTEXT.streams() {
@@ -348,16 +376,28 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             .reader
             .position(&ground.at(B::CONTEXT.journal_topic()))?;
         let taken = self.back.taken;
-        let (kept, _) = self
+        let (journal_from, _) = self
             .reader
             .watermarks(&ground.at(B::CONTEXT.journal_topic()))?;
+        let first_time = self.back.first_time;
         let read_back::Finished {
             mut state,
             archived,
-        } = self.back.finish(ground.context, ground.place, kept)?;
+        } = self
+            .back
+            .finish(ground.context, ground.place, journal_from)?;
         state.tail = tail;
-        state.rounds = Rounds::after(self.round, taken);
-        state.archive = Archive::after(ground.number, archived, self.scan_to);
+        state.rounds = Rounds::after(self.round, first_time, taken);
+        let read_from = self.round.map_or(0, |round| round.offset);
+        let earlier = self.before.into_earlier();
+        state.archive = match earlier {
+            Earlier::Unread { .. } => kept.take_if(|kept| kept.reaches(read_from)),
+            Earlier::Known(_) => None,
+        }
+        .map(Archive::without_memory)
+        .unwrap_or_else(|| Archive::after(ground.number, earlier, read_from));
+        let in_memory = ground.context.ids_after(&state.aggregates, None);
+        state.archive.settle(in_memory, archived);
         let now = state.last_time;
         state.memory_bytes = ground.options.memory_bytes;
         for id in ground.context.ids_after(&state.aggregates, None) {

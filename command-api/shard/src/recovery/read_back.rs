@@ -1,6 +1,6 @@
 //! Applying the tail of the log, and holding it against the journal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cartwright_domain::BoundedContext;
 use cartwright_event_log::Record;
@@ -9,7 +9,7 @@ use cartwright_events::journal::{DecidedCommand, JournalRecord};
 use cartwright_events::{Envelope, PositionToken, Stream, Timestamp};
 
 use super::TakeOverError;
-use crate::group::Place;
+use crate::group::{INBOX_PASSED, Place};
 use crate::results::{Remembered, ResultKey, ResultWindow};
 use crate::snapshots::Begin;
 use crate::snapshots::format::{Kind, Unreadable, Whole};
@@ -20,6 +20,8 @@ pub(super) struct ReadBack<B: BoundedContext> {
     pub(super) state: ShardState<B>,
     /// Events and results taken from the log.
     pub(super) taken: usize,
+    /// Shard time of the first transaction of the journal that was read.
+    pub(super) first_time: Option<Timestamp>,
     journaled: BTreeMap<String, u64>,
     first_transaction: u64,
     event_epochs: BTreeMap<Stream, u64>,
@@ -40,6 +42,7 @@ impl<B: BoundedContext> ReadBack<B> {
         Self {
             state: ShardState::new(window),
             taken: 0,
+            first_time: None,
             journaled: BTreeMap::new(),
             first_transaction: 0,
             event_epochs: BTreeMap::new(),
@@ -63,6 +66,7 @@ impl<B: BoundedContext> ReadBack<B> {
         state.transaction = begin.transaction;
         self.begun_after = begin.transaction;
         state.inbox_position = begin.inbox_position;
+        state.inbox_passed.clone_from(&begin.inbox_passed);
         state.last_time = begin.last_time;
         for (&stream, stand) in &begin.streams {
             if stand.seq > 0 {
@@ -157,7 +161,7 @@ impl<B: BoundedContext> ReadBack<B> {
             }
             None => {
                 let journal = place.codec.decode_journal(B::CONTEXT, value);
-                self.take_journal(record.offset, journal.map_err(refused)?)
+                self.take_journal(record, journal.map_err(refused)?)
             }
         }
     }
@@ -209,7 +213,12 @@ impl<B: BoundedContext> ReadBack<B> {
             .map_err(|error| refuse(error.to_string()))
     }
 
-    fn take_journal(&mut self, offset: u64, journal: JournalRecord) -> Result<(), TakeOverError> {
+    fn take_journal(
+        &mut self,
+        record: &Record,
+        journal: JournalRecord,
+    ) -> Result<(), TakeOverError> {
+        let offset = record.offset;
         if journal.transaction <= self.begun_after {
             // Read for its results alone.
             self.remember(offset, journal.decided_at, journal.decided);
@@ -218,6 +227,7 @@ impl<B: BoundedContext> ReadBack<B> {
         let state = &mut self.state;
         if state.transaction == 0 {
             self.first_transaction = journal.transaction;
+            self.first_time = Some(journal.decided_at);
         } else if journal.transaction != state.transaction + 1 {
             return Err(TakeOverError::Refused(format!(
                 "the journal jumps from transaction {} to {}",
@@ -233,6 +243,12 @@ impl<B: BoundedContext> ReadBack<B> {
         state.transaction = journal.transaction;
         state.epoch = journal.writer_epoch;
         state.inbox_position = journal.inbox_position;
+        state.inbox_passed = passed(record).map_err(|header| {
+            TakeOverError::Refused(format!(
+                "transaction {} says that `{header}` of its inbox has been applied",
+                journal.transaction
+            ))
+        })?;
         state.last_time = state.last_time.max(journal.decided_at);
         for range in journal.ranges {
             if let Some(last) = self.journaled.insert(range.topic.clone(), range.last)
@@ -314,6 +330,17 @@ impl<B: BoundedContext> ReadBack<B> {
             archived: self.finished,
         })
     }
+}
+
+/// The messages behind the inbox position that were applied too; or what is no list of them.
+fn passed(journal: &Record) -> Result<BTreeSet<u64>, String> {
+    let Some(header) = journal.header(INBOX_PASSED) else {
+        return Ok(BTreeSet::new());
+    };
+    let text = String::from_utf8_lossy(header);
+    let offsets = text.split(',').map(str::parse);
+    let offsets: Result<_, std::num::ParseIntError> = offsets.collect();
+    offsets.map_err(|_| text.into_owned())
 }
 
 /// What was read back.

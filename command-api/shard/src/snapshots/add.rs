@@ -29,7 +29,7 @@ pub(crate) fn add<B: BoundedContext>(
     let mut piece = Piece::new(context, place, state, group.records.len());
     Rounds::contribute(state, &group.touched, most_bytes, &mut piece)?;
     for id in &group.touched {
-        if state.archive.changed(id) {
+        if state.archive.unchanged_at(id).is_some() {
             piece.aggregate(state, Kind::Live, id)?;
         }
     }
@@ -71,6 +71,11 @@ pub(crate) fn committed<B: BoundedContext>(
     state
         .results
         .journaled(state.tail.journal.saturating_sub(1));
+    let snapshots = topics.iter().zip(&receipt.offsets);
+    let snapshots = snapshots.filter(|(topic, _)| ***topic == *B::CONTEXT.snapshots_topic());
+    if let Some((_, &last)) = snapshots.last() {
+        state.archive.written(last);
+    }
     let offset_of = |index: usize| receipt.offsets.get(index).copied();
     if let Some(offset) = group.begin.and_then(offset_of) {
         state.rounds.begun_at(offset);
@@ -83,6 +88,7 @@ pub(crate) fn committed<B: BoundedContext>(
     }
     state.rounds.count(group.weight());
     for id in &group.touched {
+        state.archive.changed(id);
         if context.is_finished(&state.aggregates, id) {
             state.archive.may_leave(group.now(), id.clone());
         }

@@ -46,6 +46,8 @@ pub(crate) struct Begin {
     pub(crate) epoch: u64,
     pub(crate) transaction: u64,
     pub(crate) inbox_position: u64,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) inbox_passed: BTreeSet<u64>,
     pub(crate) last_time: Timestamp,
     pub(crate) streams: BTreeMap<Stream, Stand>,
     pub(crate) journal_offset: u64,
@@ -67,6 +69,7 @@ impl Begin {
             epoch: state.epoch,
             transaction: state.transaction,
             inbox_position: state.inbox_position,
+            inbox_passed: state.inbox_passed.clone(),
             last_time: state.last_time,
             streams: streams.map(|stream| (*stream, stand(stream))).collect(),
             journal_offset: state.tail.journal,
@@ -112,6 +115,9 @@ pub(crate) struct Rounds {
     /// The latest one that a take-over can stand on.
     complete: Option<Complete>,
     current: Option<Round>,
+    /// Shard time of the first transaction that the journal has; before there is a round, a take-over
+    /// needs the journal since then.
+    first_time: Option<Timestamp>,
     /// Events and results since the latest round began.
     since: usize,
 }
@@ -126,13 +132,24 @@ fn results_in_journal<B: BoundedContext>(state: &ShardState<B>, reach: u64) -> O
 }
 
 impl Rounds {
-    /// After a take-over that stood on `complete`, if there was a round, and read `since` more.
-    pub(crate) const fn after(complete: Option<Complete>, since: usize) -> Self {
+    /// After a take-over that stood on `complete`, if there was a round, and otherwise on a journal
+    /// that begins at `first_time`, if it has anything; and read `since` more.
+    pub(crate) const fn after(
+        complete: Option<Complete>,
+        first_time: Option<Timestamp>,
+        since: usize,
+    ) -> Self {
         Self {
             complete,
             current: None,
+            first_time,
             since,
         }
+    }
+
+    /// A transaction of this time is in the journal: its first, if none was before.
+    pub(crate) fn journal_begins(&mut self, time: Timestamp) {
+        self.first_time.get_or_insert(time);
     }
 
     /// Offset of the latest complete round's beginning.
@@ -143,7 +160,8 @@ impl Rounds {
     /// When the next round is due however little happens: the journal is kept for a bounded time,
     /// and a take-over needs all of it since the round began that it stands on.
     pub(crate) fn due_by_age(&self, most_age_ms: i64) -> Option<Timestamp> {
-        Some(self.complete?.begun_at.plus_millis(most_age_ms))
+        let begun_at = self.complete.map(|complete| complete.begun_at);
+        Some(begun_at.or(self.first_time)?.plus_millis(most_age_ms))
     }
 
     /// Whether the next transaction should come soon, because a round is under way.
@@ -157,7 +175,7 @@ impl Rounds {
 
     /// Begins a round when the tail has grown beyond its bound and beyond half the number of
     /// aggregates, so that at most two are written again for each event or result; or when the round
-    /// that a take-over would stand on is old.
+    /// that a take-over would stand on is old, or the journal where there is none.
     pub(crate) fn begin_if_due<B: BoundedContext>(
         state: &mut ShardState<B>,
         context: &B,

@@ -30,6 +30,8 @@ pub(crate) struct Host {
     pub(crate) shards: BTreeMap<ShardId, (Shard<Toy, MemoryLog>, Begin)>,
     /// Shards whose log holds what only a newer version of the code can read.
     pub(crate) too_old_for: BTreeSet<ShardId>,
+    /// Shards that end by themselves here, whenever they are started.
+    pub(crate) failing: BTreeSet<ShardId>,
 }
 
 impl Host {
@@ -82,6 +84,10 @@ impl ShardHost for Host {
             let reason = "from a newer writer".to_owned();
             return Some(Ownership::Outdated { reason });
         }
+        if self.failing.contains(&shard) {
+            let reason = "a panic".to_owned();
+            return Some(Ownership::Refused { reason });
+        }
         Some(running.ownership().borrow().clone())
     }
 
@@ -127,12 +133,18 @@ impl Cluster {
 
     pub(crate) fn start(&mut self, node: usize) {
         self.starts += 1;
+        self.start_as(node, self.starts);
+    }
+
+    /// Starts a node whose clock gives it this number among its starts.
+    pub(crate) fn start_as(&mut self, node: usize, incarnation: u64) {
         let clock = Arc::clone(self.clocks.get(&node).unwrap_or(&self.clock));
         let host = Host {
             log: self.log.clone(),
             clock: Arc::clone(&clock),
             shards: BTreeMap::new(),
             too_old_for: BTreeSet::new(),
+            failing: BTreeSet::new(),
         };
         let me = NodeAddress {
             node: id(node),
@@ -140,7 +152,7 @@ impl Cluster {
         };
         let start = NodeStart {
             me,
-            incarnation: self.starts,
+            incarnation,
             contexts: vec![Context::Inventory],
         };
         let shards = (0..PARTITIONS).map(shard).collect();
@@ -158,6 +170,15 @@ impl Cluster {
     pub(crate) fn kill(&mut self, node: usize) {
         self.agents.remove(&node);
         self.frozen.remove(&node);
+    }
+
+    pub(crate) fn host(&mut self, node: usize) -> &mut Host {
+        self.agents.get_mut(&node).expect("a node").host_mut()
+    }
+
+    /// The version of a shard's assignment.
+    pub(crate) fn version(&self, shard: ShardId) -> u64 {
+        self.map().get(shard).map_or(0, |now| now.version)
     }
 
     /// SIGSTOP; the group takes it for dead before long.

@@ -3,11 +3,14 @@
 mod archive;
 mod bent;
 mod cluster;
+mod failing;
 mod faults;
+mod handover;
 mod idempotency;
 mod memory;
 mod nodes;
 mod recovery;
+mod registry;
 mod rig;
 mod snapshots;
 mod submitted;

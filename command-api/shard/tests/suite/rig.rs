@@ -18,7 +18,7 @@ use cartwright_shard::{
 };
 use tokio::sync::oneshot;
 
-use crate::toy::{Command, Counter, Toy, add};
+use crate::toy::{Command, Counter, Toy, add, answer};
 
 pub(crate) const TOPICS: [&str; 4] = [
     "inventory.stock.events.v1",
@@ -97,6 +97,12 @@ impl Rig {
         shard(&self.log, &self.clock, &self.options)
     }
 
+    /// Another one that reads and writes with a codec of its own.
+    pub(crate) fn rival_with(&self, codec: Codec) -> Shard<Toy, MemoryLog> {
+        let clock = Arc::clone(&self.clock) as _;
+        Shard::new(Toy, 0, self.log.clone(), codec, self.options.clone(), clock)
+    }
+
     pub(crate) fn submission(
         &mut self,
         command: Command,
@@ -140,17 +146,20 @@ impl Rig {
             if asks.is_empty() {
                 return;
             }
-            let at = TopicPartition::new(SNAPSHOTS, 0);
-            let answer = |ask: &ArchiveAsk| ask.answer(&self.log, &at, Duration::from_millis(200));
-            let archive = asks
-                .iter()
-                .map(|ask| answer(ask).expect("an answer"))
-                .collect();
-            self.shard.step(Inputs {
-                archive,
-                ..Inputs::default()
-            });
+            self.answer(&asks);
         }
+    }
+
+    /// One step with the answers to what the shard has asked.
+    pub(crate) fn answer(&mut self, asks: &[ArchiveAsk]) {
+        let at = TopicPartition::new(SNAPSHOTS, 0);
+        let answer = |ask: &ArchiveAsk| ask.answer(&self.log, &at, Duration::from_millis(200));
+        let answers = asks.iter().map(|ask| answer(ask).expect("an answer"));
+        let archive = answers.collect();
+        self.shard.step(Inputs {
+            archive,
+            ..Inputs::default()
+        });
     }
 
     /// Empty steps while one is due.
@@ -202,6 +211,12 @@ impl Rig {
             items: items.collect(),
         });
         self.post(order_id, &[message]);
+    }
+
+    /// Puts an answer about an order into the inbox, in a transaction of its own.
+    pub(crate) fn answer_reservation(&self, order_id: &str) {
+        let order_id = OrderId::new(order_id).expect("an id");
+        self.post(order_id.as_str(), &[answer(&order_id, None).message]);
     }
 
     /// Puts commands whose callers do not wait into the inbox, in one transaction. Returns their ids.

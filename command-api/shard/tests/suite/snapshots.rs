@@ -215,6 +215,28 @@ fn a_successor_that_read_ahead_misses_nothing_that_came_after() {
     assert_eq!(rig.seqs(), (1..=93).collect::<Vec<_>>());
 }
 
+/// Before its first round, too: the journal that a take-over would need is as old as the shard.
+#[test]
+fn a_shard_in_which_little_ever_happened_has_a_round_before_its_journal_is_gone() {
+    let mut rig = Rig::new();
+    let _ = rig.decide(add("a"), None);
+    rig.clock.advance_millis(rig.options.checkpoint_age_ms / 2);
+    restart_and_compare(&mut rig);
+    rig.clock
+        .advance_millis(rig.options.checkpoint_age_ms / 2 - 1);
+    rig.step(Vec::new());
+    assert_eq!(rig.snapshots_of("begin"), 0, "not yet");
+    rig.clock.advance_millis(1);
+    let now = rig.clock.now();
+    assert!(rig.shard.next_due().is_some_and(|due| due <= now));
+    for _ in 0..10 {
+        rig.step(Vec::new());
+    }
+    assert_eq!(rig.snapshots_of("begin"), 1);
+    trim_the_journal(&rig);
+    restart_and_compare(&mut rig);
+}
+
 /// Retention takes the journal up to its last record, which goes on living by the keep-alive.
 fn trim_the_journal(rig: &Rig) {
     let journal = TopicPartition::new("inventory.journal.v1", 0);

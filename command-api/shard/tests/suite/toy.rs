@@ -270,7 +270,7 @@ impl BoundedContext for Toy {
     }
 }
 
-fn answer(order_id: &OrderId, failure: Option<String>) -> Outgoing {
+pub(crate) fn answer(order_id: &OrderId, failure: Option<String>) -> Outgoing {
     Outgoing {
         partition: 0,
         message: Message::ReservationAnswer(ReservationAnswer {

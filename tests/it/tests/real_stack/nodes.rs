@@ -1,4 +1,4 @@
-//! Three nodes under load: restarted one by one, killed, frozen.
+//! Three nodes under load: restarted one by one, joined by a fourth, killed, frozen.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -22,6 +22,9 @@ const WORKERS: usize = 2;
 /// find out that a node is dead, for which a planned handover must not wait. It is a tenth of that on a
 /// machine that has nothing else to do.
 const PAUSE_LIMIT: Duration = Duration::from_secs(3);
+/// How long until every shard answers again when a node was killed: far more than it takes to find that
+/// out, elect another allocator, and recover.
+const KILLED_LIMIT: Duration = Duration::from_secs(30);
 /// How long the nodes are watched while nothing happens.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -41,9 +44,11 @@ impl Balancer {
             let api = Api::new(part.address(stack.ports()), stack.query_url());
             (part, api)
         };
-        let nodes: Vec<_> = Part::command_nodes(NODES).into_iter().map(of).collect();
+        // One more than there are at first.
+        let nodes = Part::command_nodes(NODES + 1).into_iter().map(of);
+        let nodes: Vec<_> = nodes.collect();
         let balancer = Self {
-            ready: Arc::new(Mutex::new((0..nodes.len()).collect())),
+            ready: Arc::new(Mutex::new((0..usize::from(NODES)).collect())),
             nodes: Arc::new(nodes),
             stop: Arc::default(),
             turn: Arc::default(),
@@ -213,6 +218,16 @@ async fn under_load<F: Future<Output = anyhow::Result<()>>>(
 
 /// Waits until this node answers and some shards are its own.
 async fn until_it_owns(balancer: &Balancer, part: Part) -> anyhow::Result<()> {
+    until_it_owns_so_many(balancer, part, |owned| owned > 0).await
+}
+
+/// Waits until this node answers and as many shards are its own as are wanted.
+async fn until_it_owns_so_many(
+    balancer: &Balancer,
+    part: Part,
+    wanted: impl Fn(usize) -> bool,
+) -> anyhow::Result<()> {
+    let wanted = &wanted;
     let api = balancer.nodes.iter().find(|(node, _)| *node == part);
     let api = &api.context("one of the nodes")?.1;
     eventually("the node owns shards", PATIENCE, || async {
@@ -220,7 +235,8 @@ async fn until_it_owns(balancer: &Balancer, part: Part) -> anyhow::Result<()> {
         let checks = answer.body["checks"].as_array()?.clone();
         let nodes = checks.iter().find(|check| check["name"] == "nodes")?;
         let detail = nodes["detail"].as_str()?;
-        (nodes["ok"] == true && !detail.starts_with("owner of 0 ")).then_some(())
+        let owned = detail.strip_prefix("owner of ")?.split(' ').next()?;
+        (nodes["ok"] == true && wanted(owned.parse().ok()?)).then_some(())
     })
     .await
 }
@@ -334,11 +350,32 @@ async fn trials(stack: &Stack) -> anyhow::Result<()> {
         median(&pauses)
     );
 
+    // Joined by a node that nobody has ever heard of: it gets its part, and nobody notices.
+    let mut config = stack.config().clone();
+    config.nodes = NODES + 1;
+    let larger = Stack::new(config)?;
+    let newcomer = Part::command_nodes(NODES + 1)[usize::from(NODES)];
+    let (shards, among) = (Asked::all().count(), usize::from(NODES + 1));
+    let part = shards / among..=shards.div_ceil(among);
+    let seen = under_load(&balancer, "joined", async {
+        larger.start(newcomer).await?;
+        until_it_owns_so_many(&balancer, newcomer, |owned| part.contains(&owned)).await
+    });
+    let seen = seen.await?;
+    ensure!(seen.failed.is_empty(), "failed: {:#?}", seen.failed);
+    seen.count_receipts(&mut counted);
+    println!(
+        "a fourth node joins: {} requests, none failed; longest pauses of the shards {:?}",
+        seen.requests(),
+        seen.pauses()
+    );
+
     // Killed: what it owned answers again after detection and recovery.
     let killed = nodes[1];
     ensure!(stack.kill(killed).await, "the node did not run");
     let took = until_all_answer(&balancer, "killed", &mut counted).await?;
     println!("kill -9 of a node: every shard answers again after {took:?}");
+    ensure!(took < KILLED_LIMIT, "that is too long: {took:?}");
     stack.start(killed).await?;
     until_it_owns(&balancer, killed).await?;
 

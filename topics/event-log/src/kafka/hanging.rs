@@ -27,7 +27,7 @@ use super::coordinator_log::{End, ends};
 use super::options::KafkaOptions;
 use super::transactions::{Open, has_ended};
 use super::wire::{Wire, ok};
-use crate::LogError;
+use crate::{LogError, TopicPartition};
 
 /// The only version that there is since Kafka 4.0.
 const MARKERS_VERSION: i16 = 1;
@@ -50,8 +50,7 @@ pub(super) fn end_hanging(
     for (leader, partitions) in placement.led() {
         match wire.open_on(leader, &partitions) {
             Ok(found) => open.extend(found),
-            // Its partitions get another leader, or this id has to be taken over again.
-            Err(error) => tracing::debug!(%error, "not asked for hanging transactions"),
+            Err(error) => not_asked(transactional_id, options, &partitions, error)?,
         }
     }
     if open.is_empty() {
@@ -85,6 +84,27 @@ pub(super) fn end_hanging(
         );
     }
     Ok(())
+}
+
+/// A leader gives no answer. Where the id may have written to one of its partitions, something of it
+/// may hang there, which nobody would end once this holder has begun: the take-over has to be tried
+/// again, by when they may have another leader.
+fn not_asked(
+    transactional_id: &str,
+    options: &KafkaOptions,
+    partitions: &[&TopicPartition],
+    error: LogError,
+) -> Result<(), LogError> {
+    let mut partitions = partitions.iter();
+    match partitions.find(|at| (options.may_write)(transactional_id, at)) {
+        Some(at) => Err(LogError::Unavailable {
+            reason: format!("whether a transaction of {transactional_id} hangs on {at}: {error}"),
+        }),
+        None => {
+            tracing::debug!(%error, "not asked for hanging transactions");
+            Ok(())
+        }
+    }
 }
 
 /// The producer id and epoch of a transactional id that has no transaction under way.
@@ -123,4 +143,27 @@ fn write_end(open: &Open, end: End, leader: &str, wire: &Wire) -> Result<(), Log
         ok(partition.error_code, "ending a transaction", leader)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer that began without knowing would leave what hangs to hang.
+    #[test]
+    fn a_leader_without_an_answer_fails_the_take_over_of_those_who_wrote_there() {
+        let mut options = KafkaOptions::new("none");
+        options.may_write = |id, at| id == "writer" && at.partition == 1;
+        let (other, own) = (TopicPartition::new("t", 0), TopicPartition::new("t", 1));
+        let asked = |id: &str, partitions: &[&TopicPartition]| {
+            let error = LogError::Unavailable {
+                reason: "no answer".to_owned(),
+            };
+            not_asked(id, &options, partitions, error)
+        };
+        assert_eq!(asked("writer", &[&other]), Ok(()));
+        assert_eq!(asked("stranger", &[&other, &own]), Ok(()));
+        let refused = asked("writer", &[&other, &own]).expect_err("it has written there");
+        assert!(refused.to_string().contains("t[1]"), "{refused}");
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::{Limits, ReaderPurpose};
+use crate::{Limits, ReaderPurpose, TopicPartition};
 
 /// Options of [`KafkaLog`](super::KafkaLog).
 #[derive(Clone)]
@@ -54,6 +54,9 @@ pub struct KafkaOptions {
     /// needs their leave to read `__transaction_state` and to write markers (`ClusterAction`). Default
     /// none: nothing is looked for.
     pub written_topics: Vec<String>,
+    /// Whether a transactional id may have written to a partition of these. A take-over fails while the
+    /// leader of one that it may have written to does not say what is open there. Default: all may.
+    pub may_write: fn(&str, &TopicPartition) -> bool,
 }
 
 impl KafkaOptions {
@@ -75,6 +78,7 @@ impl KafkaOptions {
             fetch_ahead_bytes: 16 * 1_024 * 1_024,
             limits: Limits::default(),
             written_topics: Vec::new(),
+            may_write: |_, _| true,
         }
     }
 

@@ -185,6 +185,11 @@ impl LogWriter for KafkaWriter {
                 return Err(CommitError::TakeOverFirst);
             }
         };
+        if client.context().has_disconnected() {
+            // Since the last end: a request that is repeated could end what would begin now.
+            self.state = State::Spent(client);
+            return Err(CommitError::TakeOverFirst);
+        }
         let result = self.transact(&client, &records);
         self.last_end = Some(Instant::now());
         self.state = match &result {
@@ -270,5 +275,42 @@ fn send(client: &Client, records: &[NewRecord]) {
             deliveries.not_sent(records.len() - index, failure);
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Brokers are not needed: it must not even begin.
+    #[test]
+    fn a_writer_whose_connection_broke_since_its_last_transaction_does_not_begin_another() {
+        let options = Arc::new(KafkaOptions::new("127.0.0.1:1"));
+        let client: Client = options
+            .producer("writer")
+            .create_with_context(ProducerContext::default())
+            .expect("a client");
+        rdkafka::client::ClientContext::error(
+            client.context().as_ref(),
+            rdkafka::error::KafkaError::Canceled,
+            "the connection broke",
+        );
+        let mut writer = KafkaWriter {
+            cluster: Arc::new(Cluster::new(&options).expect("a client")),
+            options,
+            transactional_id: "writer".to_owned(),
+            state: State::Ready(client),
+            last_end: None,
+        };
+        assert!(writer.needs_take_over());
+        let record = NewRecord {
+            topic: Arc::from("t"),
+            partition: 0,
+            key: Vec::new(),
+            value: Some(Vec::new()),
+            headers: Vec::new(),
+        };
+        let refused = writer.commit(vec![record]).expect_err("refused");
+        assert_eq!(refused, CommitError::TakeOverFirst);
     }
 }

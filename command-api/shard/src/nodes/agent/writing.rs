@@ -8,7 +8,9 @@ use cartwright_event_log::{
 
 use super::{NodeAgent, observe};
 use crate::nodes::clock_check::SENT_AT;
-use crate::nodes::{ALLOCATOR_TRANSACTIONAL_ID, Beat, NODES_TOPIC, OWNERS_TOPIC, ShardHost};
+use crate::nodes::{
+    ALLOCATOR_TRANSACTIONAL_ID, Beat, NODE_TRANSACTIONAL_ID, NODES_TOPIC, OWNERS_TOPIC, ShardHost,
+};
 
 impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
     pub(super) fn allocate(&mut self, now_ms: u64) -> Result<(), CommitError> {
@@ -78,6 +80,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             running: self.host.running(),
             ready: self.member.ready(observe),
             lost: self.member.lost(),
+            failed: self.member.failed(),
             outdated: self.member.outdated(),
         };
         let due = self.last_beat.as_ref().is_none_or(|(last, at_ms)| {
@@ -93,7 +96,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
         let mut writer = match self.beats.take() {
             Some(writer) => writer,
             None => {
-                let id = format!("cartwright-node-{}", self.me.node);
+                let id = format!("{NODE_TRANSACTIONAL_ID}{}", self.me.node);
                 let mut writer = self.log.writer(&id).map_err(failed)?;
                 writer.take_over().map_err(failed)?;
                 writer

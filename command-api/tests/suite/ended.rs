@@ -1,0 +1,51 @@
+//! A shard that ends by itself is started again, and until then it is told why.
+
+use cartwright_command_api::app::App;
+use cartwright_events::Context;
+use cartwright_events::codec::Codec;
+use cartwright_service::health::Readiness;
+use cartwright_shard::Ownership;
+
+use crate::bent::{Bent, BentLog};
+use crate::cluster::LIMIT;
+use crate::harness::{PARTITIONS, log, settings, until};
+
+/// The inbox of the inventory can't be read for a while: the thread that reads it dies.
+async fn ends_and_serves_again(more: &str, check: &str) {
+    let log = BentLog::new(log(), Context::Inventory.inbox_topic());
+    let readiness = Readiness::new();
+    let (app, running) = App::start(&settings(more), &log, &Codec::fixed(), &readiness).unwrap();
+    let serve = || {
+        (0..PARTITIONS).all(|partition| {
+            let mailbox = app.inventory.at(partition).unwrap().borrow().clone();
+            mailbox.is_some_and(|shard| matches!(shard.ownership(), Ownership::Serving { .. }))
+        })
+    };
+    until(|| serve() && readiness.is_ready()).await;
+    log.bend(Bent::Broken);
+    let said = || {
+        let report = readiness.report();
+        let mut checks = report.checks.iter().filter(|one| one.name == check);
+        checks.any(|one| {
+            one.detail
+                .contains("the thread that reads the inbox has died")
+        })
+    };
+    until(said).await;
+    log.bend(Bent::Not);
+    until(|| serve() && readiness.is_ready() && !said()).await;
+    let stopped = tokio::task::spawn_blocking(move || running.stop(LIMIT)).await;
+    assert!(stopped.unwrap(), "the shards did not stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_alone_starts_it_again() {
+    ends_and_serves_again("", "shard inventory/0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_node_is_given_it_again() {
+    let nodes = "[nodes]\nid = \"node-1\"\naddress = \"http://127.0.0.1:1\"\n\
+                 [nodes.times]\nbeat_ms = 30\nlook_ms = 2\nreassign_after_ms = 100\n";
+    ends_and_serves_again(nodes, "nodes").await;
+}
