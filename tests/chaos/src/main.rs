@@ -2,6 +2,7 @@
 //! frozen, connections are cut and slowed down, and disks are full. What clients were told is written to a
 //! history; a separate program, which shares no code with this project, judges it against the log.
 
+mod commons;
 mod faults;
 mod ground;
 mod history;
@@ -130,7 +131,7 @@ async fn rehearse(
     );
     let began = Instant::now();
     ground.start().await?;
-    let load = Arc::new(Load::new(ground, arguments.seed)?);
+    let load = Arc::new(Load::new(ground, arguments.seed, arguments.clients)?);
     load.open_the_shop().await.context("opening the shop")?;
     println!(
         "the shop is open after {:.0} s: faults for {} minutes, seed {}",
@@ -138,8 +139,7 @@ async fn rehearse(
         arguments.minutes,
         arguments.seed
     );
-    let mut running = load.start(arguments.clients);
-    running.extend(load.start_readers(arguments.clients));
+    let running = load.start();
     let mut nemesis = Nemesis::new(arguments.seed, arguments.only.clone());
     let limit = Duration::from_secs_f64(arguments.minutes * 60.0);
     let raged = nemesis.rage(ground, &load, limit).await;
