@@ -13,8 +13,8 @@ use crate::history::lock;
 use crate::load::Load;
 use crate::visit::{BARGAIN, SKUS, Wish, money, pay, ship, wish};
 
-/// A cart that was filled so often is checked out.
-const FULL: u64 = 40;
+/// A cart that was filled so often is left, whether it could be checked out or not.
+const FULL: u64 = 20;
 
 /// What clients know of what they share.
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Commons {
         let sku = SKUS.get(sku).copied().unwrap_or(BARGAIN);
         let reference = format!("report-{number}");
         if number / all % 3 == 2 {
-            let delta = if number % 2 == 0 { 1 } else { -1 };
+            let delta = if number.is_multiple_of(2) { 1 } else { -1 };
             let body = json!({"delta": delta, "reason": "counted", "reference": reference});
             return wish(
                 "stock.adjust",
@@ -109,7 +109,8 @@ impl Load {
             }
         }
         let seen = self.commons.version("cart", &cart);
-        let sku = if rng.random() {
+        // With a price that has changed since it can't be checked out any more.
+        let sku = if rng.random_range(0..8) == 0 {
             BARGAIN
         } else {
             SKUS[rng.random_range(0..SKUS.len())]
@@ -127,24 +128,27 @@ impl Load {
         if let Some(answer) = self.ask(client, &add, rng).await {
             self.commons.saw("cart", &cart, &answer);
         }
-        if seen.is_some_and(|version| version >= FULL) || rng.random_range(0..8) == 0 {
-            self.check_a_cart_out(client, number, &cart, rng).await;
+        let is_full = seen.is_some_and(|version| version >= FULL);
+        let is_left = is_full || rng.random_range(0..8) == 0;
+        if is_left && (self.check_a_cart_out(client, &cart, rng).await || is_full) {
+            // Whoever is first; others were told of the same order.
+            let carts = &self.commons.cart;
+            let _ = carts.compare_exchange(number, number + 1, Ordering::SeqCst, Ordering::SeqCst);
         }
     }
 
-    async fn check_a_cart_out(&self, client: &str, number: u64, cart: &str, rng: &mut SmallRng) {
+    /// Whether it is an order then, paid or not.
+    async fn check_a_cart_out(&self, client: &str, cart: &str, rng: &mut SmallRng) -> bool {
         let path = format!("/v1/carts/{cart}/checkout");
         let check_out = wish("cart.checkout", path, cart, json!({}));
         let Some(answer) = self.ask(client, &check_out, rng).await else {
-            return;
+            return false;
         };
-        // Whoever was first; others were told of the same order.
-        let carts = &self.commons.cart;
-        let _ = carts.compare_exchange(number, number + 1, Ordering::SeqCst, Ordering::SeqCst);
         let total = answer["total_minor"].as_i64().unwrap_or_default();
         let paid = pay(cart, "captured", "captured", total);
         if self.ask(client, &paid, rng).await.is_some() {
             self.ask(client, &ship(cart), rng).await;
         }
+        true
     }
 }

@@ -183,7 +183,8 @@ impl Nemesis {
             anyhow::Ok(())
         };
         let (started, struck) = tokio::join!(stores, meanwhile);
-        (started?, struck?);
+        started?;
+        struck?;
         ground.wait_until_ready().await?;
         load.everybody_is_served(RECOVERY_LIMIT).await?;
         tokio::time::sleep(CALM).await;
