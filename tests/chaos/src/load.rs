@@ -1,6 +1,6 @@
 //! Clients under load, and the history of what they asked and were told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -50,6 +50,8 @@ pub(crate) struct Load {
     positions: Mutex<Vec<String>>,
     pub(crate) recent: Mutex<Recent>,
     pub(crate) commons: Commons,
+    /// Where to ask for each command that was queued and whose client has not heard of its end.
+    queued: Mutex<BTreeSet<String>>,
     /// Attempts by whether they were reads, and outcome.
     outcomes: Mutex<BTreeMap<(bool, &'static str), u64>>,
     pub(crate) commands: Answers,
@@ -79,6 +81,7 @@ impl Load {
             positions: Mutex::default(),
             recent: Mutex::default(),
             commons: Commons::default(),
+            queued: Mutex::default(),
             outcomes: Mutex::default(),
             commands: Answers::default(),
             reads: Default::default(),
@@ -269,6 +272,7 @@ impl Load {
         let Some(url) = queued["status_url"].as_str() else {
             return Attempt::Again("queued, nobody says where to ask");
         };
+        lock(&self.queued).insert(url.to_owned());
         let began = Instant::now();
         while began.elapsed() < ANSWER_LIMIT {
             let sent = self.http.get(format!("{node}{url}")).send().await;
@@ -276,16 +280,40 @@ impl Load {
                 Ok(told) => told,
                 Err(why) => return Attempt::Again(why),
             };
-            match (status, body["status"].as_str()) {
-                (200, Some("accepted")) => return Attempt::Ok(status, body["answer"].clone()),
-                (200, Some("rejected")) => {
-                    return Attempt::Refused(status, body["problem"].clone());
+            let attempt = match (status, body["status"].as_str()) {
+                (200, Some("accepted")) => Attempt::Ok(status, body["answer"].clone()),
+                (200, Some("rejected")) => Attempt::Refused(status, body["problem"].clone()),
+                (200, _) => {
+                    tokio::time::sleep(ASK_EVERY).await;
+                    continue;
                 }
-                (200, _) => tokio::time::sleep(ASK_EVERY).await,
                 _ => return Attempt::Again("queued, its status is not known"),
-            }
+            };
+            lock(&self.queued).remove(url);
+            return attempt;
         }
         Attempt::Again("queued, not decided yet")
+    }
+
+    /// Waits, `limit` at most, until every command that was queued is decided, also those whose clients
+    /// have given up. What is not by then is the checker's to find.
+    pub(crate) async fn queue_is_empty(&self, limit: Duration) {
+        let began = Instant::now();
+        let queued: Vec<String> = lock(&self.queued).iter().cloned().collect();
+        for (url, node) in queued.iter().zip(self.nodes.iter().cycle()) {
+            while began.elapsed() < limit {
+                let sent = self.http.get(format!("{node}{url}")).send().await;
+                let waits = match told(sent).await {
+                    // 404: it was decided so long ago that it is forgotten.
+                    Ok((status, body)) => status >= 500 || body["status"] == "pending",
+                    Err(_) => true,
+                };
+                if !waits {
+                    break;
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        }
     }
 
     fn note(&self, client: &str, key: &str, wish: &Wish, event: &str, told: &Value) {

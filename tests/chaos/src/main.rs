@@ -29,6 +29,8 @@ use load::Load;
 
 /// How long the last orders get to expire and to let go of what they hold, after their deadline.
 const SETTLE: Duration = Duration::from_secs(5);
+/// How long queued commands may take to be decided that nobody waits for any more, on a busy machine.
+const QUEUE_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs load and faults on a cluster of its own, then has the history judged. Ends with 0 when the
 /// verdict is clean, 1 when it is not, 2 when there is none.
@@ -152,6 +154,7 @@ async fn rehearse(
     for client in running {
         client.await?;
     }
+    load.queue_is_empty(QUEUE_LIMIT).await;
     tokio::time::sleep(PAYMENT_DEADLINE + SETTLE).await;
     Ok((load, nemesis))
 }
