@@ -33,7 +33,9 @@ class Log:
             isolation_level=isolation,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            request_timeout_ms=30_000,
+            request_timeout_ms=120_000,
+            # A busy machine's brokers may take long to answer the first question.
+            api_version_auto_timeout_ms=120_000,
             consumer_timeout_ms=1_000,
             max_poll_records=5_000,
         )
@@ -55,7 +57,7 @@ class Log:
         while any(consumer.position(at) < ends[at] for at in parts):
             polled = consumer.poll(timeout_ms=1_000)
             idle = 0 if polled else idle + 1
-            if idle > 60:
+            if idle > 180:
                 raise RuntimeError(f"{topic}: stuck before its end {ends}: an open transaction?")
             for at, records in polled.items():
                 found[at.partition].extend(records)
@@ -67,7 +69,7 @@ class Log:
             raise ValueError("no Confluent framing")
         (number,) = struct.unpack(">I", value[1:5])
         if number not in self.schemas:
-            with urllib.request.urlopen(f"{self.registry}/schemas/ids/{number}", timeout=10) as answer:
+            with urllib.request.urlopen(f"{self.registry}/schemas/ids/{number}", timeout=60) as answer:
                 self.schemas[number] = self.avro.parse_schema(json.loads(json.load(answer)["schema"]))
         return self.avro.schemaless_reader(io.BytesIO(value[5:]), self.schemas[number])
 

@@ -56,7 +56,7 @@ async fn complete_within(
 /// A fault that struck.
 pub(crate) struct Struck {
     pub(crate) fault: Fault,
-    /// Whether no other one struck meanwhile.
+    /// Whether no other one struck before it was healed.
     pub(crate) alone: bool,
     pub(crate) from: Instant,
     /// How long it went on before it was healed.
@@ -188,9 +188,12 @@ impl Nemesis {
         ground.wait_until_ready().await?;
         load.everybody_is_served(RECOVERY_LIMIT).await?;
         tokio::time::sleep(CALM).await;
-        match slow.is_empty() {
-            true => self.note(load, &quick, strike.until, quick.len() == 1),
-            false => self.note(load, &slow, strike.until, strike.faults.len() == 1),
+        if slow.is_empty() {
+            self.note(load, &quick, strike.until, quick.len() == 1);
+        } else {
+            let slow_ones: Vec<Fault> = slow.iter().map(|(fault, _)| *fault).collect();
+            println!("          {}, all in all:", names(&slow_ones));
+            self.note(load, &slow, strike.until, strike.faults.len() == 1);
         }
         Ok(())
     }
