@@ -129,6 +129,18 @@ impl ClusterLayout {
         self.base_port + 35 + reader
     }
 
+    /// Where nodes and projectors are told to reach the registry.
+    #[must_use]
+    pub fn registry_advertised(&self) -> u16 {
+        self.base_port + 34
+    }
+
+    /// Where the registry is told to reach its database.
+    #[must_use]
+    pub fn registry_database_advertised(&self) -> u16 {
+        self.base_port + 38
+    }
+
     /// Where a broker listens for one client.
     #[must_use]
     pub fn listener(&self, broker: u16, client: ClusterClient) -> u16 {
@@ -283,6 +295,8 @@ mod tests {
             ports.push(LAYOUT.postgres_advertised(reader));
             ports.push(LAYOUT.cassandra_advertised(reader));
         }
+        ports.push(LAYOUT.registry_advertised());
+        ports.push(LAYOUT.registry_database_advertised());
         let stack = crate::ports::Ports::new(LAYOUT.base_port).unwrap();
         let parts = [
             Part::Postgres,

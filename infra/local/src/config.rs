@@ -34,6 +34,8 @@ pub struct StackConfig {
     /// Whether parts are killed soon and often, and their disks full: their Java compiles less, which
     /// starts faster, and Cassandra acknowledges nothing that it has not written.
     pub short_lived: bool,
+    /// Where the registry is told to reach its database, if not where PostgreSQL listens: a proxy, say.
+    pub registry_database_port: Option<u16>,
     /// How much of its log PostgreSQL keeps before it makes a checkpoint, in MiB. More is faster.
     pub max_wal_mib: u32,
     /// Additional environment of single services, for instance `CARTWRIGHT__HTTP__…` overrides.
@@ -75,6 +77,7 @@ impl StackConfig {
             json_logs: false,
             data_dirs: BTreeMap::new(),
             short_lived: false,
+            registry_database_port: None,
             max_wal_mib: 2_048,
             service_env: BTreeMap::new(),
         })

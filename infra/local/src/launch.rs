@@ -221,7 +221,7 @@ fn registry(config: &StackConfig, ports: Ports, library: &Library) -> Result<Lau
         "-Dapicurio.storage.sql.kind=postgresql".to_owned(),
         format!(
             "-Dapicurio.datasource.url=jdbc:postgresql://127.0.0.1:{}/{REGISTRY_DATABASE}",
-            ports.postgres()
+            config.registry_database_port.unwrap_or(ports.postgres())
         ),
         "-Dapicurio.datasource.username=postgres".to_owned(),
         // Nothing asks for it: the database trusts loopback. The pool insists on one.

@@ -1,6 +1,6 @@
 //! Clients under load, and the history of what they asked and were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,19 +11,29 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::ground::Ground;
+use crate::commons::Commons;
+use crate::ground::{Ground, ORDERS_STAY, RESULTS_REMEMBERED};
 use crate::history::{Answers, History, lock};
 use crate::reads::Recent;
-use crate::visit::{Wish, opening, visit};
+use crate::visit::{Wish, late, opening, visit};
 
 /// How long a client goes on trying one command.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(45);
 /// How long a client waits for one answer; a node gives one within ten seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(12);
 /// A client's pause between two commands.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a client asks what became of a command that was queued.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// What was sent last may be decided that much later than what was sent first, and is a repeat for the nodes.
+const _: () = assert!(
+    PATIENCE.as_secs() + 2 * ANSWER_LIMIT.as_secs() + 30 < RESULTS_REMEMBERED.as_secs(),
+    "a client may try for longer than nodes remember",
+);
+/// Orders that a client comes back to.
+const REMEMBERED: usize = 50;
+/// For how long it leaves them alone at least: until they have left the nodes' memory.
+const LEFT_ALONE: Duration = Duration::from_secs(2 * ORDERS_STAY.as_secs());
 pub(crate) const POSITION: &str = "Cartwright-Position";
 
 /// The load and what became of it.
@@ -39,6 +49,9 @@ pub(crate) struct Load {
     /// Where the products stand in the log, for commands that need their prices.
     positions: Mutex<Vec<String>>,
     pub(crate) recent: Mutex<Recent>,
+    pub(crate) commons: Commons,
+    /// Where to ask for each command that was queued and whose client has not heard of its end.
+    queued: Mutex<BTreeSet<String>>,
     /// Attempts by whether they were reads, and outcome.
     outcomes: Mutex<BTreeMap<(bool, &'static str), u64>>,
     pub(crate) commands: Answers,
@@ -46,12 +59,14 @@ pub(crate) struct Load {
     pub(crate) reads: [Answers; 2],
     /// Commands, from when to when a client went on trying.
     waits: Mutex<Vec<(Instant, Instant)>>,
-    /// When each client last had a success.
+    /// When each client last had a success; those that buy come before those that read.
     pub(crate) successes: Mutex<BTreeMap<u64, Instant>>,
+    /// Clients that buy.
+    shoppers: u64,
 }
 
 impl Load {
-    pub(crate) fn new(ground: &Ground, seed: u64) -> anyhow::Result<Self> {
+    pub(crate) fn new(ground: &Ground, seed: u64, shoppers: u64) -> anyhow::Result<Self> {
         let began = Instant::now();
         let nodes = 0..ground.nodes.len();
         Ok(Self {
@@ -65,11 +80,14 @@ impl Load {
             operations: AtomicU64::new(0),
             positions: Mutex::default(),
             recent: Mutex::default(),
+            commons: Commons::default(),
+            queued: Mutex::default(),
             outcomes: Mutex::default(),
             commands: Answers::default(),
             reads: Default::default(),
             waits: Mutex::default(),
             successes: Mutex::default(),
+            shoppers,
         })
     }
 
@@ -87,14 +105,15 @@ impl Load {
         Ok(())
     }
 
-    pub(crate) fn start(self: &Arc<Self>, clients: u64) -> Vec<JoinHandle<()>> {
-        lock(&self.successes).extend((0..clients).map(|client| (client, self.began)));
-        (0..clients)
-            .map(|client| {
-                let load = Arc::clone(self);
-                tokio::spawn(async move { load.client(client).await })
-            })
-            .collect()
+    /// Lets everybody buy and read.
+    pub(crate) fn start(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
+        let shoppers = 0..self.shoppers;
+        lock(&self.successes).extend(shoppers.clone().map(|client| (client, self.began)));
+        let shoppers = shoppers.map(|client| {
+            let load = Arc::clone(self);
+            tokio::spawn(async move { load.client(client).await })
+        });
+        shoppers.chain(self.start_readers(self.shoppers)).collect()
     }
 
     pub(crate) fn stop(&self) {
@@ -103,10 +122,20 @@ impl Load {
 
     /// Waits until every client has had a success after now.
     pub(crate) async fn everybody_is_served(&self, limit: Duration) -> anyhow::Result<()> {
+        self.are_served(u64::MAX, limit).await
+    }
+
+    /// The same without those that only read.
+    pub(crate) async fn shoppers_are_served(&self, limit: Duration) -> anyhow::Result<()> {
+        self.are_served(self.shoppers, limit).await
+    }
+
+    async fn are_served(&self, clients: u64, limit: Duration) -> anyhow::Result<()> {
         let since = Instant::now();
         let waits = || {
             let successes = lock(&self.successes);
-            successes.values().filter(|last| **last < since).count()
+            let lasts = successes.range(..clients).map(|(_, last)| last);
+            lasts.filter(|last| **last < since).count()
         };
         while waits() > 0 {
             ensure!(
@@ -123,23 +152,42 @@ impl Load {
         let mut rng = SmallRng::seed_from_u64(self.seed ^ (client + 1).wrapping_mul(0x9e37_79b9));
         let name = format!("client-{client}");
         let mut number = 0_u64;
-        loop {
+        let mut orders: VecDeque<(String, Instant)> = VecDeque::new();
+        while !self.stopped.load(Ordering::SeqCst) {
             number += 1;
-            for wish in visit(&format!("cart-{}-{client}-{number}", self.seed), &mut rng) {
+            let cart = format!("cart-{}-{client}-{number}", self.seed);
+            let mut is_ordered = false;
+            for wish in visit(&cart, &mut rng) {
                 if self.stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 if self.ask(&name, &wish, &mut rng).await.is_none() {
                     break;
                 }
+                is_ordered |= wish.what == "cart.checkout";
                 lock(&self.successes).insert(client, Instant::now());
                 tokio::time::sleep(PAUSE).await;
+            }
+            self.share(&name, &mut rng).await;
+            let old = orders.partition_point(|(_, since)| since.elapsed() >= LEFT_ALONE);
+            if old > 0
+                && let Some((order, _)) = orders.remove(rng.random_range(0..old))
+            {
+                let late = late(&order, number, &mut rng);
+                self.ask(&name, &late, &mut rng).await;
+                orders.push_back((order, Instant::now()));
+            }
+            if is_ordered {
+                orders.push_back((cart, Instant::now()));
+            }
+            if orders.len() > REMEMBERED {
+                orders.pop_front();
             }
         }
     }
 
     /// Sends a command under one key until it is decided. `None` when it was refused or nobody knows.
-    async fn ask(&self, client: &str, wish: &Wish, rng: &mut SmallRng) -> Option<Value> {
+    pub(crate) async fn ask(&self, client: &str, wish: &Wish, rng: &mut SmallRng) -> Option<Value> {
         let number = self.operations.fetch_add(1, Ordering::SeqCst);
         let key = format!("key-{}-{number}", self.seed);
         self.note(client, &key, wish, "invoke", &json!({}));
@@ -147,7 +195,7 @@ impl Load {
         let mut answer = None;
         while began.elapsed() < PATIENCE {
             let node = &self.nodes[rng.random_range(0..self.nodes.len())];
-            match self.attempt(node, &key, wish).await {
+            match self.attempt(client, node, &key, wish).await {
                 Attempt::Ok(status, body) => {
                     self.count("ok", false);
                     self.commands.note();
@@ -178,13 +226,17 @@ impl Load {
         answer.flatten()
     }
 
-    async fn attempt(&self, node: &str, key: &str, wish: &Wish) -> Attempt {
+    /// Sends it once; where it was queued, asks what became of it.
+    async fn attempt(&self, client: &str, node: &str, key: &str, wish: &Wish) -> Attempt {
         let url = format!("{node}{}", wish.path);
         let mut request = self.http.request(wish.method.clone(), url);
         if wish.what.starts_with("cart.") {
             for position in lock(&self.positions).iter() {
                 request = request.header(POSITION, position);
             }
+        }
+        if let Some(version) = wish.at_version {
+            request = request.header("If-Match", format!("\"{version}\""));
         }
         let prefer = if wish.queued {
             "respond-async"
@@ -202,10 +254,10 @@ impl Load {
             Err(why) => return Attempt::Again(why),
         };
         match status {
-            202 if wish.queued => match body["status_url"].as_str() {
-                Some(url) => self.await_decision(node, url).await,
-                None => Attempt::Refused(status, body),
-            },
+            202 if wish.queued => {
+                self.note(client, key, wish, "queued", &body);
+                self.await_decision(node, &body).await
+            }
             200..300 => Attempt::Ok(status, body),
             503 => Attempt::Again("503"),
             504 => Attempt::Again("504"),
@@ -216,7 +268,11 @@ impl Load {
     }
 
     /// Asks what became of a command that was queued, until it is decided.
-    async fn await_decision(&self, node: &str, url: &str) -> Attempt {
+    async fn await_decision(&self, node: &str, queued: &Value) -> Attempt {
+        let Some(url) = queued["status_url"].as_str() else {
+            return Attempt::Again("queued, nobody says where to ask");
+        };
+        lock(&self.queued).insert(url.to_owned());
         let began = Instant::now();
         while began.elapsed() < ANSWER_LIMIT {
             let sent = self.http.get(format!("{node}{url}")).send().await;
@@ -224,22 +280,46 @@ impl Load {
                 Ok(told) => told,
                 Err(why) => return Attempt::Again(why),
             };
-            match (status, body["status"].as_str()) {
-                (200, Some("accepted")) => return Attempt::Ok(status, body["answer"].clone()),
-                (200, Some("rejected")) => {
-                    return Attempt::Refused(status, body["problem"].clone());
+            let attempt = match (status, body["status"].as_str()) {
+                (200, Some("accepted")) => Attempt::Ok(status, body["answer"].clone()),
+                (200, Some("rejected")) => Attempt::Refused(status, body["problem"].clone()),
+                (200, _) => {
+                    tokio::time::sleep(ASK_EVERY).await;
+                    continue;
                 }
-                (200, _) => tokio::time::sleep(ASK_EVERY).await,
                 _ => return Attempt::Again("queued, its status is not known"),
-            }
+            };
+            lock(&self.queued).remove(url);
+            return attempt;
         }
         Attempt::Again("queued, not decided yet")
+    }
+
+    /// Waits, `limit` at most, until every command that was queued is decided, also those whose clients
+    /// have given up. What is not by then is the checker's to find.
+    pub(crate) async fn queue_is_empty(&self, limit: Duration) {
+        let began = Instant::now();
+        let queued: Vec<String> = lock(&self.queued).iter().cloned().collect();
+        for (url, node) in queued.iter().zip(self.nodes.iter().cycle()) {
+            while began.elapsed() < limit {
+                let sent = self.http.get(format!("{node}{url}")).send().await;
+                let waits = match told(sent).await {
+                    // 404: it was decided so long ago that it is forgotten.
+                    Ok((status, body)) => status >= 500 || body["status"] == "pending",
+                    Err(_) => true,
+                };
+                if !waits {
+                    break;
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        }
     }
 
     fn note(&self, client: &str, key: &str, wish: &Wish, event: &str, told: &Value) {
         self.history.note(json!({
             "client": client, "event": event, "op": wish.what, "key": key,
-            "aggregate": wish.aggregate, "request": wish.body, "told": told,
+            "aggregate": wish.aggregate, "request": wish.body, "at_version": wish.at_version, "told": told,
         }));
     }
 

@@ -2,6 +2,7 @@
 //! frozen, connections are cut and slowed down, and disks are full. What clients were told is written to a
 //! history; a separate program, which shares no code with this project, judges it against the log.
 
+mod commons;
 mod faults;
 mod ground;
 mod history;
@@ -28,6 +29,8 @@ use load::Load;
 
 /// How long the last orders get to expire and to let go of what they hold, after their deadline.
 const SETTLE: Duration = Duration::from_secs(5);
+/// How long queued commands may take to be decided that nobody waits for any more, on a busy machine.
+const QUEUE_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs load and faults on a cluster of its own, then has the history judged. Ends with 0 when the
 /// verdict is clean, 1 when it is not, 2 when there is none.
@@ -130,7 +133,7 @@ async fn rehearse(
     );
     let began = Instant::now();
     ground.start().await?;
-    let load = Arc::new(Load::new(ground, arguments.seed)?);
+    let load = Arc::new(Load::new(ground, arguments.seed, arguments.clients)?);
     load.open_the_shop().await.context("opening the shop")?;
     println!(
         "the shop is open after {:.0} s: faults for {} minutes, seed {}",
@@ -138,8 +141,7 @@ async fn rehearse(
         arguments.minutes,
         arguments.seed
     );
-    let mut running = load.start(arguments.clients);
-    running.extend(load.start_readers(arguments.clients));
+    let running = load.start();
     let mut nemesis = Nemesis::new(arguments.seed, arguments.only.clone());
     let limit = Duration::from_secs_f64(arguments.minutes * 60.0);
     let raged = nemesis.rage(ground, &load, limit).await;
@@ -152,6 +154,7 @@ async fn rehearse(
     for client in running {
         client.await?;
     }
+    load.queue_is_empty(QUEUE_LIMIT).await;
     tokio::time::sleep(PAYMENT_DEADLINE + SETTLE).await;
     Ok((load, nemesis))
 }

@@ -19,6 +19,8 @@ pub(crate) struct Process {
     cwd: PathBuf,
     log: PathBuf,
     child: Option<Child>,
+    /// Whether it was started with something in its environment that does not belong there.
+    disguised: bool,
 }
 
 impl Process {
@@ -29,6 +31,7 @@ impl Process {
             cwd,
             log,
             child: None,
+            disguised: false,
         }
     }
 
@@ -52,7 +55,13 @@ impl Process {
             .spawn()
             .with_context(|| format!("starting {}", self.name))?;
         self.child = Some(child);
+        self.disguised = !env.is_empty();
         Ok(())
+    }
+
+    /// Whether it runs with more in its environment than it was made for.
+    pub(crate) fn is_disguised(&mut self) -> bool {
+        self.disguised && self.runs()
     }
 
     /// Kills it at once, and waits until it is gone.

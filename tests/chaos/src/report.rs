@@ -9,8 +9,8 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::faults::{Fault, Nemesis, coordinator_moves, left_out};
-use crate::ground::Ground;
+use crate::faults::{Family, Fault, Nemesis, coordinator_moves, left_out};
+use crate::ground::{Ground, RESULTS_REMEMBERED};
 use crate::load::Load;
 
 /// Successes without which a verdict says nothing.
@@ -99,6 +99,12 @@ pub(crate) fn print(ground: &Ground, load: &Load, nemesis: &Nemesis) -> anyhow::
             fault.name()
         );
     }
+    println!("by family:");
+    for family in Family::ALL {
+        let of_it = nemesis.struck.iter();
+        let of_it = of_it.filter(|struck| struck.fault.family() == family);
+        println!("{:>7}  {}", of_it.count(), family.name());
+    }
     println!(
         "transaction coordinators moved {} times in all",
         coordinator_moves(ground)?
@@ -164,6 +170,8 @@ pub(crate) async fn judge(ground: &Ground, python: &Path) -> anyhow::Result<bool
         .arg(ground.registry_url()?)
         .arg("--query")
         .arg(ground.query_url()?)
+        .arg("--remembered-s")
+        .arg(RESULTS_REMEMBERED.as_secs().to_string())
         .kill_on_drop(true)
         .status()
         .await

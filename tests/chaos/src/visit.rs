@@ -6,7 +6,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// What is sold. The last one is scarce.
-const SKUS: [&str; 6] = ["mug", "lamp", "chair", "desk", "clock", "hot"];
+pub(crate) const SKUS: [&str; 6] = ["mug", "lamp", "chair", "desk", "clock", "hot"];
+/// What is sold at prices that change; only in carts that clients share.
+pub(crate) const BARGAIN: &str = "bargain";
 const PRICE: i64 = 1_000;
 const PLENTY: i64 = 1_000_000;
 const FEW: i64 = 25;
@@ -21,9 +23,11 @@ pub(crate) struct Wish {
     pub(crate) body: Value,
     /// Sent to be queued (`Prefer: respond-async`).
     pub(crate) queued: bool,
+    /// The version that the aggregate has to be at (`If-Match`).
+    pub(crate) at_version: Option<u64>,
 }
 
-fn wish(what: &'static str, path: String, aggregate: &str, body: Value) -> Wish {
+pub(crate) fn wish(what: &'static str, path: String, aggregate: &str, body: Value) -> Wish {
     Wish {
         what,
         method: Method::POST,
@@ -31,20 +35,22 @@ fn wish(what: &'static str, path: String, aggregate: &str, body: Value) -> Wish 
         aggregate: aggregate.to_owned(),
         body,
         queued: false,
+        at_version: None,
     }
 }
 
-fn money(amount_minor: i64) -> Value {
+pub(crate) fn money(amount_minor: i64) -> Value {
     json!({"amount_minor": amount_minor, "currency": "GBP"})
 }
 
 /// Products, then their stock.
 pub(crate) fn opening() -> Vec<Wish> {
-    let products = SKUS.map(|sku| {
+    let all = || SKUS.into_iter().chain([BARGAIN]);
+    let products = all().map(|sku| {
         let body = json!({"sku": sku, "name": sku, "price": money(PRICE)});
         wish("product.create", "/v1/products".to_owned(), sku, body)
     });
-    let stock = SKUS.map(|sku| {
+    let stock = all().map(|sku| {
         let quantity = if sku == "hot" { FEW } else { PLENTY };
         let body = json!({"quantity": quantity, "reference": "opening"});
         wish(
@@ -54,7 +60,7 @@ pub(crate) fn opening() -> Vec<Wish> {
             body,
         )
     });
-    products.into_iter().chain(stock).collect()
+    products.chain(stock).collect()
 }
 
 /// A cart, its checkout, and what follows: mostly paid and sent, some of it sent back; sometimes cancelled or
@@ -63,13 +69,6 @@ pub(crate) fn visit(cart: &str, rng: &mut SmallRng) -> Vec<Wish> {
     let sku = SKUS[rng.random_range(0..SKUS.len())];
     let other = SKUS[rng.random_range(0..SKUS.len() - 1)];
     let quantity = rng.random_range(1..=2);
-    let order = |end: &str| format!("/v1/orders/{cart}/{end}");
-    let pay = |kind: &str, amount| {
-        let body = json!({
-            "payment_id": "payment", "operation_id": kind, "kind": kind, "amount": money(amount),
-        });
-        wish("order.pay", order("payments"), cart, body)
-    };
     let item = |sku: &str, quantity: i64| json!({"sku": sku, "quantity": quantity});
     let total = (quantity + 1) * PRICE;
     let mut wishes = vec![
@@ -96,29 +95,64 @@ pub(crate) fn visit(cart: &str, rng: &mut SmallRng) -> Vec<Wish> {
         ),
     ];
     match rng.random_range(0..5) {
-        0 => wishes.push(wish(
-            "order.cancel",
-            order("cancel"),
-            cart,
-            json!({"reference": "enough"}),
-        )),
-        1 => wishes.push(pay("failed", total)),
+        0 => wishes.push(cancel(cart)),
+        1 => wishes.push(pay(cart, "failed", "failed", total)),
         _ => {
-            wishes.push(pay("captured", total));
-            wishes.push(wish(
-                "order.ship",
-                order("shipments"),
-                cart,
-                json!({"shipment_id": "parcel"}),
-            ));
+            wishes.extend([pay(cart, "captured", "captured", total), ship(cart)]);
             if rng.random_range(0..3) == 0 {
-                let back = json!({
-                    "return_id": "back", "lines": [{"line": 1, "quantity": 1}], "restock": true,
-                });
-                wishes.push(wish("order.return", order("returns"), cart, back));
-                wishes.push(pay("refunded", PRICE));
+                wishes.push(send_back(cart, "back", true));
+                wishes.push(pay(cart, "refunded", "refunded", PRICE));
             }
         }
     }
     wishes
+}
+
+/// Something that comes late, for an order that was left alone for a while: goods come back, money comes
+/// in or is reported again, it is called off. Some of it is refused, some is a repeat. `number` is new.
+pub(crate) fn late(order: &str, number: u64, rng: &mut SmallRng) -> Wish {
+    match rng.random_range(0..4) {
+        0 => send_back(order, &format!("late-{number}"), rng.random()),
+        1 => pay(order, &format!("late-{number}"), "captured", PRICE),
+        // As most of them were paid: the same operation, be it with the same amount or another one.
+        2 => pay(
+            order,
+            "captured",
+            "captured",
+            rng.random_range(2..=3) * PRICE,
+        ),
+        _ => cancel(order),
+    }
+}
+
+fn of_order(what: &'static str, order: &str, end: &str, body: Value) -> Wish {
+    wish(what, format!("/v1/orders/{order}/{end}"), order, body)
+}
+
+pub(crate) fn pay(order: &str, operation: &str, kind: &str, amount_minor: i64) -> Wish {
+    let body = json!({
+        "payment_id": "payment", "operation_id": operation, "kind": kind,
+        "amount": money(amount_minor),
+    });
+    of_order("order.pay", order, "payments", body)
+}
+
+pub(crate) fn ship(order: &str) -> Wish {
+    let body = json!({"shipment_id": "parcel"});
+    of_order("order.ship", order, "shipments", body)
+}
+
+fn send_back(order: &str, return_id: &str, restock: bool) -> Wish {
+    let lines = [json!({"line": 1, "quantity": 1})];
+    let body = json!({"return_id": return_id, "lines": lines, "restock": restock});
+    of_order("order.return", order, "returns", body)
+}
+
+fn cancel(order: &str) -> Wish {
+    of_order(
+        "order.cancel",
+        order,
+        "cancel",
+        json!({"reference": "enough"}),
+    )
 }

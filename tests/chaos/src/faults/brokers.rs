@@ -1,7 +1,6 @@
 //! Faults of a broker.
 
 use anyhow::Context as _;
-use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use super::said::{active_controller, coordinators};
@@ -14,22 +13,27 @@ impl Nemesis {
         ground: &mut Ground,
         fault: Fault,
     ) -> anyhow::Result<()> {
-        let broker = self.rng.random_range(0..ground.brokers.len());
         match fault {
             Fault::FreezeBroker => {
+                let broker = self.choose_broker(ground);
                 ground.brokers[broker].freeze().await?;
-                self.wait(2_000..9_000).await;
+                self.lasts(2_000..9_000);
             }
             Fault::FillDisk => {
+                let broker = self.choose_broker(ground);
                 ground.brokers[broker].fill_its_disk()?;
                 ground.brokers[broker].gone_within(STOP_LIMIT).await?;
-                self.wait(0..3_000).await;
+                self.lasts(0..3_000);
             }
-            Fault::KillController => kill_controller(ground).await?,
+            Fault::KillController => {
+                let controller = kill_controller(ground).await?;
+                self.turn.brokers.push(controller);
+            }
             Fault::MoveCoordinator => self.move_coordinator(ground).await?,
             _ => {
+                let broker = self.choose_broker(ground);
                 ground.brokers[broker].kill().await?;
-                self.wait(0..8_000).await;
+                self.lasts(0..8_000);
             }
         }
         Ok(())
@@ -44,6 +48,7 @@ impl Nemesis {
             .context("no broker coordinates transactions")?;
         let moving = |(partition, of): (&u32, &usize)| (*of == broker).then_some(*partition);
         let moving: Vec<u32> = before.iter().filter_map(moving).collect();
+        self.turn.brokers.push(broker);
         ground.brokers[broker].stop(STOP_LIMIT).await?;
         complete_within(ELECTION_LIMIT, async || {
             let now = coordinators(ground)?;
@@ -56,12 +61,13 @@ impl Nemesis {
     }
 }
 
-async fn kill_controller(ground: &mut Ground) -> anyhow::Result<()> {
+async fn kill_controller(ground: &mut Ground) -> anyhow::Result<usize> {
     let controller = active_controller(ground)?;
     ground.brokers[controller].kill().await?;
     complete_within(ELECTION_LIMIT, async || {
         let stays = active_controller(ground)? == controller;
         Ok(stays.then(|| format!("no other controller was elected within {ELECTION_LIMIT:?}")))
     })
-    .await
+    .await?;
+    Ok(controller)
 }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use super::{Fault, LOOK_EVERY, Nemesis, STOP_LIMIT};
@@ -16,17 +15,17 @@ impl Nemesis {
         ground: &mut Ground,
         fault: Fault,
     ) -> anyhow::Result<()> {
-        let node = self.rng.random_range(0..ground.nodes.len());
+        let node = self.choose_node(ground);
         match fault {
             Fault::FreezeNode => {
                 ground.nodes[node].freeze().await?;
-                self.wait(7_000..10_000).await;
+                self.lasts(7_000..10_000);
             }
             Fault::RestartNode => ground.nodes[node].stop(STOP_LIMIT).await?,
             Fault::SkewClock => self.skew(ground, node).await?,
             _ => {
                 ground.nodes[node].kill().await?;
-                self.wait(0..5_000).await;
+                self.lasts(0..5_000);
             }
         }
         Ok(())
@@ -50,7 +49,14 @@ impl Nemesis {
             (told - by).abs() <= 2,
             "the node's clock is off by {told} s"
         );
-        self.wait(5_000..10_000).await;
-        ground.nodes[node].kill().await
+        self.lasts(5_000..10_000);
+        Ok(())
+    }
+
+    /// Ends a node and starts it again, now.
+    pub(super) async fn restart_a_node(&mut self, ground: &mut Ground) -> anyhow::Result<()> {
+        let node = self.choose_node(ground);
+        ground.nodes[node].kill().await?;
+        ground.nodes[node].start(&[])
     }
 }

@@ -16,23 +16,23 @@ impl Nemesis {
         let projector = self.rng.random_range(0..ground.projectors.len());
         let store = *STORES.choose(&mut self.rng).unwrap_or(&STORES[0]);
         match fault {
-            Fault::FreezeProjector => freeze(ground, projector).await,
+            Fault::FreezeProjector => freeze(ground, projector).await?,
             Fault::IsolateProjector => {
                 let ways = ground.ways.projector_to_broker[projector].clone();
-                self.cut(&ways).await
+                self.cut(fault, ways);
             }
             Fault::CutStore => {
                 // The last one is query-api.
                 let reader = self.rng.random_range(0..ground.ways.to_stores.len());
-                self.cut(&[ground.ways.to_store(reader, store)]).await
+                self.cut(fault, vec![ground.ways.to_store(reader, store)]);
             }
-            Fault::SlowStore => self.slow(&[ground.ways.to_store(projector, store)]).await,
+            Fault::SlowStore => self.slow(fault, vec![ground.ways.to_store(projector, store)]),
             _ => {
                 ground.projectors[projector].kill().await?;
-                self.wait(0..8_000).await;
-                Ok(())
+                self.lasts(0..8_000);
             }
         }
+        Ok(())
     }
 }
 

@@ -32,7 +32,7 @@ impl Nemesis {
             }
             Fault::KillCassandra => {
                 kill(ground, Part::Cassandra).await?;
-                self.wait(0..5_000).await;
+                self.lasts(0..5_000);
                 Ok(())
             }
             Fault::FreezePostgres => self.freeze_store(ground, Part::Postgres).await,
@@ -47,22 +47,20 @@ impl Nemesis {
             }
             _ => {
                 kill(ground, Part::Postgres).await?;
-                self.wait(0..5_000).await;
+                self.lasts(0..5_000);
                 Ok(())
             }
         }
     }
 
     /// A node that starts while the registry does not answer, or only complains.
-    async fn without_registry(&mut self, ground: &mut Ground) -> anyhow::Result<()> {
+    pub(super) async fn without_registry(&mut self, ground: &mut Ground) -> anyhow::Result<()> {
         ensure!(
             !ground.registry_answers().await?,
             "the registry answers all the same"
         );
-        let node = self.rng.random_range(0..ground.nodes.len());
-        ground.nodes[node].kill().await?;
-        ground.nodes[node].start(&[])?;
-        self.wait(1_000..4_000).await;
+        self.restart_a_node(ground).await?;
+        self.lasts(1_000..4_000);
         Ok(())
     }
 
@@ -71,7 +69,7 @@ impl Nemesis {
             ground.stack.freeze(store).await,
             "{store} does not stand still"
         );
-        self.wait(4_000..12_000).await;
+        self.lasts(4_000..12_000);
         Ok(())
     }
 
@@ -90,7 +88,7 @@ impl Nemesis {
             Ok(goes_on.then(|| format!("{store} goes on without any room")))
         })
         .await?;
-        self.wait(1_000..4_000).await;
+        self.lasts(1_000..4_000);
         Ok(())
     }
 }

@@ -3,12 +3,32 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use super::{Fault, Nemesis};
 use crate::ground::Ground;
 use crate::proxy::{Proxy, Way};
+
+/// Ways on which something has to be broken or held back by the end of the turn.
+pub(super) struct Disturbed {
+    fault: Fault,
+    ways: Vec<Proxy>,
+    before: u64,
+}
+
+impl Disturbed {
+    /// # Errors
+    /// Nothing was.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let disturbed = count(&self.ways) > self.before;
+        ensure!(disturbed, "{}: nothing was disturbed", self.fault.name());
+        Ok(())
+    }
+}
+
+fn count(ways: &[Proxy]) -> u64 {
+    ways.iter().map(Proxy::disturbed).sum()
+}
 
 impl Nemesis {
     pub(super) async fn strike_way(
@@ -16,54 +36,83 @@ impl Nemesis {
         ground: &mut Ground,
         fault: Fault,
     ) -> anyhow::Result<()> {
-        let node = self.rng.random_range(0..ground.nodes.len());
-        let broker = self.rng.random_range(0..ground.brokers.len());
         match fault {
             Fault::IsolateBroker => {
-                let ways = ground.ways.between_brokers[broker].to_vec();
-                self.cut(&ways).await
+                let broker = self.choose_broker(ground);
+                self.cut(fault, ground.ways.to_one_broker(broker));
+            }
+            Fault::SlowBrokers => {
+                let broker = self.choose_broker(ground);
+                self.slow(fault, ground.ways.between_brokers[broker].to_vec());
             }
             Fault::IsolateNode => {
-                let ways = ground.ways.to_broker[node].clone();
-                self.cut(&ways).await
+                let node = self.choose_node(ground);
+                self.cut(fault, ground.ways.to_broker[node].clone());
             }
             Fault::SlowOneWay => {
+                let node = self.choose_node(ground);
                 let way = busiest(&ground.ways.to_broker[node]).await?;
-                self.slow(&[way]).await
+                self.slow(fault, vec![way]);
             }
             Fault::CutForwarding => {
-                // One that owns what clients ask for.
-                let way = busiest(&ground.ways.between_nodes).await?;
-                self.cut(&[way]).await
+                let way = self.busiest_between_nodes(ground).await?;
+                self.cut(fault, vec![way]);
+            }
+            Fault::SlowForwarding => {
+                let way = self.busiest_between_nodes(ground).await?;
+                self.slow(fault, vec![way]);
+            }
+            Fault::CutRegistry => {
+                self.cut(fault, vec![ground.ways.to_registry.clone()]);
+                self.restart_a_node(ground).await?;
+            }
+            Fault::SlowRegistry => {
+                self.slow(fault, vec![ground.ways.to_registry.clone()]);
+                self.restart_a_node(ground).await?;
+            }
+            Fault::CutRegistryDatabase => {
+                self.cut(fault, vec![ground.ways.registry_to_database.clone()]);
+                self.without_registry(ground).await?;
             }
             _ => {
+                let node = self.choose_node(ground);
                 let way = busiest(&ground.ways.to_broker[node]).await?;
-                self.cut(&[way]).await
+                self.cut(fault, vec![way]);
             }
         }
+        Ok(())
     }
 
     /// Breaks connections, or lets nothing arrive on them.
-    pub(super) async fn cut(&mut self, ways: &[Proxy]) -> anyhow::Result<()> {
+    pub(super) fn cut(&mut self, fault: Fault, ways: Vec<Proxy>) {
         let how = *[Way::Cut, Way::Silent]
             .choose(&mut self.rng)
             .unwrap_or(&Way::Cut);
-        self.disturb(ways, how).await
+        self.disturb(fault, ways, how);
     }
 
-    pub(super) async fn slow(&mut self, ways: &[Proxy]) -> anyhow::Result<()> {
+    pub(super) fn slow(&mut self, fault: Fault, ways: Vec<Proxy>) {
         let by = *[200, 600, 1_200].choose(&mut self.rng).unwrap_or(&200);
-        self.disturb(ways, Way::Slow(Duration::from_millis(by)))
-            .await
+        self.disturb(fault, ways, Way::Slow(Duration::from_millis(by)));
     }
 
-    async fn disturb(&mut self, ways: &[Proxy], how: Way) -> anyhow::Result<()> {
-        let count = || -> u64 { ways.iter().map(Proxy::disturbed).sum() };
-        let before = count();
+    fn disturb(&mut self, fault: Fault, ways: Vec<Proxy>, how: Way) {
+        let before = count(&ways);
         ways.iter().for_each(|way| way.set(how));
-        self.wait(3_000..9_000).await;
-        ensure!(count() > before, "nothing was disturbed");
-        Ok(())
+        self.turn.disturbed.push(Disturbed {
+            fault,
+            ways,
+            before,
+        });
+        self.lasts(3_000..9_000);
+    }
+
+    /// The way to the node that owns most of what clients ask for, of those that were spared.
+    async fn busiest_between_nodes(&mut self, ground: &Ground) -> anyhow::Result<Proxy> {
+        let nodes = ground.ways.between_nodes.iter().enumerate();
+        let spared = nodes.filter(|(node, _)| !self.turn.nodes.contains(node));
+        let ways: Vec<Proxy> = spared.map(|(_, way)| way.clone()).collect();
+        busiest(&ways).await
     }
 }
 

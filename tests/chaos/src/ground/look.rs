@@ -87,9 +87,8 @@ impl Ground {
         Ok(())
     }
 
-    /// Waits until every node takes commands, every projection is followed and reads are answered. A
-    /// store that ends meanwhile of what was done to it is started again.
-    pub(super) async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+    /// Waits until every node takes commands.
+    pub(crate) async fn wait_for_nodes(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         for node in 0..self.nodes.len() {
             let url = format!("{}/readyz", self.node_url(node));
@@ -97,6 +96,14 @@ impl Ground {
                 pause(&mut self.nodes[node], began, &reason).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Waits until every node takes commands, every projection is followed and reads are answered. A
+    /// store that ends meanwhile of what was done to it is started again.
+    pub(crate) async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        self.wait_for_nodes().await?;
+        let began = Instant::now();
         for projector in 0..self.projectors.len() {
             let url = format!("{}/readyz", self.projector_url(projector));
             while let Some(reason) = self.missing(&url).await {

@@ -1,5 +1,5 @@
 //! What a run stands on: three brokers, the stores, the registry, the nodes, the projectors, query-api, and
-//! proxies before every listener.
+//! proxies before every listener that one of them is told of.
 
 mod disks;
 mod look;
@@ -8,6 +8,7 @@ mod ways;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -35,11 +36,16 @@ const BESIDE: u16 = 200;
 pub(crate) const PAYMENT_DEADLINE: Duration = Duration::from_secs(10);
 /// PostgreSQL's log, in MiB: little, since its data lies in memory.
 const MAX_WAL_MIB: u32 = 128;
+/// How long nodes remember the result of a command by its key: less than a run, so that results are
+/// forgotten in it; longer than clients try, and what they sent may wait for its turn.
+pub(crate) const RESULTS_REMEMBERED: Duration = Duration::from_secs(100);
+/// How long an order that is over stays in a node's memory after it was last touched.
+pub(crate) const ORDERS_STAY: Duration = Duration::from_secs(3);
 
 pub(crate) struct Ground {
     pub(crate) layout: ClusterLayout,
     pub(crate) config: StackConfig,
-    pub(crate) stack: Stack,
+    pub(crate) stack: Arc<Stack>,
     pub(crate) brokers: Vec<Process>,
     pub(crate) nodes: Vec<Process>,
     pub(crate) projectors: Vec<Process>,
@@ -71,6 +77,7 @@ impl Ground {
         let mut config = StackConfig::new(base_port, &state_dir)?;
         config.max_wal_mib = MAX_WAL_MIB;
         config.short_lived = true;
+        config.registry_database_port = Some(layout.registry_database_advertised());
         config.make_folders()?;
         Stack::new(config.clone())?.down().await?;
         for old in ["data", "disks", "logs", "config", "history.jsonl"] {
@@ -85,7 +92,7 @@ impl Ground {
         let skew = skew::library(&config.config_dir()).await;
         Ok(Self {
             layout,
-            stack: Stack::new(config.clone())?,
+            stack: Arc::new(Stack::new(config.clone())?),
             disks,
             skew,
             config,
@@ -93,7 +100,9 @@ impl Ground {
             nodes: Vec::new(),
             projectors: Vec::new(),
             query: None,
-            ways: Ways::default(),
+            ways: Ways::build(layout)
+                .await
+                .context("listening for the proxies")?,
             http: reqwest::Client::builder()
                 .timeout(Duration::from_secs(3))
                 .build()?,
@@ -110,9 +119,6 @@ impl Ground {
     }
 
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
-        self.ways = Ways::build(self.layout)
-            .await
-            .context("listening for the proxies")?;
         for (number, launch) in (1..).zip(prepare_brokers(&self.config, self.layout).await?) {
             let name = format!("broker-{number}");
             let mut broker = Process::new(&name, launch.command, launch.cwd, launch.log);
@@ -168,8 +174,9 @@ impl Ground {
         }
     }
 
-    /// Ends every fault: all ways open, room on every disk, everything thawed and started.
-    pub(crate) async fn heal(&mut self) -> anyhow::Result<()> {
+    /// Ends every fault but that a store is away: all ways open, room on every disk, everything thawed and
+    /// started, with the right time. Returns when the brokers listen.
+    pub(crate) async fn mend(&mut self) -> anyhow::Result<()> {
         self.ways.open();
         if let Some(disks) = &self.disks {
             disks.free()?;
@@ -177,21 +184,31 @@ impl Ground {
         STORES.into_iter().for_each(|store| self.stack.thaw(store));
         let writing = self.brokers.iter_mut().chain(&mut self.nodes);
         for process in writing.chain(&mut self.projectors).chain(&mut self.query) {
+            if process.is_disguised() {
+                process.kill().await?;
+            }
             if process.runs() {
                 process.thaw()?;
             } else {
                 process.start(&[]).context("starting again")?;
             }
         }
-        self.stack.start_infrastructure(&FROM_THE_STACK).await?;
-        self.wait_for_brokers().await?;
-        self.wait_until_ready().await
+        self.wait_for_brokers().await
+    }
+
+    /// Starts the stores and the registry where they do not run, and waits until they answer. It holds on to
+    /// nothing, so that other things can be done meanwhile.
+    pub(crate) fn start_stores(
+        &self,
+    ) -> impl Future<Output = Result<(), cartwright_local::StackError>> + use<> {
+        let stack = Arc::clone(&self.stack);
+        async move { stack.start_infrastructure(&FROM_THE_STACK).await }
     }
 
     /// Starts stores that have ended late of what was done to them.
     async fn restart_stores(&self) -> anyhow::Result<()> {
         if STORES.into_iter().any(|store| !self.stack.runs(store)) {
-            self.stack.start_infrastructure(&FROM_THE_STACK).await?;
+            self.start_stores().await?;
         }
         Ok(())
     }

@@ -5,27 +5,34 @@ use std::fs;
 use anyhow::ensure;
 use cartwright_local::{ClusterClient, Part, Ports, Surroundings, service_settings};
 
-use super::{Ground, PAYMENT_DEADLINE};
+use super::{Ground, ORDERS_STAY, PAYMENT_DEADLINE, RESULTS_REMEMBERED};
 use crate::process::Process;
+
+/// A shard that does within two minutes what one of production does in hours: many rounds of snapshots, each
+/// over several transactions so that it can be broken off, some of which hold the results too.
+const SMALL_SHARDS: &str = "[shard]\ncheckpoint_tail = 100\nsnapshot_group_bytes = 8192\n\
+    snapshot_bytes_per_event = 128\nresults_reach = 100\n";
 
 impl Ground {
     pub(super) fn node(&self, node: u16) -> anyhow::Result<Process> {
         let name = format!("node-{}", node + 1);
-        let around = self.direct(self.layout.bootstrap_of(ClusterClient::Node(node)))?;
+        let around = self.by_registry_proxy(ClusterClient::Node(node))?;
         let listen = self.layout.node_listener(node);
         let settings = format!(
             "{}\n[nodes]\nid = \"{name}\"\naddress = \"http://127.0.0.1:{}\"\n\n[checkout]\n\
-             payment_deadline_ms = {}\n",
+             payment_deadline_ms = {}\n\n{SMALL_SHARDS}archive_after_ms = {}\nresults_ttl_ms = {}\n",
             service_settings(Part::CommandApi, listen, &around),
             self.layout.node_advertised(node),
             PAYMENT_DEADLINE.as_millis(),
+            ORDERS_STAY.as_millis(),
+            RESULTS_REMEMBERED.as_millis(),
         );
         self.service(&name, Part::CommandApi, &settings)
     }
 
     pub(super) fn projector(&self, projector: u16) -> anyhow::Result<Process> {
-        let client = ClusterClient::Projector(projector);
-        let around = self.by_proxy(self.layout.bootstrap_of(client), projector)?;
+        let by_registry_proxy = self.by_registry_proxy(ClusterClient::Projector(projector))?;
+        let around = self.by_store_proxies(by_registry_proxy, projector);
         let listen = self.layout.projector_listener(projector);
         let settings = service_settings(Part::Projector, listen, &around);
         let name = format!("projector-{}", projector + 1);
@@ -33,7 +40,7 @@ impl Ground {
     }
 
     pub(super) fn query(&self) -> anyhow::Result<Process> {
-        let around = self.by_proxy(String::new(), self.layout.projectors)?;
+        let around = self.by_store_proxies(self.direct(String::new())?, self.layout.projectors);
         let listen = Ports::new(self.layout.base_port)?.query_api();
         let settings = service_settings(Part::QueryApi, listen, &around);
         self.service(Part::QueryApi.name(), Part::QueryApi, &settings)
@@ -58,12 +65,19 @@ impl Ground {
         })
     }
 
-    fn by_proxy(&self, bootstrap: String, reader: u16) -> anyhow::Result<Surroundings> {
+    fn by_registry_proxy(&self, client: ClusterClient) -> anyhow::Result<Surroundings> {
         Ok(Surroundings {
+            registry: self.layout.registry_advertised(),
+            ..self.direct(self.layout.bootstrap_of(client))?
+        })
+    }
+
+    fn by_store_proxies(&self, around: Surroundings, reader: u16) -> Surroundings {
+        Surroundings {
             postgres: self.layout.postgres_advertised(reader),
             cassandra: self.layout.cassandra_advertised(reader),
-            ..self.direct(bootstrap)?
-        })
+            ..around
+        }
     }
 
     fn service(&self, name: &str, part: Part, settings: &str) -> anyhow::Result<Process> {

@@ -5,7 +5,6 @@ use cartwright_local::{ClusterClient, ClusterLayout, Part, Ports};
 use crate::proxy::{Proxy, Way};
 
 /// Every way that can be cut, silenced or slowed down.
-#[derive(Default)]
 pub(crate) struct Ways {
     /// By node, then broker.
     pub(crate) to_broker: Vec<Vec<Proxy>>,
@@ -17,11 +16,28 @@ pub(crate) struct Ways {
     pub(crate) projector_to_broker: Vec<Vec<Proxy>>,
     /// By process of the read side (the projectors, then query-api), to PostgreSQL and to Cassandra.
     pub(crate) to_stores: Vec<[Proxy; 2]>,
+    /// Of all nodes and projectors to the registry.
+    pub(crate) to_registry: Proxy,
+    /// Of the registry to PostgreSQL.
+    pub(crate) registry_to_database: Proxy,
 }
 
 impl Ways {
     pub(crate) async fn build(layout: ClusterLayout) -> anyhow::Result<Self> {
-        let mut ways = Self::default();
+        let ports = Ports::new(layout.base_port)?;
+        let (registry, database) = (
+            layout.registry_advertised(),
+            layout.registry_database_advertised(),
+        );
+        let mut ways = Self {
+            to_broker: Vec::new(),
+            between_brokers: Vec::new(),
+            between_nodes: Vec::new(),
+            projector_to_broker: Vec::new(),
+            to_stores: Vec::new(),
+            to_registry: Proxy::start(registry, ports.registry()).await?,
+            registry_to_database: Proxy::start(database, ports.postgres()).await?,
+        };
         for broker in 0..layout.brokers {
             let (from, to) = (
                 layout.broker_advertised(broker),
@@ -46,7 +62,6 @@ impl Ways {
             let to_brokers = to_brokers(layout, client).await?;
             ways.projector_to_broker.push(to_brokers);
         }
-        let ports = Ports::new(layout.base_port)?;
         // The last one is query-api.
         for reader in 0..=layout.projectors {
             let postgres = layout.postgres_advertised(reader);
@@ -64,11 +79,22 @@ impl Ways {
         self.to_stores[reader][usize::from(store == Part::Cassandra)].clone()
     }
 
+    /// All ways to a broker: of the other brokers and controllers, the nodes and the projectors.
+    pub(crate) fn to_one_broker(&self, broker: usize) -> Vec<Proxy> {
+        let clients = self.to_broker.iter().chain(&self.projector_to_broker);
+        let clients = clients.map(|to_brokers| &to_brokers[broker]);
+        clients
+            .chain(&self.between_brokers[broker])
+            .cloned()
+            .collect()
+    }
+
     pub(crate) fn open(&self) {
         let to_brokers = self.to_broker.iter().chain(&self.projector_to_broker);
         let pairs = self.between_brokers.iter().chain(&self.to_stores);
         let all = to_brokers.flatten().chain(pairs.flatten());
-        for proxy in all.chain(&self.between_nodes) {
+        let registry = [&self.to_registry, &self.registry_to_database];
+        for proxy in all.chain(&self.between_nodes).chain(registry) {
             proxy.set(Way::Open);
         }
     }
