@@ -9,7 +9,9 @@ mod views;
 
 pub use connect::{CassandraOptions, connect};
 pub use control::{all_rows, load_parked, load_position, load_positions};
-pub(crate) use control::{by_whole_key, control_rows, delete_rows, is_empty, put, scan};
+pub(crate) use control::{
+    by_whole_key, control_rows, delete_rows, is_empty, put, put_versions, scan,
+};
 pub(crate) use migrate::{change, missing_tables};
 pub use migrate::{migrate, refuse_gone};
 pub use parking::{ParkRequests, ask, parked_rows, skipped_rows};

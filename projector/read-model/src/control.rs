@@ -70,9 +70,6 @@ impl Control {
     /// Stores the next revision of a projection's versions. Answers whether it was taken: not when
     /// another one with its revision or a later one is there.
     ///
-    /// Cassandra compares nothing when it writes: of two that are stored under one revision at the
-    /// same moment one wins for everybody, but both may be told that they did.
-    ///
     /// # Errors
     /// What the store said.
     pub async fn store_versions(
@@ -90,16 +87,8 @@ impl Control {
                 postgres::put_versions(&**client, projection, versions.revision, &json).await
             }
             Control::Cassandra(session, keyspace) => {
-                let there = self.versions(projection).await?;
-                if there.is_some_and(|there| there.revision >= versions.revision) {
-                    return Ok(false);
-                }
-                let key = [projection.into()];
-                let cells = [("document", Value::Json(json))];
-                let revision = i64::try_from(versions.revision).unwrap_or(i64::MAX);
-                let seq = versions.revision;
-                cassandra::put(session, keyspace, &VERSIONS, &key, &cells, seq, revision).await?;
-                Ok(self.versions(projection).await?.as_ref() == Some(versions))
+                let revision = versions.revision;
+                cassandra::put_versions(session, keyspace, projection, revision, json).await
             }
         }
     }
@@ -178,7 +167,7 @@ impl Control {
             }
             Control::Cassandra(session, keyspace) => {
                 let now = Timestamp::now().as_micros();
-                cassandra::put(session, keyspace, table, key, cells, 0, now).await
+                cassandra::put(session, keyspace, table, key, cells, now).await
             }
         }
     }
@@ -250,6 +239,52 @@ impl Control {
         Ok(positions
             .filter_map(|row| Position::keyed(row, projection, version))
             .collect())
+    }
+
+    /// Makes what is left out while a version is built, keys and indexes, for as long as that takes. Makes
+    /// no table: one that is not there was removed meanwhile.
+    ///
+    /// # Errors
+    /// [`ReadModelError::Gone`], or what the store said.
+    pub async fn complete(
+        &self,
+        projection: &'static Projection,
+        version: u32,
+    ) -> Result<(), ReadModelError> {
+        match self {
+            Control::Postgres(pool) => {
+                let mut client = pool.get().await?;
+                postgres::complete(&mut client, projection, version).await
+            }
+            // Its tables are whole from the beginning.
+            Control::Cassandra(..) => {
+                let gone = self.missing_tables(projection, version).await?;
+                match gone.is_empty() {
+                    true => Ok(()),
+                    false => Err(ReadModelError::Gone {
+                        tables: gone.join(", "),
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Ends [`Control::complete`] of a version wherever it is under way.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn interrupt(
+        &self,
+        projection: &'static Projection,
+        version: u32,
+    ) -> Result<(), ReadModelError> {
+        match self {
+            Control::Postgres(pool) => {
+                let client = pool.get().await?;
+                postgres::interrupt(&**client, projection, version).await
+            }
+            Control::Cassandra(..) => Ok(()),
+        }
     }
 
     /// Removes every trace of a version: its tables, positions, parked records, what its build said.

@@ -14,7 +14,7 @@ mod flip;
 mod refused;
 mod rules;
 
-pub use document::{Build, Outcome, State, Switch, Until, Verification, Version, Versions};
+pub use document::{Build, Outcome, State, Switch, Took, Until, Verification, Version, Versions};
 pub use flip::FlipCheck;
 pub use refused::Refused;
 pub use rules::Run;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use cartwright_read_model::versions::Refused;
 
 use crate::commands::{
-    audit, dry_run, explain, flip, hold, list, parked, plan, restore, start, status, verify,
+    audit, dry_run, explain, flip, hold, list, parked, plan, restore, retire, start, status, verify,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -64,7 +64,7 @@ enum Command {
     /// Make the version current that was it before.
     Rollback(flip::Arguments),
     /// Take a version out of use and remove its tables.
-    Retire(flip::RetireArguments),
+    Retire(retire::Arguments),
     /// Bring everything back from the log after a store was lost, or both. Safe to run twice.
     Restore(restore::Arguments),
 }
@@ -103,7 +103,7 @@ fn dispatch(context: &Context, command: &Command) -> anyhow::Result<Exit> {
         Command::Verify(arguments) => verify::run(context, arguments),
         Command::Flip(arguments) => flip::flip(context, arguments),
         Command::Rollback(arguments) => flip::rollback(context, arguments),
-        Command::Retire(arguments) => flip::retire(context, arguments),
+        Command::Retire(arguments) => retire::run(context, arguments),
         Command::Restore(arguments) => restore::run(context, arguments),
     }
 }

@@ -69,6 +69,8 @@ pub struct Ends {
     pub rejected: u64,
     /// They do not come as far as the fold.
     pub undecodable: u64,
+    /// Operators gave them up, whatever they are.
+    pub given_up: u64,
 }
 
 /// What a projection's fold makes of the log.
@@ -86,6 +88,8 @@ pub struct FoldCount {
     pub dropped: u64,
     /// Events that it can't fold.
     pub rejected: u64,
+    /// Records that operators gave up.
+    pub given_up: u64,
 }
 
 /// Where reading or folding fails.
@@ -122,8 +126,9 @@ struct Run<'a> {
 /// A topic, an event type and a schema id.
 type Type = (&'static str, &'static str, Option<u32>);
 
-/// Reads every topic that `plans` consume, from its beginning to its present end, and folds it.
-/// Keeps at most `max_problems` problems and counts the rest. `progress` is told of every record.
+/// Reads every topic that `plans` consume, from its beginning to its present end, and folds it, but for
+/// what was given up under a plan, which is no problem of that one. Keeps at most `max_problems` problems
+/// and counts the rest. `progress` is told of every record.
 ///
 /// # Errors
 /// When the log or the registry does not answer.
@@ -132,7 +137,7 @@ pub fn dry_run(
     codec: &Codec,
     plans: &[Plan],
     max_problems: usize,
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(&Record),
 ) -> anyhow::Result<Report> {
     let mut run = Run {
         codec,
@@ -151,6 +156,7 @@ pub fn dry_run(
             row_operations: 0,
             dropped: 0,
             rejected: 0,
+            given_up: 0,
         })
         .collect();
     let consumed = |stream: &Stream| {
@@ -161,7 +167,7 @@ pub fn dry_run(
         let starts = whole_topic(log, stream.topic())?;
         read_once(log, &starts, |record| {
             run.take(stream, record)?;
-            progress(run.report.records);
+            progress(record);
             Ok(())
         })?;
     }
@@ -207,9 +213,8 @@ impl Run<'_> {
         let envelope = match envelope {
             Ok(envelope) => envelope,
             Err(error) => {
-                self.undecodable(stream, of);
                 let reason = format!("not written by a shard: {error}");
-                self.problem(stream, record, None, None, "envelope", reason);
+                self.undecodable(stream, record, of, "envelope", None, reason);
                 return Ok(());
             }
         };
@@ -219,31 +224,53 @@ impl Run<'_> {
                 return Err(error).context("schemas cannot be had");
             }
             Err(error) => {
-                self.undecodable(stream, of);
                 let stage = match error {
                     CodecError::NewerWriter { .. } => "newer",
                     _ => "decode",
                 };
-                self.problem(
-                    stream,
-                    record,
-                    Some(envelope.seq),
-                    None,
-                    stage,
-                    error.to_string(),
-                );
+                let seq = Some(envelope.seq);
+                self.undecodable(stream, record, of, stage, seq, error.to_string());
             }
         }
         Ok(())
     }
 
-    /// Counts a record that no fold sees, for every projection that would.
-    fn undecodable(&mut self, stream: Stream, of: Type) {
+    /// Counts a record that no fold sees, for every projection that would. It is a problem of the record,
+    /// unless it was given up under all of them.
+    fn undecodable(
+        &mut self,
+        stream: Stream,
+        record: &Record,
+        of: Type,
+        stage: &'static str,
+        seq: Option<u64>,
+        reason: String,
+    ) {
+        let mut is_missed = false;
         for (index, plan) in self.plans.iter().enumerate() {
-            if plan.projection.streams.contains(&stream) {
-                self.outcomes.entry((index, of)).or_default().undecodable += 1;
+            if !plan.projection.streams.contains(&stream) || self.gives_up(index, record, of) {
+                continue;
             }
+            self.outcomes.entry((index, of)).or_default().undecodable += 1;
+            is_missed = true;
         }
+        if is_missed {
+            self.problem(stream, record, seq, None, stage, reason);
+        }
+    }
+
+    /// Whether a record was given up under a plan, by its place among the plans; counts it then.
+    fn gives_up(&mut self, index: usize, record: &Record, of: Type) -> bool {
+        let gives_up = Stream::of_topic(of.0).is_some_and(|stream| {
+            let place = (stream, record.partition, record.offset);
+            let given_up = self.plans[index].given_up;
+            given_up.is_some_and(|given_up| given_up.contains(&place))
+        });
+        if gives_up {
+            self.report.projections[index].given_up += 1;
+            self.outcomes.entry((index, of)).or_default().given_up += 1;
+        }
+        gives_up
     }
 
     fn fold(
@@ -256,12 +283,11 @@ impl Run<'_> {
     ) {
         let seq = Some(envelope.seq);
         if record.key.as_deref() != Some(event.aggregate_id.as_bytes()) {
-            self.undecodable(stream, of);
             let reason = format!("is about {:?}, not about its key", event.aggregate_id);
-            return self.problem(stream, record, seq, None, "decode", reason);
+            return self.undecodable(stream, record, of, "decode", seq, reason);
         }
         for (index, plan) in self.plans.iter().enumerate() {
-            if !plan.projection.streams.contains(&stream) {
+            if !plan.projection.streams.contains(&stream) || self.gives_up(index, record, of) {
                 continue;
             }
             let outcome = (plan.fold)(envelope, event);

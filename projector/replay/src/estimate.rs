@@ -42,9 +42,9 @@ pub fn partition(
     at: &TopicPartition,
     end: &End,
 ) -> anyhow::Result<Partition> {
+    let end = first_beyond(log, at, end)?;
     let mut reader = log.reader(ReaderPurpose::Recovery)?;
     let (low, _) = reader.watermarks(at)?;
-    let end = first_beyond(&mut reader, at, low, end)?;
     reader.assign(&[(at.clone(), Start::Beginning)])?;
     let (mut read, mut bytes, mut took) = (0_u64, 0_u64, Duration::ZERO);
     let deadline = Instant::now() + LOOK;
@@ -88,19 +88,19 @@ pub fn seconds(partitions: &[Partition], parallel: usize) -> f64 {
 }
 
 /// The first offset that is not read. Times and seqs grow with offsets, so it is looked for by halves.
-fn first_beyond<R: LogReader>(
-    reader: &mut R,
-    at: &TopicPartition,
-    low: u64,
-    end: &End,
-) -> anyhow::Result<u64> {
+///
+/// # Errors
+/// When the log does not answer.
+pub fn first_beyond(log: &impl EventLog, at: &TopicPartition, end: &End) -> anyhow::Result<u64> {
     let Some(cut) = end.cut else {
         return Ok(end.offset);
     };
+    let mut reader = log.reader(ReaderPurpose::Recovery)?;
+    let (low, _) = reader.watermarks(at)?;
     let (mut within, mut beyond) = (low, end.offset);
     while within < beyond {
         let middle = within + (beyond - within) / 2;
-        match record_from(reader, at, middle, beyond)? {
+        match record_from(&mut reader, at, middle, beyond)? {
             Some(record) if !cut.excludes(&record) => within = record.offset + 1,
             _ => beyond = middle,
         }

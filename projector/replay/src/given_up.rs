@@ -20,8 +20,20 @@ const CARRIED_OVER: &str = "carried over from version";
 /// # Errors
 /// What the store said.
 pub fn with_given_up(context: &Context, home: &Home<'_>, plan: Plan) -> anyhow::Result<Plan> {
-    let rows = skipped(context, home, plan.version)?;
-    Ok(without(plan, places(&rows, plan.generation).collect()))
+    Ok(without(plan, given_up(context, home, plan.version)?))
+}
+
+/// The records that were given up under a version.
+///
+/// # Errors
+/// What the store said.
+pub fn given_up(
+    context: &Context,
+    home: &Home<'_>,
+    version: u32,
+) -> anyhow::Result<BTreeSet<Place>> {
+    let rows = skipped(context, home, version)?;
+    Ok(places(&rows, context.generation()).collect())
 }
 
 /// The plan without these records. The set lives as long as the process, which builds or verifies a few

@@ -1,7 +1,9 @@
 //! What a command says: text for people, JSON for programs.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
@@ -55,6 +57,36 @@ impl Output {
     pub fn remark(&self, text: impl Display) {
         if !self.json {
             eprintln!("{text}");
+        }
+    }
+}
+
+/// The look of a bar that people watch, and of what takes nobody knows how long.
+const BAR: &str = "{prefix} [{wide_bar}] {percent}% {msg}";
+const SPINNER: &str = "{spinner} {prefix} {msg}";
+
+impl Output {
+    /// A bar for people, on standard error, until it is finished; what is its whole is told as soon as it is
+    /// known. Programs see none.
+    #[must_use]
+    pub fn bar(&self, of: impl Into<Cow<'static, str>>) -> ProgressBar {
+        self.progress(BAR, of.into())
+    }
+
+    /// The same for something whose whole is not known.
+    #[must_use]
+    pub fn spinner(&self, of: impl Into<Cow<'static, str>>) -> ProgressBar {
+        self.progress(SPINNER, of.into())
+    }
+
+    fn progress(&self, look: &str, of: Cow<'static, str>) -> ProgressBar {
+        if self.json {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(0).with_prefix(of);
+        match ProgressStyle::with_template(look) {
+            Ok(style) => bar.with_style(style.progress_chars("=> ")),
+            Err(_) => bar,
         }
     }
 }

@@ -4,8 +4,10 @@
 //! buckets with equal sums hold equal rows. Then the rows of the buckets that differ. Rows that
 //! differ are looked at again when both sides have applied everything that the log held at the last
 //! look: rows with equal seqs are compared field by field, and so are rows that have stayed as they
-//! were; the others have changed meanwhile, and are looked at again, a bounded number of times.
+//! were; the others have changed meanwhile, and are looked at again, a bounded number of times. So is what
+//! is parked on one side only.
 
+mod buckets;
 mod compare;
 mod folded;
 mod made_by;

@@ -1,6 +1,7 @@
 //! Positions and parked records.
 
 use scylla::client::session::Session;
+use scylla::value::CqlValue;
 
 use super::reader::Reader;
 use crate::error::ReadModelError;
@@ -8,7 +9,7 @@ use crate::parked::ParkedRow;
 use crate::position::{Position, PositionKey};
 use crate::row::Row;
 use crate::schema::{Projection, ROW_SEQ, Table};
-use crate::tables::{CONTROL_VERSION, PARKED, POSITIONS};
+use crate::tables::{CONTROL_VERSION, PARKED, POSITIONS, VERSIONS};
 use crate::value::Value;
 
 const IN_PARTITION: &str = "AND topic = ? AND log_partition = ?";
@@ -119,7 +120,6 @@ pub(crate) async fn put(
     table: &'static Table,
     key: &[Value],
     cells: &[(&'static str, Value)],
-    seq: u64,
     time: i64,
 ) -> Result<(), ReadModelError> {
     let columns: Vec<&str> = table
@@ -136,8 +136,53 @@ pub(crate) async fn put(
     );
     let mut values: Vec<Value> = key.to_vec();
     values.extend(cells.iter().map(|(_, value)| value.clone()));
-    values.extend([seq.into(), Value::Int(time)]);
+    values.extend([Value::Int(0), Value::Int(time)]);
     execute(session, cql, &values).await
+}
+
+/// Stores a revision of a projection's versions if it follows the one that is there. Answers whether
+/// it did.
+///
+/// The one lightweight transaction in this store: of two who change versions at the same moment one
+/// has to know that it did not, for it goes on to drop tables. Its time is the store's own, which is later
+/// than that of any write before.
+pub(crate) async fn put_versions(
+    session: &Session,
+    keyspace: &str,
+    projection: &str,
+    revision: u64,
+    document: serde_json::Value,
+) -> Result<bool, ReadModelError> {
+    let table = VERSIONS.physical_name(CONTROL_VERSION);
+    let (projection, document) = (projection.into(), Value::Json(document));
+    let (cql, values): (String, Vec<Value>) = match revision {
+        0 | 1 => (
+            format!(
+                "INSERT INTO {keyspace}.{table} (projection, document, row_seq) VALUES (?, ?, ?) \
+                 IF NOT EXISTS"
+            ),
+            vec![projection, document, revision.into()],
+        ),
+        next => (
+            format!(
+                "UPDATE {keyspace}.{table} SET document = ?, row_seq = ? WHERE projection = ? \
+                 IF row_seq = ?"
+            ),
+            vec![document, next.into(), projection, (next - 1).into()],
+        ),
+    };
+    // Not idempotent: sent twice, the second would find the first and say no.
+    let statement = session.prepare(cql).await;
+    let statement = statement.map_err(ReadModelError::cassandra)?;
+    let result = session
+        .execute_unpaged(&statement, values)
+        .await
+        .map_err(ReadModelError::cassandra)?
+        .into_rows_result()
+        .map_err(ReadModelError::cassandra)?;
+    let answer = result.first_row::<scylla::value::Row>();
+    let answer = answer.map_err(ReadModelError::cassandra)?;
+    Ok(answer.columns.first() == Some(&Some(CqlValue::Boolean(true))))
 }
 
 /// Removes the rows of a control table whose key begins with `key`.

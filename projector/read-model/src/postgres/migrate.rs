@@ -115,6 +115,53 @@ pub async fn add_key(
     Ok(())
 }
 
+/// Makes what [`migrate_bare`] has left out: keys and indexes of a version whose rows are all there. Makes no
+/// table: one that is not there was removed meanwhile, and nobody would remove it again.
+///
+/// # Errors
+/// [`ReadModelError::Gone`], or what the store said.
+pub(crate) async fn complete(
+    client: &mut Client,
+    projection: &Projection,
+    version: u32,
+) -> Result<(), ReadModelError> {
+    for table in projection.tables {
+        let name = table.physical_name(version);
+        let transaction = client.transaction().await?;
+        lock(&transaction, &name).await?;
+        if !missing(&transaction, vec![name.clone()]).await?.is_empty() {
+            return Err(ReadModelError::Gone { tables: name });
+        }
+        let mut statements = create_table_sql(table, version);
+        statements[0] = add_missing_key_sql(table, version);
+        transaction.batch_execute(&statements.join(";\n")).await?;
+        hold(&transaction, &[table], version).await?;
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+/// Ends what anybody makes of keys and indexes of a version, also where the process is dead that asked
+/// for them: the server would go on. Who reads or writes rows is left alone, and so is who drops tables.
+pub(crate) async fn interrupt(
+    client: &impl GenericClient,
+    projection: &Projection,
+    version: u32,
+) -> Result<(), ReadModelError> {
+    let tables = projection.tables.iter();
+    let tables: Vec<String> = tables.map(|table| table.physical_name(version)).collect();
+    let sql = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid IN \
+               (SELECT pid FROM pg_locks WHERE locktype = 'relation' \
+               AND mode IN ('ShareLock', 'AccessExclusiveLock') \
+               AND relation IN (SELECT to_regclass(name)::oid FROM unnest($1) AS name)) \
+               AND datname = current_database() AND pid <> pg_backend_pid() \
+               AND query NOT LIKE 'DROP TABLE%'";
+    client
+        .query_typed(sql, &[(&tables, Type::TEXT_ARRAY)])
+        .await?;
+    Ok(())
+}
+
 /// How much of a table is made.
 #[derive(Clone, Copy)]
 enum Extent {

@@ -70,6 +70,18 @@ pub struct Build {
     pub only_keys: Vec<String>,
     /// Records a second, at most.
     pub max_rate: Option<u32>,
+    /// What it took, where one process has built it from its beginning to its end as fast as it could.
+    #[serde(default)]
+    pub took: Option<Took>,
+}
+
+/// What a build took, keys and indexes included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Took {
+    /// Events read.
+    pub events: u64,
+    /// Milliseconds.
+    pub time_ms: u64,
 }
 
 /// The point in time that a version shows.
@@ -121,6 +133,9 @@ pub struct Switch {
     pub at: Timestamp,
     /// The rule that was broken on purpose, in words.
     pub forced: Option<String>,
+    /// Whether it was the way back.
+    #[serde(default)]
+    pub back: bool,
 }
 
 impl Versions {
@@ -155,6 +170,24 @@ impl Versions {
         let mut switches = self.switches.iter().rev();
         let last = switches.find(|each| each.to == self.current)?;
         last.from
+    }
+
+    /// The version from which the current one was gone back to, when that was the last switch.
+    #[must_use]
+    pub fn gone_back_from(&self) -> Option<u32> {
+        let last = self.switches.last().filter(|last| last.back)?;
+        last.from
+    }
+
+    /// The versions that are live and newer than the current one.
+    #[must_use]
+    pub fn newer(&self) -> Vec<u32> {
+        let live = self
+            .versions
+            .iter()
+            .filter(|each| each.state == State::Live);
+        let numbers = live.map(|each| each.number);
+        numbers.filter(|number| *number > self.current).collect()
     }
 
     /// When `number` was last switched away from; `None` when it never was current.

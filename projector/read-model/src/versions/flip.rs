@@ -52,6 +52,7 @@ impl Versions {
             to: number,
             at: check.now,
             forced,
+            back: !check.verified,
         });
         let excess = next.switches.len().saturating_sub(Self::MOST_SWITCHES);
         next.switches.drain(..excess);
@@ -64,12 +65,16 @@ impl Versions {
             let verification = version.verification.as_ref();
             let verification = verification.filter(|each| each.against == current);
             let verification = verification.ok_or(Refused::NotVerified { number, current })?;
-            if verification.outcome != Outcome::Passed {
-                let differences = verification.differences;
-                return Err(Refused::VerificationFailed {
-                    number,
-                    differences,
-                });
+            match verification.outcome {
+                Outcome::Passed => {}
+                Outcome::Failed => {
+                    let differences = verification.differences;
+                    return Err(Refused::VerificationFailed {
+                        number,
+                        differences,
+                    });
+                }
+                Outcome::Unsettled => return Err(Refused::VerificationUnsettled { number }),
             }
             let age = seconds_between(verification.at, check.now);
             if age > check.max_age.as_secs() {

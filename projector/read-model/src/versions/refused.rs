@@ -73,12 +73,20 @@ pub enum Refused {
         current: u32,
     },
     /// The comparison found something.
-    #[error("version {number} was verified and {differences} rows or parked records differ")]
+    #[error("version {number} was verified and differs (rows or parked records: {differences})")]
     VerificationFailed {
         /// Which.
         number: u32,
-        /// How many.
+        /// How many rows or parked records differ.
         differences: u64,
+    },
+    /// The comparison came to no end.
+    #[error(
+        "version {number} was verified and did not settle, which proves nothing: verify it again"
+    )]
+    VerificationUnsettled {
+        /// Which.
+        number: u32,
     },
     /// The comparison is too long ago.
     #[error("version {number} was verified {age_s} s ago, and {limit_s} s is the limit")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cartwright_events::Timestamp;
 
-use super::document::{Build, State, Switch, Verification, Version, Versions};
+use super::document::{Build, State, Switch, Took, Verification, Version, Versions};
 use super::refused::Refused;
 use crate::schema::Projection;
 
@@ -41,6 +41,7 @@ impl Versions {
                 to: number,
                 at: now,
                 forced: None,
+                back: false,
             }],
         }
     }
@@ -174,6 +175,16 @@ impl Versions {
         })
     }
 
+    /// Makes a build read at most so many records a second; `None`: as fast as it can.
+    ///
+    /// # Errors
+    /// When it is not being built.
+    pub fn pace(&self, number: u32, max_rate: Option<u32>) -> Result<Self, Refused> {
+        self.change(number, &[State::Building], |version| {
+            version.build.get_or_insert_default().max_rate = max_rate;
+        })
+    }
+
     /// The build has read to its end: projectors take over, or a part of the log stays as it is.
     ///
     /// # Errors
@@ -185,6 +196,20 @@ impl Versions {
                 false => State::Live,
             };
         })
+    }
+
+    /// The same, with what the build took.
+    ///
+    /// # Errors
+    /// As [`Versions::built`].
+    pub fn built_in(&self, number: u32, took: Option<Took>) -> Result<Self, Refused> {
+        let mut next = self.built(number)?;
+        let mut versions = next.versions.iter_mut();
+        let version = versions.find(|each| each.number == number);
+        if let Some(build) = version.and_then(|version| version.build.as_mut()) {
+            build.took = took;
+        }
+        Ok(next)
     }
 
     /// Records a comparison.

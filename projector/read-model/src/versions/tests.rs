@@ -148,6 +148,12 @@ fn a_flip_is_refused_without_a_fresh_passed_verification_or_behind() {
         refused(&failed, &even, at(101)),
         Refused::VerificationFailed { differences: 3, .. }
     ));
+    let unsettled = Verification {
+        outcome: Outcome::Unsettled,
+        ..passed(at(100))
+    };
+    let refusal = refused(&two().verified(2, unsettled).unwrap(), &even, at(101));
+    assert!(refusal.to_string().contains("did not settle"), "{refusal}");
     let verified = two().verified(2, passed(at(100))).unwrap();
     assert!(matches!(
         refused(&verified, &even, at(161)),
@@ -204,6 +210,29 @@ fn the_way_back_needs_no_verification_but_positions() {
         .flip(flipped.previous().unwrap(), &back, false)
         .unwrap();
     assert_eq!((back.current, back.previous()), (1, Some(2)));
+    assert_eq!(flipped.gone_back_from(), None);
+    assert_eq!(back.gone_back_from(), Some(2));
+    // Forth again is no way back, though it is the way before that.
+    let forth = back.flip(2, &even.check(at(70)), true).unwrap();
+    assert_eq!((forth.gone_back_from(), forth.previous()), (None, Some(1)));
+}
+
+#[test]
+fn only_live_versions_with_larger_numbers_are_newer() {
+    let building = two().add(&SECOND, 3, Build::default(), at(20)).unwrap();
+    assert_eq!(building.newer(), [2]);
+    let built = building.built(3).unwrap();
+    assert_eq!(built.newer(), [2, 3]);
+    let flipped = built.flip(3, &Positions::even().check(at(30)), true);
+    assert_eq!(flipped.unwrap().newer(), [0; 0], "older ones are not");
+}
+
+#[test]
+fn a_switch_that_was_kept_by_older_code_was_no_way_back() {
+    let mut json = serde_json::to_value(two()).unwrap();
+    let switch = json["switches"][0].as_object_mut().unwrap();
+    assert!(switch.remove("back").is_some());
+    assert_eq!(serde_json::from_value::<Versions>(json).unwrap(), two());
 }
 
 #[test]
@@ -266,6 +295,25 @@ fn a_point_in_time_is_found_by_its_name_once_it_is_built() {
     assert_eq!(built.named("year-end").unwrap().number, 2);
     let again = built.add(&CATALOG, 3, build, at(2));
     assert_eq!(again, Err(Refused::NameTaken("year-end".to_owned())));
+    let json = serde_json::to_string(&built).unwrap();
+    assert_eq!(serde_json::from_str::<Versions>(&json).unwrap(), built);
+}
+
+#[test]
+fn what_a_build_took_and_how_fast_it_may_read_is_kept_with_it() {
+    let one = Versions::begin(&CATALOG, 1, at(0));
+    let building = one.add(&CATALOG, 2, Build::default(), at(1)).unwrap();
+    let build = |versions: &Versions| versions.get(2).unwrap().build.clone().unwrap();
+    let paced = building.pace(2, Some(9)).unwrap();
+    assert_eq!(build(&paced).max_rate, Some(9));
+    assert_eq!(build(&paced.pace(2, None).unwrap()).max_rate, None);
+    let took = Some(Took {
+        events: 7,
+        time_ms: 9,
+    });
+    let built = building.built_in(2, took).unwrap();
+    assert_eq!(build(&built).took, took);
+    assert!(built.pace(2, Some(1)).is_err(), "it is not being built");
     let json = serde_json::to_string(&built).unwrap();
     assert_eq!(serde_json::from_str::<Versions>(&json).unwrap(), built);
 }

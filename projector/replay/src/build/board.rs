@@ -1,7 +1,7 @@
 //! What those who build tell of it, and what they are told.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -64,19 +64,26 @@ pub struct PartitionProgress {
     /// What went wrong last.
     pub error: Option<String>,
     #[serde(skip)]
-    begun: Option<Instant>,
+    pub(crate) begun: Option<Instant>,
+    /// The end of a point in time, as far as it is known before it is reached.
+    #[serde(skip)]
+    pub(crate) expected_end: Option<u64>,
 }
 
 /// Shared by the threads of a build. Cheap to look at.
 #[derive(Debug, Default)]
 pub struct Board {
     signal: AtomicU8,
+    was_held: AtomicBool,
     partitions: Mutex<BTreeMap<TopicPartition, PartitionProgress>>,
 }
 
 impl Board {
     /// Tells everybody what to do from now on.
     pub fn tell(&self, signal: Signal) {
+        if signal == Signal::Hold {
+            self.was_held.store(true, Ordering::Release);
+        }
         self.signal.store(signal as u8, Ordering::Release);
     }
 
@@ -87,6 +94,11 @@ impl Board {
             1 => Signal::Hold,
             _ => Signal::Stop,
         }
+    }
+
+    /// Whether it was ever told to hold still.
+    pub fn was_held(&self) -> bool {
+        self.was_held.load(Ordering::Acquire)
     }
 
     /// How every partition stands.
@@ -105,10 +117,18 @@ impl Board {
     pub fn begin(&self, partitions: &[(TopicPartition, End)]) {
         for (at, end) in partitions {
             self.with(at, |progress| {
-                progress.end = end.offset;
-                progress.behind = end.offset;
+                progress.end = progress.expected_end.unwrap_or(end.offset);
+                progress.behind = progress.end;
             });
         }
+    }
+
+    /// Where a partition is expected to end that is read up to a point in time: for those who watch.
+    pub fn expect(&self, at: &TopicPartition, end: u64) {
+        self.with(at, |progress| {
+            progress.expected_end = Some(end);
+            progress.end = end;
+        });
     }
 
     pub(super) fn phase(&self, at: &TopicPartition, phase: Phase) {
@@ -140,7 +160,8 @@ impl Board {
                 progress.next_offset = position.next_offset;
             }
             if let Some(behind) = report.behind {
-                progress.behind = behind;
+                let left = progress.end.saturating_sub(progress.next_offset);
+                progress.behind = behind.min(left);
                 progress.error = None;
             }
         });

@@ -1,6 +1,6 @@
 //! A reader of one partition that ends somewhere, and that may be slowed down.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::{LogError, LogReader, Record, Start, TopicPartition};
@@ -117,27 +117,33 @@ impl<R: LogReader> LogReader for Bounded<R> {
 /// So many records a second, shared by those who read.
 #[derive(Debug)]
 pub struct Rate {
-    per_second: u32,
     state: Mutex<Budget>,
 }
 
 #[derive(Debug)]
 struct Budget {
+    /// `None`: there is no limit.
+    per_second: Option<u32>,
     records: f64,
     since: Instant,
 }
 
 impl Rate {
-    /// At most `per_second`.
+    /// At most `per_second`; `None`: as many as there are.
     #[must_use]
-    pub fn new(per_second: u32) -> Self {
+    pub fn new(per_second: Option<u32>) -> Self {
         Self {
-            per_second: per_second.max(1),
             state: Mutex::new(Budget {
+                per_second,
                 records: 0.0,
                 since: Instant::now(),
             }),
         }
+    }
+
+    /// At most `per_second` from now on.
+    pub fn set(&self, per_second: Option<u32>) {
+        self.lock().per_second = per_second;
     }
 
     /// Up to `most` records; 0 when there are none to be had within `timeout`.
@@ -154,8 +160,11 @@ impl Rate {
     }
 
     fn take_now(&self, most: usize) -> usize {
-        let mut budget = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let rate = f64::from(self.per_second);
+        let mut budget = self.lock();
+        let Some(per_second) = budget.per_second else {
+            return most;
+        };
+        let rate = f64::from(per_second.max(1));
         // What was not used for long is not kept: at most a tenth of a second's worth.
         let earned = budget.since.elapsed().as_secs_f64() * rate;
         budget.records = (budget.records + earned).min((rate / 10.0).max(1.0));
@@ -166,7 +175,10 @@ impl Rate {
     }
 
     fn give_back(&self, records: usize) {
-        let mut budget = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        budget.records += records as f64;
+        self.lock().records += records as f64;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Budget> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -68,17 +68,18 @@ pub(super) fn say(
     Ok(())
 }
 
-pub(super) fn forget_builder(
+/// Nobody builds it any more. Of a build that is `done` nothing is kept: what it did is not what becomes of
+/// the version.
+pub(super) fn forget(
     context: &Context,
     home: &Home<'_>,
     number: u32,
+    done: bool,
 ) -> anyhow::Result<()> {
-    let key = [
-        home.projection.name.into(),
-        number.into(),
-        BUILDER.into(),
-        0_u32.into(),
-    ];
+    let version = [home.projection.name.into(), number.into()];
+    let builder = [BUILDER.into(), 0_u32.into()];
+    let key = version.into_iter().chain(builder);
+    let key: Vec<Value> = key.take(if done { 2 } else { 4 }).collect();
     Ok(context.wait(home.control.delete(&BUILDS, &key))?)
 }
 

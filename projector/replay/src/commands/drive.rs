@@ -5,24 +5,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use cartwright_event_log::TopicPartition;
+use cartwright_event_log::{EventLog, TopicPartition};
 use cartwright_events::{PositionToken, Stream, Timestamp};
 use cartwright_projector::{Limits, Plan};
 use cartwright_read_model::versions::{Build, State, Version};
 use cartwright_sinks::Sink;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
-use super::builder::{Builder, forget_builder, living_builder, say};
+use super::builder::{Builder, forget, living_builder, say};
+use super::finish::finish;
 use crate::build::{self, Board, Cut, PartitionProgress, Phase, Rate, Signal, Work};
 use crate::context::Context;
+use crate::estimate;
 use crate::exit::Exit;
 use crate::given_up::{carry_over, with_given_up};
 use crate::registry::Home;
 
 /// How often a build says how it stands and looks what it is to do.
-const ROUND: Duration = Duration::from_secs(1);
+pub(super) const ROUND: Duration = Duration::from_secs(1);
+
 /// What a build came to.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -117,16 +120,16 @@ pub fn build_version(
             "{given_up} records that were given up under {from} are given up in {to} too"
         ));
     }
-    let done = supervised(context, home, version, &me, &board, parallel)?;
-    let versions = match done {
-        true => {
-            finish(context, home, version, &me, &board)?;
-            home.change(|versions| versions.built(number))?
-        }
-        false => home.versions()?,
-    };
-    forget_builder(context, home, number)?;
+    let plan = home.plan(version)?;
+    let done = supervised(context, home, version, &me, &board, parallel)?
+        && finish(context, home, &plan, &me, &board, begun)?;
+    let versions = home.versions()?;
     let version = versions.get(number);
+    match version {
+        // Who cancelled it removes it too, but may have taken this process for dead before it had ended.
+        None => context.wait(home.control.remove_version(plan.projection, number))?,
+        Some(_) => forget(context, home, number, done)?,
+    }
     let report = report(home, number, version, &board, done, begun);
     Ok(Built::Here(Report { given_up, ..report }))
 }
@@ -146,6 +149,7 @@ fn supervised(
     let log = context.log()?;
     let cut = |at: &TopicPartition| cut_at(&build, at);
     let sink = || -> Box<dyn Sink> { context.stores.rebuild_sink(&plan) };
+    let rate = Arc::new(Rate::new(build.max_rate));
     let work = Work {
         partitions: build::partitions(&log, &plan, cut)?,
         log,
@@ -154,16 +158,19 @@ fn supervised(
         limits: limits(context),
         sink: &sink,
         parallel,
-        rate: build.max_rate.map(|rate| Arc::new(Rate::new(rate))),
+        rate: Some(Arc::clone(&rate)),
     };
     if build.paused {
         board.tell(Signal::Hold);
     }
-    let bar = bar(context, &work);
+    // Before anybody asks whether it is done.
+    board.begin(&work.partitions);
+    let bar = context.output.bar(plan.label());
     std::thread::scope(|scope| {
         let building = scope.spawn(|| build::run(&work, board));
+        scope.spawn(|| expect_ends(&work, board));
         while !building.is_finished() {
-            if let Err(error) = round(context, home, version.number, me, board) {
+            if let Err(error) = round(context, home, version.number, me, board, &rate) {
                 // The store that is built into may be the one that does not answer.
                 bar.suspend(|| context.output.remark(format!("{error:#}")));
             }
@@ -180,53 +187,43 @@ fn supervised(
     })
 }
 
-/// One round: say how it stands, and hear what is to be done.
+/// Looks where a build of a point in time will end, for those who watch: until it is known, and where the log
+/// does not tell, they see the log's end.
+fn expect_ends<L: EventLog>(work: &Work<'_, L>, board: &Board) {
+    let cut = work.partitions.iter().filter(|(_, end)| end.cut.is_some());
+    for (at, end) in cut {
+        if board.is_done() || board.signal() == Signal::Stop {
+            return;
+        }
+        if let Ok(end) = estimate::first_beyond(&work.log, at, end) {
+            board.expect(at, end);
+        }
+    }
+}
+
+/// One round: say how it stands, and hear what is to be done and how fast.
 fn round(
     context: &Context,
     home: &Home<'_>,
     number: u32,
     me: &Builder,
     board: &Board,
+    rate: &Rate,
 ) -> anyhow::Result<()> {
     say(context, home, number, me, board)?;
     let versions = home.versions()?;
-    let version = versions
-        .get(number)
-        .filter(|version| version.state == State::Building);
-    board.tell(match version.map(|version| version.build.as_ref()) {
-        None => Signal::Stop,
-        Some(Some(build)) if build.paused => Signal::Hold,
-        Some(_) => Signal::Go,
+    let version = versions.get(number);
+    let Some(version) = version.filter(|version| version.state == State::Building) else {
+        board.tell(Signal::Stop);
+        return Ok(());
+    };
+    let build = version.build.as_ref();
+    board.tell(match build.is_some_and(|build| build.paused) {
+        true => Signal::Hold,
+        false => Signal::Go,
     });
+    rate.set(build.and_then(|build| build.max_rate));
     Ok(())
-}
-
-/// What remains to be done when all rows are there: keys and indexes, which may take as long as the
-/// rows did. It goes on saying that somebody builds.
-fn finish(
-    context: &Context,
-    home: &Home<'_>,
-    version: &Version,
-    me: &Builder,
-    board: &Board,
-) -> anyhow::Result<()> {
-    let plan = home.plan(version)?;
-    let mut sink = context.stores.sink(&plan);
-    std::thread::scope(|scope| {
-        let finishing = scope.spawn(move || sink.prepare());
-        while !finishing.is_finished() {
-            // A store that does not answer now is the other thread's matter.
-            let _ = say(context, home, version.number, me, board);
-            let end = Instant::now() + ROUND;
-            while Instant::now() < end && !finishing.is_finished() {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        match finishing.join() {
-            Ok(prepared) => prepared.map_err(Into::into),
-            Err(_) => anyhow::bail!("making keys and indexes has ended in a panic"),
-        }
-    })
 }
 
 fn limits(context: &Context) -> Limits {
@@ -274,25 +271,7 @@ fn place(topic: &str, partition: u32) -> String {
     format!("{topic}-{partition}")
 }
 
-fn bar<L>(context: &Context, work: &Work<'_, L>) -> ProgressBar {
-    if context.output.is_json() {
-        return ProgressBar::hidden();
-    }
-    let offsets = work.partitions.iter().map(|(_, end)| end.offset);
-    let bar = bar_style(ProgressBar::new(offsets.sum()));
-    bar.set_prefix(work.plan.label());
-    bar
-}
-
-/// The look of a bar that people watch.
-pub fn bar_style(bar: ProgressBar) -> ProgressBar {
-    if let Ok(style) = ProgressStyle::with_template("{prefix} [{wide_bar}] {percent}% {msg}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
-}
-
-fn show(bar: &ProgressBar, board: &Board) {
+pub(super) fn show(bar: &ProgressBar, board: &Board) {
     let partitions = board.partitions();
     let total: u64 = partitions.values().map(|each| each.end).sum();
     let behind: u64 = partitions.values().map(|each| each.behind).sum();

@@ -1,21 +1,27 @@
 //! `dry-run`: fold the whole log and write nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
+use cartwright_event_log::Record;
+use cartwright_event_log::kafka::KafkaLog;
 use cartwright_projector::Plan;
 use cartwright_read_model::PROJECTIONS;
 use cartwright_read_model::tables::OLDER;
 use cartwright_read_model::versions::State;
+use indicatif::ProgressBar;
 
 use crate::context::Context;
 use crate::dry_run::{Report, dry_run};
 use crate::exit::Exit;
+use crate::given_up::{given_up, without};
 use crate::output::table;
+use crate::reading;
 use crate::registry::Home;
 
-/// Records between two lines of progress.
-const TELL_EVERY: u64 = 250_000;
+/// Records between two looks of those who watch.
+const TELL_EVERY: u64 = 1_000;
 
 /// Arguments of `dry-run`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +33,8 @@ pub struct Arguments {
     max_problems: usize,
 }
 
-/// Folds the whole log; refused when any record no longer decodes, upcasts or folds.
+/// Folds the whole log; refused when any record no longer decodes, upcasts or folds, but for those that
+/// were given up under the current version, as they would be in a version built now.
 ///
 /// # Errors
 /// An unknown projection, or a log or registry that does not answer.
@@ -38,19 +45,25 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let mut plans = Vec::new();
     for name in names {
-        plans.push(Plan::named(name, context.generation())?);
-        plans.extend(older(context, name)?);
+        let newest = Plan::named(name, context.generation())?;
+        match Home::open(context, name).and_then(|home| stored(context, &home, newest)) {
+            Ok(with_older) => plans.extend(with_older),
+            Err(error) => {
+                context.output.warn(format!(
+                    "of {name} only the newest version is folded, and all of its records, since its \
+                     store can't be asked what it has: {error:#}"
+                ));
+                plans.push(newest);
+            }
+        }
     }
     let (log, codec) = (context.log()?, context.codec()?);
-    let begun = Instant::now();
-    let report = dry_run(&log, &codec, &plans, arguments.max_problems, |records| {
-        if records.is_multiple_of(TELL_EVERY) {
-            let seconds = begun.elapsed().as_secs_f64();
-            context
-                .output
-                .remark(format!("{records} records in {seconds:.1} s"));
-        }
-    })?;
+    let mut progress = Progress::new(context, &log, &plans)?;
+    let report = dry_run(&log, &codec, &plans, arguments.max_problems, |record| {
+        progress.take(record);
+    });
+    progress.bar.finish_and_clear();
+    let report = report?;
     context.output.result(&report, text);
     Ok(match report.problem_count {
         0 => Exit::Done,
@@ -58,31 +71,63 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     })
 }
 
-/// The older declarations of a projection by which versions were built that still have rows: their folds
-/// go on being used, so they have to go on working.
-fn older(context: &Context, name: &str) -> anyhow::Result<Vec<Plan>> {
-    let versions = match Home::open(context, name).and_then(|home| home.find()) {
-        Ok(versions) => versions,
-        Err(error) => {
-            context.output.warn(format!(
-                "of {name} only the newest version is folded, since its store can't be asked for others: \
-                 {error:#}"
-            ));
-            return Ok(Vec::new());
-        }
+/// A plan with what was given up under the current version, and those of the older declarations by which
+/// versions were built that still have rows: their folds go on being used, so they have to go on working.
+fn stored(context: &Context, home: &Home<'_>, newest: Plan) -> anyhow::Result<Vec<Plan>> {
+    let Some(versions) = home.find()? else {
+        return Ok(vec![newest]);
     };
-    let there = versions.into_iter().flat_map(|versions| versions.versions);
+    let given_up = given_up(context, home, versions.current)?;
+    let there = versions.versions.into_iter();
     let there: BTreeSet<u32> = there
         .filter(|version| version.state != State::Retired)
         .map(|version| version.declared)
         .collect();
-    let mut plans = Vec::new();
+    let mut plans = vec![newest];
     for declared in OLDER {
-        if declared.name == name && there.contains(&declared.version) {
+        if declared.name == home.projection.name && there.contains(&declared.version) {
             plans.push(Plan::of(declared, declared.version, context.generation())?);
         }
     }
-    Ok(plans)
+    let plans = plans.into_iter();
+    Ok(plans.map(|plan| without(plan, given_up.clone())).collect())
+}
+
+/// How far the log is read, for people.
+struct Progress {
+    bar: ProgressBar,
+    begun: Instant,
+    records: u64,
+    /// Offsets read, by topic and partition.
+    read: BTreeMap<(Arc<str>, u32), u64>,
+}
+
+impl Progress {
+    fn new(context: &Context, log: &KafkaLog, plans: &[Plan]) -> anyhow::Result<Self> {
+        let mut ends = BTreeMap::new();
+        for plan in plans {
+            ends.extend(reading::ends(log, plan.projection)?);
+        }
+        let bar = context.output.bar("dry-run");
+        bar.set_length(ends.values().sum());
+        Ok(Self {
+            bar,
+            begun: Instant::now(),
+            records: 0,
+            read: BTreeMap::new(),
+        })
+    }
+
+    fn take(&mut self, record: &Record) {
+        self.records += 1;
+        let place = (Arc::clone(&record.topic), record.partition);
+        self.read.insert(place, record.offset + 1);
+        if self.records.is_multiple_of(TELL_EVERY) {
+            let rate = self.records as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+            self.bar.set_position(self.read.values().sum());
+            self.bar.set_message(format!("{rate:.0} records/s"));
+        }
+    }
 }
 
 fn text(report: &Report) -> String {
@@ -108,6 +153,7 @@ fn text(report: &Report) -> String {
                 each.row_operations.to_string(),
                 each.dropped.to_string(),
                 each.rejected.to_string(),
+                each.given_up.to_string(),
             ]
         })
         .collect();
@@ -121,7 +167,13 @@ fn text(report: &Report) -> String {
                 each.schema_id.map_or("-".to_owned(), |id| id.to_string()),
             ];
             let ends = &each.ends;
-            let counts = [ends.emitted, ends.dropped, ends.rejected, ends.undecodable];
+            let counts = [
+                ends.emitted,
+                ends.dropped,
+                ends.rejected,
+                ends.undecodable,
+                ends.given_up,
+            ];
             cells.extend(counts.map(|count| count.to_string()));
             cells
         })
@@ -134,13 +186,21 @@ fn text(report: &Report) -> String {
         "dropped",
         "rejected",
         "undecodable",
+        "given up",
     ];
     let mut text = format!(
         "{}\n\n{}\n\n{}\n\n{} records, {} problems",
         table(&["topic", "event", "schema", "records"], &types),
         table(&header, &outcomes),
         table(
-            &["projection", "emitted", "rows", "dropped", "rejected"],
+            &[
+                "projection",
+                "emitted",
+                "rows",
+                "dropped",
+                "rejected",
+                "given up"
+            ],
             &folds
         ),
         report.records,

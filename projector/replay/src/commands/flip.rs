@@ -1,35 +1,26 @@
-//! `flip`, `rollback`, `retire`: which version is read.
+//! `flip` and `rollback`: which version is read.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use cartwright_events::Timestamp;
 use cartwright_read_model::control::Reader;
-use cartwright_read_model::declaration;
-use cartwright_read_model::versions::{FlipCheck, Refused, State, Versions};
+use cartwright_read_model::versions::{FlipCheck, Refused, Versions};
 use serde::Serialize;
 
-use super::verify::other_than_current;
+use super::readers::{POLL, until_followed};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::registry::Home;
-
-const POLL: Duration = Duration::from_millis(200);
-/// How much longer than a reader's own bound it is waited for, for what clocks differ.
-const SKEW: Duration = Duration::from_secs(5);
-/// A reader that has said nothing for so long is not coming back.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
-
-/// Seconds that reads which have begun may take.
-pub(super) const READS_S: u64 = 35;
 
 /// Arguments of `flip` and `rollback`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The projection.
     projection: String,
-    /// The version to read from now on. Default: for `flip` the live one that is not current, for
-    /// `rollback` the one that was current before.
+    /// The version to read from now on. Default: for `flip` the live one that is newer than the current
+    /// one, for `rollback` the one that was current before. Where there is none, or the last switch was
+    /// a rollback already, nothing is done.
     #[arg(long, value_name = "N")]
     to_version: Option<u32>,
     /// Do it even though a rule does not hold; which one is recorded.
@@ -40,25 +31,6 @@ pub struct Arguments {
     max_age_s: u64,
     /// How long to wait for the version to have read as far, and for readers to follow, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    wait_s: u64,
-}
-
-/// Arguments of `retire`.
-#[derive(Debug, clap::Args)]
-pub struct RetireArguments {
-    /// The projection.
-    projection: String,
-    /// The version to take out of use.
-    #[arg(long, value_name = "N")]
-    version: u32,
-    /// How long cursors of a version are good for after it was last current, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    cursors_s: u64,
-    /// How long reads that have begun may take, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = READS_S)]
-    reads_s: u64,
-    /// How long to wait for cursors and readers together, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     wait_s: u64,
 }
 
@@ -74,13 +46,6 @@ struct Flipped {
     following: usize,
 }
 
-#[derive(Debug, Serialize)]
-struct RetiredReport {
-    projection: &'static str,
-    version: u32,
-    state: &'static str,
-}
-
 /// Makes a verified version current.
 ///
 /// # Errors
@@ -89,38 +54,71 @@ pub fn flip(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let home = Home::open(context, &arguments.projection)?;
     let versions = home.versions()?;
     let to = match arguments.to_version {
-        Some(number) => number,
-        None => other_than_current(&versions)?,
+        Some(number) => Some(number),
+        None => newer_than_current(&versions)?,
     };
-    if to == versions.current {
-        let flipped = Flipped {
-            projection: home.projection.name,
-            from: to,
-            to,
-            revision: versions.revision,
-            forced: None,
-            readers: 0,
-            following: 0,
-        };
-        let label = home.label(to);
-        context
-            .output
-            .result(&flipped, |_| format!("{label} is current already"));
-        return Ok(Exit::Done);
+    match to {
+        Some(to) => switch(context, &home, arguments, to, true),
+        None => Ok(already(
+            context,
+            &home,
+            &versions,
+            "; no newer version is live, and an older one needs --to-version",
+        )),
     }
-    switch(context, &home, arguments, to, true)
 }
 
-/// Makes the version current that was it before.
+/// Makes the version current that was it before. Done already, it changes nothing.
 ///
 /// # Errors
 /// [`Refused`], or what the store said.
 pub fn rollback(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let home = Home::open(context, &arguments.projection)?;
     let versions = home.versions()?;
-    let none = Refused::NoPrevious(versions.current);
-    let to = arguments.to_version.or(versions.previous()).ok_or(none)?;
+    let to = match (arguments.to_version, versions.gone_back_from()) {
+        (Some(number), _) => number,
+        (None, Some(from)) => {
+            let from = home.label(from);
+            let detail = format!("; it was gone back to from {from}, and more needs --to-version");
+            return Ok(already(context, &home, &versions, &detail));
+        }
+        (None, None) => {
+            let none = Refused::NoPrevious(versions.current);
+            versions.previous().ok_or(none)?
+        }
+    };
     switch(context, &home, arguments, to, false)
+}
+
+/// The live version that is newer than the current one, if there is one.
+///
+/// # Errors
+/// There are several.
+fn newer_than_current(versions: &Versions) -> anyhow::Result<Option<u32>> {
+    match versions.newer().as_slice() {
+        [] => Ok(None),
+        [number] => Ok(Some(*number)),
+        several => bail!("several newer versions are live: {several:?}; say --to-version"),
+    }
+}
+
+/// Says that there is nothing to be done.
+fn already(context: &Context, home: &Home<'_>, versions: &Versions, detail: &str) -> Exit {
+    let current = versions.current;
+    let flipped = Flipped {
+        projection: home.projection.name,
+        from: current,
+        to: current,
+        revision: versions.revision,
+        forced: None,
+        readers: 0,
+        following: 0,
+    };
+    let label = home.label(current);
+    context
+        .output
+        .result(&flipped, |_| format!("{label} is current already{detail}"));
+    Exit::Done
 }
 
 fn switch(
@@ -146,8 +144,11 @@ fn switch(
         match home.change(change) {
             Ok(next) => break next,
             Err(error) => {
-                let behind = error.downcast_ref::<Refused>();
-                let passes = matches!(behind, Some(Refused::Behind { .. }));
+                let refused = error.downcast_ref::<Refused>();
+                if matches!(refused, Some(Refused::IsCurrent(_))) {
+                    return Ok(already(context, home, &home.versions()?, ""));
+                }
+                let passes = matches!(refused, Some(Refused::Behind { .. }));
                 if !passes || Instant::now() >= deadline {
                     return Err(error);
                 }
@@ -157,7 +158,7 @@ fn switch(
     };
     let serves = |reader: &Reader| follows(reader, next.revision, to);
     let (readers, following) = until_followed(context, home, serves, deadline)?;
-    // Of two changes made at the same moment Cassandra may tell both that they were taken.
+    // Somebody else may have switched since.
     still_current(home, &home.versions()?, to)?;
     let flipped = Flipped {
         projection: home.projection.name,
@@ -205,133 +206,25 @@ fn still_current(home: &Home<'_>, versions: &Versions, to: u32) -> anyhow::Resul
     bail!("{to} did not become current or is no longer: somebody else has made {current} current")
 }
 
-/// Waits until every reader that lives follows; answers how many live and do.
-pub(super) fn until_followed(
-    context: &Context,
-    home: &Home<'_>,
-    follows: impl Fn(&Reader) -> bool,
-    deadline: Instant,
-) -> anyhow::Result<(usize, usize)> {
-    loop {
-        let readers = context.wait(home.control.readers(home.projection.name))?;
-        let alive: Vec<&Reader> = readers.iter().filter(|reader| is_alive(reader)).collect();
-        let following = alive.iter().filter(|reader| follows(reader));
-        let following = following.count();
-        if following == alive.len() || Instant::now() >= deadline {
-            return Ok((alive.len(), following));
-        }
-        std::thread::sleep(POLL);
-    }
-}
-
-/// A reader that has said nothing for longer than its own bound answers nothing from these versions
-/// any more.
-fn is_alive(reader: &Reader) -> bool {
-    let bound = Duration::from_millis(reader.pointer_max_age_ms) + SKEW;
-    !is_silent(reader, bound, Timestamp::now())
-}
-
-fn is_silent(reader: &Reader, for_longer_than: Duration, now: Timestamp) -> bool {
-    let silent_us = now.as_micros() - reader.seen_at.as_micros();
-    i128::from(silent_us) > for_longer_than.as_micros() as i128
-}
-
-/// Removes what readers said of themselves that were killed, and so could not do it. One that comes
-/// back after all says it again.
-fn forget_the_dead(context: &Context, home: &Home<'_>) -> anyhow::Result<()> {
-    let name = home.projection.name;
-    let now = Timestamp::now();
-    for reader in context.wait(home.control.readers(name))? {
-        if is_silent(&reader, FORGOTTEN_AFTER, now) {
-            context.wait(home.control.forget_reader(name, &reader.instance))?;
-        }
-    }
-    Ok(())
-}
-
-/// Takes a version out of use and removes its tables, when nobody reads them any more.
-///
-/// # Errors
-/// [`Refused`], readers that do not follow, or what the store said.
-pub fn retire(context: &Context, arguments: &RetireArguments) -> anyhow::Result<Exit> {
-    let home = Home::open(context, &arguments.projection)?;
-    let deadline = Instant::now() + Duration::from_secs(arguments.wait_s);
-    let number = arguments.version;
-    let versions = home.versions()?;
-    let version = versions.get(number).ok_or(Refused::Unknown(number))?;
-    let declared = declaration(home.projection.name, version.declared);
-    let declared = declared.context("this code does not declare that version any more")?;
-    if version.state != State::Retired {
-        let next = until_cursors_died(&home, arguments, deadline)?;
-        let knows = |reader: &Reader| reader.revision >= next.revision && reader.serves != number;
-        let (readers, following) = until_followed(context, &home, knows, deadline)?;
-        if following < readers {
-            let late = readers - following;
-            bail!(
-                "{late} of {readers} readers have not seen that {} goes; try again",
-                home.label(number)
-            );
-        }
-        forget_the_dead(context, &home)?;
-        // Reads that began before are still answered from it.
-        std::thread::sleep(Duration::from_secs(arguments.reads_s));
-        context.wait(home.control.remove_version(declared, number))?;
-        home.change(|versions| versions.retired(number))?;
-    }
-    let report = RetiredReport {
-        projection: home.projection.name,
-        version: number,
-        state: State::Retired.word(),
-    };
-    context
-        .output
-        .result(&report, |_| format!("{} is retired", home.label(number)));
-    Ok(Exit::Done)
-}
-
-fn until_cursors_died(
-    home: &Home<'_>,
-    arguments: &RetireArguments,
-    deadline: Instant,
-) -> anyhow::Result<Versions> {
-    let grace = Duration::from_secs(arguments.cursors_s);
-    loop {
-        let retire =
-            |versions: &Versions| versions.retire(arguments.version, grace, Timestamp::now());
-        match home.change(retire) {
-            Ok(next) => return Ok(next),
-            Err(error) => {
-                let refused = error.downcast_ref::<Refused>();
-                let alive = matches!(refused, Some(Refused::CursorsAlive { .. }));
-                if !alive || Instant::now() >= deadline {
-                    return Err(error);
-                }
-                std::thread::sleep(POLL);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use cartwright_read_model::tables::projections::SALES;
+
     use super::*;
 
     #[test]
-    fn a_reader_is_waited_for_while_it_may_answer_and_remembered_for_longer() {
-        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
-        let reader = Reader {
-            instance: "one".to_owned(),
-            revision: 1,
-            serves: 1,
-            pointer_max_age_ms: 5_000,
-            seen_at: at(10_000),
+    fn what_is_switched_to_by_default_is_newer_than_what_is_current() {
+        let now = Timestamp::EPOCH;
+        let add = |versions: &Versions, number| {
+            let added = versions.add(&SALES, number, Default::default(), now);
+            added.and_then(|added| added.built(number)).expect("live")
         };
-        let bound = Duration::from_millis(5_000) + SKEW;
-        assert!(!is_silent(&reader, bound, at(10_010)));
-        assert!(is_silent(&reader, bound, at(10_011)));
-        assert!(!is_silent(&reader, FORGOTTEN_AFTER, at(13_600)));
-        assert!(is_silent(&reader, FORGOTTEN_AFTER, at(13_601)));
-        assert!(!is_silent(&reader, bound, at(9_000)), "its clock is ahead");
+        let mut versions = add(&Versions::begin(&SALES, 1, now), 2);
+        assert_eq!(newer_than_current(&versions).expect("one"), Some(2));
+        versions.current = 2;
+        assert_eq!(newer_than_current(&versions).expect("none"), None);
+        versions = add(&add(&versions, 3), 4);
+        assert!(newer_than_current(&versions).is_err(), "3 or 4");
     }
 
     #[test]

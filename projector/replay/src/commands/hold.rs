@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::builder::{DEAD_AFTER, living_builder, said};
 use super::drive::drive;
-use super::flip::{READS_S, until_followed};
+use super::readers::{POLL, READS_S, until_followed};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::registry::Home;
@@ -75,19 +75,24 @@ pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
     } else if version.is_some() {
         home.change(|versions| versions.cancel(number))?;
     }
-    // Whoever builds it hears of it within a second; its rows must not come back.
+    let declared = declared.and_then(|version| declaration(home.projection.name, version));
+    let declared = declared.unwrap_or(home.projection);
+    // Whoever builds it hears of it within a second; its rows must not come back. Keys and indexes would
+    // take their time, also when nobody waits for them any more.
     let patience = Instant::now() + DEAD_AFTER * 2;
-    while said(context, &home, number)?.builder.is_some() {
+    loop {
+        context.wait(home.control.interrupt(declared, number))?;
+        if said(context, &home, number)?.builder.is_none() {
+            break;
+        }
         if Instant::now() > patience {
             bail!(
                 "the process that builds {} does not end",
                 home.label(number)
             );
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(POLL);
     }
-    let declared = declared.and_then(|version| declaration(home.projection.name, version));
-    let declared = declared.unwrap_or(home.projection);
     context.wait(home.control.remove_version(declared, number))?;
     told(context, &home, number, "is gone");
     Ok(Exit::Done)

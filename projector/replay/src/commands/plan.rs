@@ -2,7 +2,7 @@
 
 use cartwright_event_log::TopicPartition;
 use cartwright_events::Stream;
-use cartwright_read_model::versions::Build;
+use cartwright_read_model::versions::{Build, Took, Versions};
 use cartwright_read_model::{Projection, Store};
 use serde::Serialize;
 
@@ -31,6 +31,9 @@ pub struct Arguments {
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     only_keys: Vec<String>,
     /// As of `start`.
+    #[arg(long, value_name = "RECORDS/S")]
+    max_rate: Option<u32>,
+    /// As of `start`.
     #[arg(long, default_value_t = 4)]
     parallel: usize,
 }
@@ -53,6 +56,11 @@ struct Planned {
     disk_bytes: Option<u64>,
     /// Reading and decoding alone, from a sample; writing comes on top, and indexes.
     read_seconds: f64,
+    /// All of it, at the pace of an earlier build of the same projection; not known without one, or of some
+    /// keys only.
+    build_seconds: Option<f64>,
+    /// The version whose build that was.
+    paced_by: Option<u32>,
     partitions: Vec<Partition>,
 }
 
@@ -73,16 +81,22 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let partitions = partitions(context, declared, &build)?;
     let records: u64 = partitions.iter().map(|each| each.records).sum();
+    let ends = reading::ends(&context.log()?, declared)?;
+    let part = (records as f64 / ends.values().sum::<u64>().max(1) as f64).min(1.0);
     let (mut rows, mut disk_bytes) = (None, None);
     if build.only_keys.is_empty() {
-        let ends = reading::ends(&context.log()?, declared)?;
-        let part = records as f64 / ends.values().sum::<u64>().max(1) as f64;
         let (all_rows, all_bytes) = size(context, &home, versions.current)?;
-        rows = Some((all_rows as f64 * part.min(1.0)) as u64);
-        disk_bytes = Some((all_bytes as f64 * part.min(1.0)) as u64);
+        rows = Some((all_rows as f64 * part) as u64);
+        disk_bytes = Some((all_bytes as f64 * part) as u64);
     }
     let tables = declared.tables.iter();
-    let seconds = estimate::seconds(&partitions, arguments.parallel);
+    let positions = home.positions(versions.current)?;
+    let all: u64 = positions.iter().map(|(_, position)| position.seq).sum();
+    let events = all as f64 * part;
+    let max_rate = arguments.max_rate.filter(|rate| *rate > 0);
+    let least = max_rate.map_or(0.0, |rate| events / f64::from(rate));
+    let read = estimate::seconds(&partitions, arguments.parallel).max(least);
+    let earlier = earlier(&versions).filter(|_| build.only_keys.is_empty());
     let planned = Planned {
         projection: declared.name,
         current: versions.current,
@@ -93,7 +107,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         log_bytes: partitions.iter().map(|each| each.bytes).sum(),
         rows,
         disk_bytes,
-        read_seconds: (seconds * 10.0).round() / 10.0,
+        read_seconds: tenths(read),
+        build_seconds: earlier.map(|(_, took)| tenths(at_pace(took, events).max(read))),
+        paced_by: earlier.map(|(number, _)| number),
         partitions,
     };
     let store = declared.store;
@@ -101,6 +117,24 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         .output
         .result(&planned, |planned| text(planned, store));
     Ok(Exit::Done)
+}
+
+/// The newest version of which it is known what its build took.
+fn earlier(versions: &Versions) -> Option<(u32, Took)> {
+    let took = versions.versions.iter().filter_map(|version| {
+        let took = version.build.as_ref()?.took?;
+        Some((version.number, took))
+    });
+    took.max_by_key(|(number, _)| *number)
+}
+
+/// The seconds that so many events take at the pace of an earlier build.
+fn at_pace(took: Took, events: f64) -> f64 {
+    took.time_ms as f64 / 1_000.0 * events / took.events.max(1) as f64
+}
+
+fn tenths(seconds: f64) -> f64 {
+    (seconds * 10.0).round() / 10.0
 }
 
 fn partitions(
@@ -153,9 +187,16 @@ fn text(planned: &Planned, store: Store) -> String {
         }
         _ => "the rows of these keys".to_owned(),
     };
+    let whole = match (planned.build_seconds, planned.paced_by) {
+        (Some(seconds), Some(number)) => {
+            let name = planned.projection;
+            format!("the whole takes {seconds} s at the pace at which {name}@{number} was built")
+        }
+        _ => "writing comes on top".to_owned(),
+    };
     format!(
         "{name}@{next} beside {name}@{current}, fold version {fold}; an estimate:\nreads {records} \
-         records, {log_bytes} bytes, which takes {seconds} s; writing comes on top\nwrites {writes}, \
+         records, {log_bytes} bytes, which takes {seconds} s; {whole}\nwrites {writes}, \
          to {tables}\n\n{table}",
         name = planned.projection,
         next = planned.next_version,
@@ -170,4 +211,33 @@ fn text(planned: &Planned, store: Store) -> String {
             &partitions.collect::<Vec<_>>()
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_events::Timestamp;
+    use cartwright_read_model::tables::projections::SALES;
+
+    use super::*;
+
+    #[test]
+    fn a_build_is_estimated_at_the_pace_of_the_newest_whose_time_is_known() {
+        let now = Timestamp::EPOCH;
+        let built = |versions: &Versions, took| {
+            let number = versions.next_number(&SALES);
+            let added = versions.add(&SALES, number, Build::default(), now);
+            added.and_then(|added| added.built_in(number, took))
+        };
+        let one = Versions::begin(&SALES, 1, now);
+        assert_eq!(earlier(&one), None);
+        let took = |time_ms| {
+            let events = 1_000;
+            Some(Took { events, time_ms })
+        };
+        let built_twice = built(&one, took(9_000)).and_then(|each| built(&each, took(4_000)));
+        let and_slowly = built_twice.and_then(|each| built(&each, None));
+        let (number, took) = earlier(&and_slowly.expect("built")).expect("known");
+        assert_eq!(number, 3);
+        assert_eq!(at_pace(took, 2_500.0), 10.0);
+    }
 }

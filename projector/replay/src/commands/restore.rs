@@ -16,11 +16,10 @@ use cartwright_projector::{Plan, connect};
 use cartwright_read_model::tables::PARKED;
 use cartwright_read_model::versions::{State, Versions};
 use cartwright_read_model::{PROJECTIONS, Projection, declaration};
-use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::damage::look_for_damage;
-use super::drive::{Built, bar_style, build_version};
+use super::drive::{Built, build_version};
 use crate::audit::Finding;
 use crate::context::{Context, known};
 use crate::exit::Exit;
@@ -209,11 +208,8 @@ fn until_held(
     deadline: Instant,
 ) -> anyhow::Result<Restored> {
     let home = &wanted.home;
-    let bar = match context.output.is_json() {
-        true => ProgressBar::hidden(),
-        false => bar_style(ProgressBar::new(wanted.ends.values().sum())),
-    };
-    bar.set_prefix(home.projection.name);
+    let bar = context.output.bar(home.projection.name);
+    bar.set_length(wanted.ends.values().sum());
     loop {
         let versions = home.versions()?;
         let current = versions.get(versions.current);

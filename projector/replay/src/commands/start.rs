@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use cartwright_event_log::EventLog;
 use cartwright_events::{PositionToken, Timestamp};
-use cartwright_read_model::versions::{Build, State, Until, Versions};
+use cartwright_read_model::versions::{Build, State, Until, Version, Versions};
 use cartwright_read_model::{Projection, declaration};
 use serde::Serialize;
 
@@ -18,9 +18,14 @@ use crate::registry::Home;
 pub struct Arguments {
     /// The projection.
     projection: String,
-    /// The number of the new version. Default: that of the newest declaration, or the next free one.
+    /// The number of the new version. Default: that of the build of the same kind that was begun and not
+    /// finished, or finished and not switched to; without one, that of the newest declaration or the
+    /// next free one.
     #[arg(long, value_name = "N")]
     to_version: Option<u32>,
+    /// Build another version although one of the same kind is there that was not switched to.
+    #[arg(long, conflicts_with = "to_version")]
+    again: bool,
     /// Build what this version of the declaration says, under the next free number. Default: what
     /// `--to-version` says where that is declared, or else the newest.
     #[arg(long, value_name = "N")]
@@ -37,7 +42,8 @@ pub struct Arguments {
     /// The name of the point in time: letters, digits, `-` and `_`.
     #[arg(long, requires = "until")]
     name: Option<String>,
-    /// Read at most so many records a second.
+    /// Read at most so many records a second; 0: as fast as it can. Said of a build that was begun before,
+    /// it counts from now on, also where another process builds; not said, that keeps its rate.
     #[arg(long, value_name = "RECORDS/S")]
     max_rate: Option<u32>,
     /// Partitions read at a time.
@@ -45,7 +51,8 @@ pub struct Arguments {
     parallel: usize,
 }
 
-/// Registers the version where it is not there yet, and builds it. Run again, it goes on.
+/// Registers the version where it is not there yet, and builds it. Run again, it goes on, or says that
+/// the version is there.
 ///
 /// # Errors
 /// A wrong argument, a number that was used, or what the stores and the log say.
@@ -53,17 +60,32 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let home = Home::open(context, &arguments.projection)?;
     let build = asked_for(arguments)?;
     let versions = home.versions()?;
-    let number = arguments
-        .to_version
-        .or_else(|| unfinished(&versions, &build, arguments.as_declared))
-        .unwrap_or_else(|| versions.next_number(home.projection));
-    match versions.get(number).map(|version| version.state) {
+    let next = versions.next_number(home.projection);
+    let number = match arguments.to_version {
+        Some(number) => number,
+        None => {
+            let wanted = declared(&home, next, arguments.as_declared)?;
+            let finished = || finished(&versions, &build, wanted).filter(|_| !arguments.again);
+            let there = unfinished(&versions, &build, arguments.as_declared);
+            there.or_else(finished).unwrap_or(next)
+        }
+    };
+    let there = versions.get(number);
+    match there.map(|version| version.state) {
         None => {
             let declared = declared(&home, number, arguments.as_declared)?;
             let now = Timestamp::now();
             home.change(|versions| versions.add(declared, number, build.clone(), now))?;
         }
-        Some(State::Building) => {}
+        Some(State::Building) => {
+            if !there.is_some_and(|there| is_same(there, &build)) {
+                let label = home.label(number);
+                bail!("{label} is being built of other records; `replay resume` goes on with it");
+            }
+            if arguments.max_rate.is_some() {
+                home.change(|versions| versions.pace(number, build.max_rate))?;
+            }
+        }
         Some(state) => {
             let there = There {
                 projection: home.projection.name,
@@ -72,8 +94,12 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
                 finished: true,
             };
             let label = home.label(number);
+            let other = match arguments.to_version.is_none() && build.until.is_none() {
+                true => "; --again builds another one",
+                false => "",
+            };
             context.output.result(&there, |there| {
-                format!("{label} is {} already", there.state)
+                format!("{label} is {} already{other}", there.state)
             });
             return Ok(Exit::Done);
         }
@@ -115,13 +141,35 @@ fn holds_before(
 
 /// A build of the same kind that was begun and not finished: what a second start goes on with.
 fn unfinished(versions: &Versions, build: &Build, as_declared: Option<u32>) -> Option<u32> {
-    let same = |other: &Build| other.until == build.until && other.only_keys == build.only_keys;
     let mut building = versions.versions.iter().filter(|version| {
         version.state == State::Building
-            && version.build.as_ref().is_some_and(same)
+            && is_same(version, build)
             && as_declared.is_none_or(|declared| declared == version.declared)
     });
     building.next().map(|version| version.number)
+}
+
+/// The newest version that a build of the same kind has made, as `declared` says now, and that nobody has
+/// switched to: what a second start finds done.
+fn finished(versions: &Versions, build: &Build, declared: &Projection) -> Option<u32> {
+    let identity = declared.identity();
+    let made = versions.versions.iter().filter(|version| {
+        let is_there = match version.state {
+            State::Live => version.number > versions.current,
+            State::Frozen => true,
+            State::Building | State::Retiring | State::Retired => false,
+        };
+        is_there
+            && is_same(version, build)
+            && (version.declared, &version.identity) == (declared.version, &identity)
+    });
+    made.map(|version| version.number).max()
+}
+
+/// Whether a version is built of the same records.
+fn is_same(version: &Version, build: &Build) -> bool {
+    let of = version.build.as_ref();
+    of.is_some_and(|of| (&of.until, &of.only_keys) == (&build.until, &build.only_keys))
 }
 
 /// What a new version is built by: what was asked for, the declaration of its number, or the newest.
@@ -146,7 +194,8 @@ fn asked_for(arguments: &Arguments) -> anyhow::Result<Build> {
             _ => None,
         },
         only_keys: arguments.only_keys.clone(),
-        max_rate: arguments.max_rate,
+        max_rate: arguments.max_rate.filter(|rate| *rate > 0),
+        took: None,
     })
 }
 
@@ -170,4 +219,83 @@ pub(super) fn point(text: &str, name: &str) -> anyhow::Result<Until> {
         time: Some(time),
         ends: [].into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_read_model::tables::projections::{SALES, SALES_1};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::EPOCH;
+
+    fn named(name: &str, second: i64) -> Build {
+        Build {
+            until: Some(Until {
+                name: name.to_owned(),
+                time: Some(Timestamp::from_micros(second * 1_000_000)),
+                ends: [].into(),
+            }),
+            ..Build::default()
+        }
+    }
+
+    fn begun(versions: &Versions, declared: &Projection, build: &Build) -> Versions {
+        let number = versions.next_number(declared);
+        let added = versions.add(declared, number, build.clone(), NOW);
+        added.expect("begun")
+    }
+
+    fn built(versions: &Versions, declared: &Projection, build: &Build) -> Versions {
+        let begun = begun(versions, declared, build);
+        begun.built(begun.highest).expect("built")
+    }
+
+    #[test]
+    fn a_second_start_goes_on_with_a_build_of_the_same_kind_or_finds_it_done() {
+        let (whole, cut) = (Build::default(), named("then", 5));
+        let slow = Build {
+            max_rate: Some(9),
+            ..Build::default()
+        };
+        let one = Versions::begin(&SALES, 2, NOW);
+        assert_eq!(finished(&one, &whole, &SALES), None, "a projector began it");
+        let building = begun(&begun(&one, &SALES, &cut), &SALES, &slow);
+        assert_eq!(unfinished(&building, &whole, None), Some(4));
+        assert_eq!(unfinished(&building, &cut, None), Some(3));
+        assert_eq!(finished(&building, &whole, &SALES), None);
+        let done = building.built(3).and_then(|each| each.built(4));
+        let done = done.expect("built");
+        assert_eq!(unfinished(&done, &whole, None), None);
+        assert_eq!(finished(&done, &whole, &SALES), Some(4));
+        assert_eq!(finished(&done, &cut, &SALES), Some(3));
+        for other in [named("then", 6), named("now", 5)] {
+            assert_eq!(finished(&done, &other, &SALES), None, "another cut");
+        }
+    }
+
+    #[test]
+    fn what_was_switched_to_or_is_built_by_another_declaration_is_built_again() {
+        let whole = Build::default();
+        let one = Versions::begin(&SALES, 2, NOW);
+        let mut older = built(&one, &SALES_1, &whole);
+        assert_eq!(finished(&older, &whole, &SALES), None);
+        assert_eq!(finished(&older, &whole, &SALES_1), Some(3));
+        let changed = Projection {
+            name: SALES_1.name,
+            version: SALES_1.version,
+            fold_version: SALES_1.fold_version + 9,
+            store: SALES_1.store,
+            streams: SALES_1.streams,
+            tables: SALES_1.tables,
+            differs: SALES_1.differs,
+        };
+        assert_eq!(finished(&older, &whole, &changed), None, "another fold");
+        older.current = 3;
+        assert_eq!(finished(&older, &whole, &SALES_1), None);
+        let mut newer = built(&built(&older, &SALES, &whole), &SALES, &whole);
+        assert_eq!(finished(&newer, &whole, &SALES), Some(5), "the newest");
+        newer.current = 5;
+        assert_eq!(finished(&newer, &whole, &SALES), None, "an older one");
+    }
 }

@@ -1,5 +1,6 @@
 //! `verify`: whether two versions agree, and whether a version is what the log says.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -10,19 +11,18 @@ use cartwright_folds::{Fold, fold_of};
 use cartwright_projector::Plan;
 use cartwright_read_model::versions::{Outcome, State, Verification, Version, Versions};
 use cartwright_read_model::{Projection, Table, declaration};
-use serde::Serialize;
 
+use super::differences::{Report, text};
+use super::drive::show;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::given_up::with_given_up;
 use crate::reading;
 use crate::registry::Home;
-use crate::verify::{Difference, Ends, Findings, Folded, Limits, Side, Stored, compare, made_by};
+use crate::verify::{Ends, Findings, Folded, Limits, Side, Stored, compare, made_by};
 
 /// Rows of an independent fold that are held in memory at a time, about.
 const ROWS_IN_MEMORY: u64 = 500_000;
-/// Differences told to people; programs get all.
-const TOLD: usize = 20;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -42,17 +42,6 @@ pub struct Arguments {
     /// How long to wait for a version to have applied what the log holds, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience_s: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Report {
-    projection: &'static str,
-    version: u32,
-    against: u32,
-    outcome: Outcome,
-    rows: u64,
-    differences: u64,
-    comparisons: Vec<Findings>,
 }
 
 /// Compares two versions and records the outcome with the version.
@@ -91,7 +80,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         against,
         outcome,
         rows: comparisons.iter().map(|each| each.rows).max().unwrap_or(0),
-        differences: comparisons.iter().map(Findings::count).sum(),
+        differences: differing(&comparisons),
         comparisons,
     };
     let verification = Verification {
@@ -114,7 +103,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// None, or several.
-pub fn other_than_current(versions: &Versions) -> anyhow::Result<u32> {
+fn other_than_current(versions: &Versions) -> anyhow::Result<u32> {
     let others = versions.versions.iter();
     let others: Vec<u32> = others
         .filter(|each| each.state == State::Live && each.number != versions.current)
@@ -130,6 +119,17 @@ pub fn other_than_current(versions: &Versions) -> anyhow::Result<u32> {
         ([], _) => bail!("no version but the current one is live"),
         (several, _) => bail!("several versions are live: {several:?}; say which"),
     }
+}
+
+/// Rows and parked records that differ: one may do so from the other version and from the log.
+fn differing(comparisons: &[Findings]) -> u64 {
+    let rows = comparisons.iter().flat_map(|each| &each.differences);
+    let rows: HashSet<_> = rows.map(|each| (each.table, &each.key)).collect();
+    let parked = comparisons
+        .iter()
+        .flat_map(|each| each.parked_left_only.union(&each.parked_right_only));
+    let parked: HashSet<_> = parked.collect();
+    (rows.len() + parked.len()) as u64
 }
 
 fn worst(comparisons: &[Findings]) -> Outcome {
@@ -218,7 +218,14 @@ fn with_log(
     let codec = context.codec()?;
     let mut all = Vec::new();
     for part in 0..parts {
-        let mut left = Folded::new(log.clone(), codec.clone(), *plan).part(part, parts);
+        let bar = context.output.bar("folding the log");
+        let folded = Folded::new(log.clone(), codec.clone(), *plan).part(part, parts);
+        let mut left = folded.watched(move |board| {
+            show(&bar, board);
+            if board.is_done() {
+                bar.finish_and_clear();
+            }
+        });
         let what = format!("part {} of {parts}", part + 1);
         context
             .output
@@ -300,91 +307,6 @@ fn ends(log: &KafkaLog, projection: &Projection) -> anyhow::Result<Ends> {
     let mut ends = reading::ends(log, projection)?;
     ends.retain(|_, end| *end > 0);
     Ok(ends)
-}
-
-fn text(report: &Report) -> String {
-    let outcome = match report.outcome {
-        Outcome::Passed => "agree",
-        Outcome::Failed => "DIFFER",
-        Outcome::Unsettled => "did not settle: nothing is proven",
-    };
-    let Report {
-        projection,
-        version,
-        against,
-        rows,
-        ..
-    } = report;
-    let mut text =
-        format!("{projection}@{version} and {projection}@{against} {outcome}: {rows} rows");
-    for findings in &report.comparisons {
-        let (left, right) = (&findings.left, &findings.right);
-        if let Some(stuck) = &findings.stuck {
-            text.push_str(&format!("\n  {stuck}"));
-        }
-        if findings.unsettled > 0 {
-            let count = findings.unsettled;
-            text.push_str(&format!(
-                "\n  {count} rows kept changing in {left} and {right}"
-            ));
-        }
-        for difference in findings.differences.iter().take(TOLD) {
-            text.push_str(&told(left, right, difference));
-        }
-        let parked = [
-            (left, &findings.parked_left_only),
-            (right, &findings.parked_right_only),
-        ];
-        for (side, parked) in parked {
-            for (topic, partition, offset) in parked.iter().take(TOLD) {
-                text.push_str(&format!(
-                    "\n  {topic}[{partition}] offset {offset} is parked in {side} only"
-                ));
-            }
-        }
-        if let Some(error) = &findings.events_incomplete {
-            text.push_str(&format!("\n  not every event was read: {error}"));
-        }
-        if findings.count() > TOLD as u64 {
-            text.push_str("\n  and more: --json has them");
-        }
-        if findings.more {
-            text.push_str("\n  and others that were not looked into, nor further tables");
-        }
-    }
-    text
-}
-
-fn told(left: &str, right: &str, difference: &Difference) -> String {
-    let key = serde_json::to_string(&difference.key).unwrap_or_default();
-    let mut text = format!("\n  {} {key}", difference.table);
-    match (difference.left_seq, difference.right_seq) {
-        (Some(_), None) => text.push_str(&format!(": only in {left}")),
-        (None, Some(_)) => text.push_str(&format!(": only in {right}")),
-        _ => {
-            for field in &difference.fields {
-                let json = |value| serde_json::to_string(value).unwrap_or_default();
-                text.push_str(&format!(
-                    "\n    {}: {} in {left}, {} in {right}",
-                    field.column,
-                    json(&field.left),
-                    json(&field.right)
-                ));
-            }
-        }
-    }
-    for event in &difference.events {
-        text.push_str(&format!(
-            "\n    {} at {}[{}] offset {}, seq {}, wrote {}",
-            event.event,
-            event.topic,
-            event.partition,
-            event.offset,
-            event.seq,
-            event.columns.join(", ")
-        ));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cartwright_read_model::versions::Outcome;
-use cartwright_read_model::{Row, Table, Value, fnv64};
+use cartwright_read_model::{Row, Table, Value};
 use serde::Serialize;
 
+use super::buckets::{bucket_of, digest, groups, key, seq};
 use super::made_by::MadeBy;
 use super::{Ends, ParkedSet, Side};
 
@@ -14,11 +15,13 @@ use super::{Ends, ParkedSet, Side};
 pub struct Limits {
     /// Digests of a table.
     pub buckets: usize,
-    /// Rows held at a time.
+    /// Rows of which digests are held at a time.
     pub rows: usize,
-    /// Differing rows that are looked into; with more, the rest is not looked at.
-    pub suspects: usize,
-    /// How often a row that keeps changing is looked at.
+    /// Whole rows held at a time.
+    pub whole_rows: usize,
+    /// Rows that are found to differ; with more, the rest is not looked at.
+    pub differences: usize,
+    /// How often something that keeps changing is looked at.
     pub rounds: u32,
 }
 
@@ -27,7 +30,8 @@ impl Default for Limits {
         Self {
             buckets: 4_096,
             rows: 100_000,
-            suspects: 1_000,
+            whole_rows: 1_000,
+            differences: 1_000,
             rounds: 10,
         }
     }
@@ -72,11 +76,11 @@ pub struct Findings {
     pub rows: u64,
     /// Rows that differ.
     pub differences: Vec<Difference>,
-    /// Whether there were more than were looked into.
+    /// Whether so many differ that the rest was not looked at.
     pub more: bool,
     /// Why the events that made rows which differ are not all told.
     pub events_incomplete: Option<String>,
-    /// Rows that kept changing.
+    /// Rows and parked records that kept changing.
     pub unsettled: u64,
     /// Records parked on the left only, as topic, partition and offset.
     pub parked_left_only: ParkedSet,
@@ -90,7 +94,7 @@ impl Findings {
     /// What it comes to.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        if self.count() > 0 || self.more {
+        if self.count() > 0 {
             return Outcome::Failed;
         }
         match self.unsettled > 0 || self.stuck.is_some() {
@@ -164,6 +168,9 @@ struct Pair<'a> {
 /// `row_seq` on both sides, as last seen.
 type Seqs = (Option<u64>, Option<u64>);
 
+/// The key of a row that was not the same on both sides, and how it was.
+type Suspect = (Vec<Value>, Seqs);
+
 impl Comparison<'_> {
     /// Waits for both sides; answers whether they came.
     fn settle(&mut self) -> anyhow::Result<Option<Ends>> {
@@ -177,14 +184,29 @@ impl Comparison<'_> {
         Ok(Some(ends))
     }
 
+    /// Compares what is parked. What is parked on one side only is looked at again, like a row: it may have
+    /// been taken off one list a moment before the other was read.
     fn parked(&mut self) -> anyhow::Result<()> {
-        let Some(ends) = self.settle()? else {
-            return Ok(());
-        };
-        let left = self.left.parked(&ends)?;
-        let right = self.right.parked(&ends)?;
-        self.findings.parked_left_only = left.difference(&right).cloned().collect();
-        self.findings.parked_right_only = right.difference(&left).cloned().collect();
+        let mut seen = (ParkedSet::new(), ParkedSet::new());
+        let mut moving = 0;
+        for _ in 0..self.limits.rounds {
+            let Some(ends) = self.settle()? else {
+                break;
+            };
+            let left = self.left.parked(&ends)?;
+            let right = self.right.parked(&ends)?;
+            let only = (&left - &right, &right - &left);
+            let findings = &mut self.findings;
+            findings.parked_left_only = &only.0 & &seen.0;
+            findings.parked_right_only = &only.1 & &seen.1;
+            let settled = findings.parked_left_only.len() + findings.parked_right_only.len();
+            moving = only.0.len() + only.1.len() - settled;
+            if moving == 0 {
+                break;
+            }
+            seen = only;
+        }
+        self.findings.unsettled += moving as u64;
         Ok(())
     }
 
@@ -222,25 +244,22 @@ impl Comparison<'_> {
         let sized: Vec<(usize, u64)> = differing
             .map(|at| (at, digests[0][at].0.max(digests[1][at].0)))
             .collect();
-        let mut suspects: BTreeMap<String, (Vec<Value>, Seqs)> = BTreeMap::new();
         for group in groups(&sized, self.limits.rows as u64) {
-            self.suspects(pair, &group, &mut suspects)?;
-            if suspects.len() > self.limits.suspects {
-                self.findings.more = true;
-                suspects = suspects.into_iter().take(self.limits.suspects).collect();
+            let suspects = self.suspects(pair, &group)?;
+            self.look_again(pair, suspects)?;
+            if self.findings.stuck.is_some() || self.findings.more {
                 break;
             }
         }
-        self.look_again(pair, suspects.into_values().collect())
+        Ok(())
     }
 
-    /// Adds the keys in these buckets whose rows differ.
+    /// The keys in these buckets whose rows differ, in an order that does not change.
     fn suspects(
         &mut self,
         pair: Pair<'_>,
         buckets: &BTreeSet<usize>,
-        suspects: &mut BTreeMap<String, (Vec<Value>, Seqs)>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Vec<Suspect>> {
         let all = self.limits.buckets;
         let is_in = |row: &Row| buckets.contains(&bucket_of(key(row), all));
         let mut rows: HashMap<Vec<Value>, (u64, Option<u64>)> = HashMap::new();
@@ -250,6 +269,7 @@ impl Comparison<'_> {
                 rows.insert(key(&row).to_vec(), known);
             }
         })?;
+        let mut suspects: BTreeMap<String, Suspect> = BTreeMap::new();
         self.right.scan(pair.right, &mut |row| {
             if !is_in(&row) {
                 return;
@@ -263,42 +283,21 @@ impl Comparison<'_> {
         for (key, (_, seq)) in rows {
             suspects.insert(format!("{key:?}"), (key, (seq, None)));
         }
-        Ok(())
+        Ok(suspects.into_values().collect())
     }
 
-    fn look_again(
-        &mut self,
-        pair: Pair<'_>,
-        mut suspects: Vec<(Vec<Value>, Seqs)>,
-    ) -> anyhow::Result<()> {
+    /// Looks at rows until they agree or are found to differ, so many whole rows at a time.
+    fn look_again(&mut self, pair: Pair<'_>, mut suspects: Vec<Suspect>) -> anyhow::Result<()> {
         for _ in 0..self.limits.rounds {
             if suspects.is_empty() || self.settle()?.is_none() {
                 break;
             }
-            let keys: Vec<Vec<Value>> = suspects.iter().map(|(key, _)| key.clone()).collect();
-            let left = by_key(self.left.get(pair.left, &keys)?);
-            let right = by_key(self.right.get(pair.right, &keys)?);
             let mut moving = Vec::new();
-            for (key, before) in suspects {
-                let (left, right) = (left.get(&key), right.get(&key));
-                let fields = fields(left, right, pair.columns);
-                if fields.is_empty() && left.is_some() == right.is_some() {
-                    continue;
-                }
-                let seqs = (left.and_then(seq), right.and_then(seq));
-                // Both have applied all that the log held when the row was last seen: what made it
-                // what it was then is no longer under way.
-                if seqs == before || (seqs.0 == seqs.1 && seqs.0.is_some()) {
-                    self.findings.differences.push(Difference {
-                        table: pair.right.name,
-                        key,
-                        fields,
-                        left_seq: seqs.0,
-                        right_seq: seqs.1,
-                        events: Vec::new(),
-                    });
-                } else {
-                    moving.push((key, seqs));
+            for chunk in suspects.chunks(self.limits.whole_rows) {
+                moving.extend(self.look_at(pair, chunk)?);
+                if self.findings.differences.len() >= self.limits.differences {
+                    self.findings.more = true;
+                    return Ok(());
                 }
             }
             suspects = moving;
@@ -306,16 +305,36 @@ impl Comparison<'_> {
         self.findings.unsettled += suspects.len() as u64;
         Ok(())
     }
-}
 
-fn key(row: &Row) -> &[Value] {
-    &row.values[..row.table.key_len().min(row.values.len())]
-}
-
-fn seq(row: &Row) -> Option<u64> {
-    match row.value("row_seq") {
-        Value::Int(seq) => u64::try_from(*seq).ok(),
-        _ => None,
+    /// Looks at rows once; answers those that have changed since they were seen and still differ.
+    fn look_at(&mut self, pair: Pair<'_>, suspects: &[Suspect]) -> anyhow::Result<Vec<Suspect>> {
+        let keys: Vec<Vec<Value>> = suspects.iter().map(|(key, _)| key.clone()).collect();
+        let left = by_key(self.left.get(pair.left, &keys)?);
+        let right = by_key(self.right.get(pair.right, &keys)?);
+        let mut moving = Vec::new();
+        for (key, before) in suspects {
+            let (left, right) = (left.get(key), right.get(key));
+            let fields = fields(left, right, pair.columns);
+            if fields.is_empty() && left.is_some() == right.is_some() {
+                continue;
+            }
+            let seqs = (left.and_then(seq), right.and_then(seq));
+            // Both have applied all that the log held when the row was last seen: what made it
+            // what it was then is no longer under way.
+            if seqs == *before || (seqs.0 == seqs.1 && seqs.0.is_some()) {
+                self.findings.differences.push(Difference {
+                    table: pair.right.name,
+                    key: key.clone(),
+                    fields,
+                    left_seq: seqs.0,
+                    right_seq: seqs.1,
+                    events: Vec::new(),
+                });
+            } else {
+                moving.push((key.clone(), seqs));
+            }
+        }
+        Ok(moving)
     }
 }
 
@@ -323,17 +342,6 @@ fn by_key(rows: Vec<Row>) -> HashMap<Vec<Value>, Row> {
     rows.into_iter()
         .map(|row| (key(&row).to_vec(), row))
         .collect()
-}
-
-fn bucket_of(key: &[Value], buckets: usize) -> usize {
-    let text = serde_json::to_vec(key).unwrap_or_default();
-    (fnv64(&text) % buckets as u64) as usize
-}
-
-/// A row's canonical form: key and compared columns in order, structured data with sorted names.
-fn digest(row: &Row, columns: &[&'static str]) -> u64 {
-    let cells: Vec<&Value> = columns.iter().map(|column| row.value(column)).collect();
-    fnv64(&serde_json::to_vec(&(key(row), cells)).unwrap_or_default())
 }
 
 fn fields(left: Option<&Row>, right: Option<&Row>, columns: &[&'static str]) -> Vec<Field> {
@@ -348,35 +356,4 @@ fn fields(left: Option<&Row>, right: Option<&Row>, columns: &[&'static str]) -> 
         })
         .filter(|field| field.left != field.right)
         .collect()
-}
-
-/// Buckets in groups of so many rows.
-fn groups(buckets: &[(usize, u64)], rows: u64) -> Vec<BTreeSet<usize>> {
-    let mut groups = Vec::new();
-    let (mut group, mut held) = (BTreeSet::new(), 0);
-    for (bucket, count) in buckets {
-        if held + count > rows && !group.is_empty() {
-            groups.push(std::mem::take(&mut group));
-            held = 0;
-        }
-        group.insert(*bucket);
-        held += count;
-    }
-    groups.push(group);
-    groups
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_are_held_in_groups_that_fit() {
-        let groups = groups(&[(1, 40), (5, 50), (7, 20), (9, 200)], 100);
-        let groups: Vec<Vec<usize>> = groups
-            .into_iter()
-            .map(|of| of.into_iter().collect())
-            .collect();
-        assert_eq!(groups, [vec![1, 5], vec![7], vec![9]]);
-    }
 }

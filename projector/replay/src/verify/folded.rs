@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use anyhow::anyhow;
 use cartwright_event_log::{EventLog, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_projector::{Limits, Plan};
@@ -14,6 +16,9 @@ use cartwright_sinks::{Batch, Loaded, Sink, SinkError};
 use super::{Ends, ParkedSet, Side};
 use crate::build::{self, Board, End, Work};
 
+/// How often who watches is told.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// See [`Side`]. Holds the rows of one part of all keys at a time, so that memory is bounded by the
 /// number of parts.
 pub struct Folded<L> {
@@ -21,7 +26,12 @@ pub struct Folded<L> {
     codec: Codec,
     plan: Plan,
     memory: Memory,
+    /// Told again and again how far the log is read.
+    watch: Option<Watch>,
 }
+
+/// Told how far the log is read.
+type Watch = Box<dyn Fn(&Board)>;
 
 /// Which keys are held: those whose hash leaves `part` when divided by `of`.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +60,15 @@ impl<L: EventLog> Folded<L> {
             codec,
             plan,
             memory: Memory(Arc::default(), whole),
+            watch: None,
         }
+    }
+
+    /// The same, for people who watch: `watch` is told again and again how far the log is read.
+    #[must_use]
+    pub fn watched(mut self, watch: impl Fn(&Board) + 'static) -> Self {
+        self.watch = Some(Box::new(watch));
+        self
     }
 
     /// The same, for the keys of one of `of` parts.
@@ -67,6 +85,25 @@ impl<L: EventLog> Folded<L> {
     #[must_use]
     pub fn holds(key: &[Value], part: u64, of: u64) -> bool {
         Part { part, of }.has(key)
+    }
+}
+
+impl<L: EventLog> Folded<L> {
+    /// Reads what `work` says, while whoever watches is told; answers whether it came to its end.
+    fn run(&self, work: &Work<'_, L>, board: &Board) -> anyhow::Result<bool> {
+        let Some(watch) = &self.watch else {
+            return Ok(build::run(work, board));
+        };
+        let ended = std::thread::scope(|scope| {
+            let folding = scope.spawn(|| build::run(work, board));
+            while !folding.is_finished() {
+                watch(board);
+                std::thread::sleep(LOOK_EVERY);
+            }
+            folding.join()
+        });
+        watch(board);
+        ended.map_err(|_| anyhow!("folding the log has ended in a panic"))
     }
 }
 
@@ -149,7 +186,7 @@ impl<L: EventLog> Side for Folded<L> {
             rate: None,
         };
         let board = Board::default();
-        if build::run(&work, &board) {
+        if self.run(&work, &board)? {
             return Ok(None);
         }
         let stopped = board.partitions().into_iter().find_map(|(at, progress)| {

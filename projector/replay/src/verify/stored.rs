@@ -13,6 +13,8 @@ use crate::reached::missing;
 use crate::registry::Home;
 
 const POLL: Duration = Duration::from_millis(100);
+/// Rows between two looks of those who watch.
+const TELL_EVERY: u64 = 1_000;
 
 /// See [`Side`].
 pub struct Stored<'a> {
@@ -73,8 +75,20 @@ impl Side for Stored<'_> {
         table: &'static Table,
         visit: &mut (dyn FnMut(Row) + Send),
     ) -> anyhow::Result<()> {
-        let scan = self.home.control.scan(table, self.number, visit);
-        Ok(self.context.wait(scan)?)
+        let what = format!("reading {} of {}", table.name, self.label());
+        let progress = self.context.output.spinner(what);
+        let mut rows = 0_u64;
+        let mut take = |row| {
+            rows += 1;
+            if rows.is_multiple_of(TELL_EVERY) {
+                progress.set_message(format!("{rows} rows"));
+            }
+            visit(row);
+        };
+        let scan = self.home.control.scan(table, self.number, &mut take);
+        let scanned = self.context.wait(scan);
+        progress.finish_and_clear();
+        Ok(scanned?)
     }
 
     fn get(&mut self, table: &'static Table, keys: &[Vec<Value>]) -> anyhow::Result<Vec<Row>> {

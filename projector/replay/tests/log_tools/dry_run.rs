@@ -1,17 +1,30 @@
+use std::collections::BTreeSet;
+
 use cartwright_events::{Event, Stream};
 use cartwright_projector::Plan;
-use cartwright_read_model::PROJECTIONS;
+use cartwright_read_model::{PROJECTIONS, Projection};
+use cartwright_replay::audit::Place;
 use cartwright_replay::dry_run::{Report, dry_run};
+use cartwright_replay::given_up::without;
 
 use crate::log::{TestLog, confirmed, created};
 
 fn run(log: &TestLog) -> Report {
-    let plans: Vec<Plan> = PROJECTIONS
-        .iter()
-        .map(|each| Plan::named(each.name, 1).expect("a fold"))
-        .collect();
+    run_without(log, &[], BTreeSet::new())
+}
+
+/// With records that were given up under some projections.
+fn run_without(log: &TestLog, names: &[&str], given_up: BTreeSet<Place>) -> Report {
+    let plan = |each: &&Projection| {
+        let plan = Plan::named(each.name, 1).expect("a fold");
+        match names.contains(&each.name) {
+            true => without(plan, given_up.clone()),
+            false => plan,
+        }
+    };
+    let plans: Vec<Plan> = PROJECTIONS.iter().map(plan).collect();
     let mut told = 0;
-    let report = dry_run(&log.log, &log.codec, &plans, 3, |records| told = records);
+    let report = dry_run(&log.log, &log.codec, &plans, 3, |_| told += 1);
     let report = report.expect("a report");
     assert_eq!(told, report.records);
     report
@@ -96,4 +109,28 @@ fn what_does_not_decode_or_fold_is_listed_and_all_of_it_counted() {
     let ends = (created.emitted, created.rejected, created.undecodable);
     assert_eq!(ends, (1, 1, 1), "one of them is not about its key");
     assert_eq!(of("?").undecodable, 1, "of a schema that nobody knows");
+}
+
+#[test]
+fn what_was_given_up_is_no_problem_of_the_projection_that_gave_it_up() {
+    let mut log = TestLog::new();
+    log.commit("c", &[created("o-1", "cup")], &[]);
+    log.raw(Stream::Product, "cup", Some(b"no event".to_vec()));
+    let [problem] = run(&log).problems.try_into().expect("one problem");
+    let place = (Stream::Product, problem.partition, problem.offset);
+    let report = run_without(&log, &["catalog"], [place].into());
+    assert_eq!(report.problem_count, 1, "of the others that read the topic");
+    for fold in &report.projections {
+        let own = u64::from(fold.projection == "catalog");
+        assert_eq!(fold.given_up, own, "{}", fold.projection);
+    }
+    let counted = report
+        .outcomes
+        .iter()
+        .find(|each| each.projection.starts_with("catalog@") && each.event_type == "?");
+    let ends = counted.expect("its outcomes").ends;
+    assert_eq!((ends.given_up, ends.undecodable), (1, 0));
+    let everywhere = PROJECTIONS.map(|each| each.name);
+    let report = run_without(&log, &everywhere, [place].into());
+    assert_eq!(report.problem_count, 0, "{:?}", report.problems);
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start};
 use cartwright_projector::Plan;
 use cartwright_read_model::tables::TIMELINE;
 use cartwright_read_model::{FromCell, Row};
-use cartwright_replay::build::{Board, Bounded, Cut, End, Phase, Rate, Signal};
+use cartwright_replay::build::{self, Board, Bounded, Cut, End, Phase, Rate, Signal};
 use cartwright_sinks::{MemoryFault, MemoryStore};
 
 use crate::history::{History, product_created};
@@ -217,15 +218,19 @@ fn only_the_keys_asked_for_are_built() {
 
 #[test]
 fn a_slow_build_reads_no_faster_than_it_may() {
-    use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start};
     let log = TestLog::with(&History::new(13, 30).events);
     let plan = second("timeline");
-    let (at, end) = cartwright_replay::build::partitions(&log.log, &plan, |_| None)
+    let (at, end) = build::partitions(&log.log, &plan, |_| None)
         .expect("partitions")
         .remove(0);
     let reader = log.log.reader(ReaderPurpose::Recovery).expect("a reader");
     let end = End { cut: None, ..end };
-    let mut source = Bounded::new(reader, at.clone(), end, Some(Arc::new(Rate::new(200))));
+    let mut source = Bounded::new(
+        reader,
+        at.clone(),
+        end,
+        Some(Arc::new(Rate::new(Some(200)))),
+    );
     source
         .assign(&[(at.clone(), Start::Beginning)])
         .expect("assigned");
@@ -241,4 +246,27 @@ fn a_slow_build_reads_no_faster_than_it_may() {
     let least = (read as f64 - 20.0).max(0.0) / 200.0;
     assert!(begun.elapsed().as_secs_f64() >= least);
     assert!(read <= 20 + (begun.elapsed().as_secs_f64() * 200.0) as usize + 1);
+}
+
+#[test]
+fn the_rate_of_a_build_can_be_changed_while_it_reads() {
+    let log = TestLog::with(&[product_created("cup", 5), product_created("hat", 7)]);
+    let plan = second("catalog");
+    let rate = Arc::new(Rate::new(None));
+    let read = |most| {
+        let mut read = 0;
+        for (at, end) in build::partitions(&log.log, &plan, |_| None).expect("partitions") {
+            let reader = log.log.reader(ReaderPurpose::Recovery).expect("a reader");
+            let mut source = Bounded::new(reader, at.clone(), end, Some(Arc::clone(&rate)));
+            source.assign(&[(at, Start::Beginning)]).expect("assigned");
+            let records = source.poll(most, Duration::from_millis(1));
+            read += records.expect("records").len();
+        }
+        read
+    };
+    assert_eq!(read(100), 2, "as fast as it can");
+    rate.set(Some(1));
+    assert!(read(100) <= 1, "one a second, of both partitions together");
+    rate.set(None);
+    assert_eq!(read(100), 2);
 }

@@ -9,6 +9,7 @@ mod setup;
 
 mod auditing;
 mod building;
+mod busy;
 mod comparing;
 mod estimating;
 mod giving_up;

@@ -23,7 +23,7 @@ pub(crate) async fn it_stays_given_up(
     of: &GivenUp<'_>,
 ) -> anyhow::Result<()> {
     let before = api.get(of.read, None).await?.expect(200)?.text;
-    let built = done(stack, &["start", of.projection]).await?;
+    let built = done(stack, &["start", of.projection, "--again"]).await?;
     ensure!(built["given_up"] == 1 && built["parked"] == 0, "{built}");
     let number = built["version"].as_u64().context("a version")?.to_string();
     let verify = ["verify", of.projection, "--version", &number, "--from-log"];

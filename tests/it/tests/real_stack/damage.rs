@@ -221,15 +221,15 @@ async fn they_stop_alone(stack: &TestStack, views: &[View]) -> anyhow::Result<()
 }
 
 /// A projection's version, and the table of it that is harmed.
-struct View {
+pub(crate) struct View {
     of: &'static Projection,
-    table: &'static Table,
+    pub(crate) table: &'static Table,
     control: Control,
-    version: u32,
+    pub(crate) version: u32,
 }
 
 impl View {
-    async fn current(
+    pub(crate) async fn current(
         stack: &TestStack,
         of: &'static Projection,
         table: &'static Table,
@@ -244,12 +244,12 @@ impl View {
         })
     }
 
-    fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.of.name
     }
 
     /// The table, as statements name it.
-    fn stored(&self) -> String {
+    pub(crate) fn stored(&self) -> String {
         let name = self.table.physical_name(self.version);
         match &self.control {
             Control::Postgres(_) => name,
@@ -257,7 +257,7 @@ impl View {
         }
     }
 
-    async fn execute(&self, statement: &str) -> anyhow::Result<()> {
+    pub(crate) async fn execute(&self, statement: &str) -> anyhow::Result<()> {
         match &self.control {
             Control::Postgres(pool) => pool.get().await?.batch_execute(statement).await?,
             Control::Cassandra(session, _) => {
@@ -272,8 +272,8 @@ impl View {
         Ok(missing.contains(&self.table.physical_name(self.version)))
     }
 
-    async fn build_beside(&self, stack: &TestStack) -> anyhow::Result<String> {
-        let built = done(stack, &["start", self.name()]).await?;
+    pub(crate) async fn build_beside(&self, stack: &TestStack) -> anyhow::Result<String> {
+        let built = done(stack, &["start", self.name(), "--again"]).await?;
         ensure!(built["state"] == "live", "{built}");
         let number = built["version"].as_u64().context("a version")?;
         Ok(number.to_string())
@@ -288,7 +288,7 @@ impl View {
         Ok(())
     }
 
-    async fn retire(&self, stack: &TestStack) -> anyhow::Result<()> {
+    pub(crate) async fn retire(&self, stack: &TestStack) -> anyhow::Result<()> {
         let number = self.version.to_string();
         let waits = ["--cursors-s", "0", "--reads-s", "1"];
         let mut retire = vec!["retire", self.name(), "--version", &number];

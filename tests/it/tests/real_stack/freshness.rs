@@ -50,7 +50,7 @@ async fn rebuild_all(stack: &TestStack) -> anyhow::Result<u64> {
     let mut records = 0;
     let mut built = Vec::new();
     for projection in REBUILT {
-        let report = done(stack, &["start", projection]).await?;
+        let report = done(stack, &["start", projection, "--again"]).await?;
         records += report["records"].as_u64().context("records")?;
         let number = report["version"].as_u64().context("a version")?;
         built.push((projection, number.to_string()));

@@ -4,6 +4,7 @@
 //! The tests run one after the other: some kill parts of the stack.
 
 mod beside;
+mod cancelling;
 mod carried;
 mod clients;
 mod crashes;
@@ -15,6 +16,7 @@ mod nodes;
 mod operating;
 mod poison;
 mod projectors;
+mod racing;
 mod readers;
 mod readme;
 mod restore;
@@ -24,6 +26,7 @@ mod storm;
 mod tools;
 mod topics;
 mod traces;
+mod verifying;
 mod versions;
 
 use std::future::Future;
@@ -80,6 +83,9 @@ fn trials(rig: Rig) -> Vec<Trial> {
         versions::a_version_is_built_verified_flipped_to_and_the_old_one_retired_under_reads,
         versions::a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_cancelled_leaves_nothing,
         versions::a_build_whose_store_is_killed_ends_as_if_it_had_not_been,
+        verifying::a_row_that_was_changed_by_hand_is_found_and_nobody_switches_to_it,
+        cancelling::a_build_that_is_cancelled_while_its_keys_are_made_leaves_nothing,
+        racing::of_changes_to_versions_at_the_same_moment_one_is_taken,
         operating::a_build_is_planned_held_resumed_and_tried_with_a_few_keys,
         versions::a_point_in_time_is_read_beside_the_present,
         readers::a_reader_that_cannot_say_what_it_reads_answers_and_one_that_leaves_says_so,

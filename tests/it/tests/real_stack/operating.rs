@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use cartwright_harness::{PATIENCE, TestStack, eventually};
+use cartwright_read_model::Store;
 use serde_json::Value;
 
-use crate::traces::nothing_is_left_of;
+use crate::traces::{control, nothing_is_left_of};
 use crate::versions::{done, replay, sell, tool, until_progress};
 
 /// What a build would take, a build that is held and goes on in another process, one of a few keys that
@@ -28,6 +29,15 @@ pub(crate) async fn a_build_is_planned_held_resumed_and_tried_with_a_few_keys(
         paused["paused"] == true && paused["state"] == "building",
         "{paused}"
     );
+    let faster = ["start", "carts", "--max-rate", "1000"];
+    let (code, elsewhere) = replay(&stack, &faster).await?;
+    ensure!(code == 4, "the build is another process's: {elsewhere}");
+    let versions = control(&stack, Store::Cassandra).await?.versions("carts");
+    let versions = versions.await?.context("versions")?;
+    let build = versions.get(u32::try_from(next)?);
+    let build = build.and_then(|version| version.build.clone());
+    let rate = build.and_then(|build| build.max_rate);
+    ensure!(rate == Some(1_000), "the rate is {rate:?}");
     building.kill().await?;
     // The one that was killed is heard of for a few seconds.
     eventually("the build goes on here", PATIENCE, || async {
@@ -36,10 +46,18 @@ pub(crate) async fn a_build_is_planned_held_resumed_and_tried_with_a_few_keys(
     })
     .await?;
 
+    let again = done(&stack, &["start", "carts"]).await?;
+    ensure!(
+        again["version"] == next && again["finished"] == true,
+        "{again}"
+    );
+
     let few = ["start", "carts", "--only-keys", "OPERATE-3,OPERATE-4"];
     let tried = done(&stack, &few).await?;
     let trial = tried["version"].as_u64().context("a version")?;
     let number = trial.to_string();
+    let again = done(&stack, &few).await?;
+    ensure!(again["version"] == trial, "{again}");
     let to_trial = ["flip", "carts", "--to-version", &number, "--force"];
     let (code, _) = replay(&stack, &to_trial).await?;
     ensure!(code == 3, "a few keys became current: {code}");
@@ -50,15 +68,24 @@ pub(crate) async fn a_build_is_planned_held_resumed_and_tried_with_a_few_keys(
     let unverified = ["flip", "carts", "--to-version", &number];
     let (code, _) = replay(&stack, &unverified).await?;
     ensure!(code == 3, "a flip without a verification ended with {code}");
-    let mut forced = unverified.to_vec();
-    forced.push("--force");
+    let forced = ["flip", "carts", "--force"];
     let flipped = done(&stack, &forced).await?;
     ensure!(
         flipped["to"] == next && flipped["forced"].is_string(),
         "{flipped}"
     );
+    let again = done(&stack, &forced).await?;
+    ensure!(
+        again["from"] == next && again["to"] == next,
+        "twice is there and back: {again}"
+    );
     let back = done(&stack, &["rollback", "carts"]).await?;
-    ensure!(back["from"] == next, "{back}");
+    ensure!(back["from"] == next && back["to"] != next, "{back}");
+    let again = done(&stack, &["rollback", "carts"]).await?;
+    ensure!(
+        again["from"] == back["to"] && again["to"] == back["to"],
+        "twice is there and back: {again}"
+    );
     let retire = [
         "retire",
         "carts",

@@ -143,8 +143,12 @@ async fn the_operator_sees_it_and_gives_it_up(stack: &TestStack, api: &Api) -> a
     );
     let (_, shown) = replay(stack, &["parked", "show", "carts", "bad-1"]).await?;
     ensure!(shown["given_up"][0]["note"] == WHY, "{shown}");
-    // The log keeps it, and tools that read the log say so.
+    // The log keeps it, and tools that read the log say so; what was given up is no problem any more of
+    // who gave it up.
     let (code, report) = replay(stack, &["dry-run", "carts"]).await?;
+    ensure!(code == Some(0) && report["problem_count"] == 0, "{report}");
+    ensure!(report["projections"][0]["given_up"] == 1, "{report}");
+    let (code, report) = replay(stack, &["dry-run", "causal"]).await?;
     ensure!(code == Some(3) && report["problem_count"] == 1, "{report}");
     let (code, report) = replay(stack, &["audit"]).await?;
     ensure!(code == Some(3), "{report}");

@@ -279,12 +279,13 @@ pub(crate) async fn a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_
 ) -> anyhow::Result<()> {
     let api = stack.api();
     sell(&api, "KILLED", 20).await?;
-    let slow = ["start", "orders", "--max-rate", "40"];
+    let slow = ["start", "orders", "--again", "--max-rate", "40"];
     let mut child: Child = tool(&stack, &slow).spawn()?;
     until_progress(&stack, "orders").await?;
     child.kill().await?;
-    let number = done(&stack, &["start", "orders"]).await?["version"].clone();
-    let number = number.as_u64().context("a version")?.to_string();
+    let fast = ["start", "orders", "--max-rate", "0"];
+    let number = done(&stack, &fast).await?["version"].as_u64();
+    let number = number.context("a version")?.to_string();
     let verified = done(
         &stack,
         &["verify", "orders", "--version", &number, "--from-log"],
@@ -318,7 +319,11 @@ pub(crate) async fn a_build_whose_store_is_killed_ends_as_if_it_had_not_been(
 ) -> anyhow::Result<()> {
     sell(&stack.api(), "STORELESS", 20).await?;
     for (projection, store) in [("sales", Part::Postgres), ("orders", Part::Cassandra)] {
-        let mut building = tool(&stack, &["start", projection, "--max-rate", "40"]).spawn()?;
+        let mut building = tool(
+            &stack,
+            &["start", projection, "--again", "--max-rate", "40"],
+        )
+        .spawn()?;
         until_progress(&stack, projection).await?;
         ensure!(stack.stack.kill(store).await, "{store} did not run");
         ensure!(building.try_wait()?.is_none(), "the build was too short");
@@ -354,11 +359,16 @@ pub(crate) async fn a_point_in_time_is_read_beside_the_present(
 ) -> anyhow::Result<()> {
     let api = stack.api();
     let position = sell(&api, "ASOF", 3).await?;
-    done(
-        &stack,
-        &["start", "timeline", "--until", &position, "--name", "then"],
-    )
-    .await?;
+    let then = ["start", "timeline", "--until", &position, "--name", "then"];
+    let built = done(&stack, &then).await?;
+    let again = done(&stack, &then).await?;
+    ensure!(
+        again["state"] == "frozen" && again["version"] == built["version"],
+        "{built}, and again {again}"
+    );
+    let later = ["start", "timeline", "--until", "2099-01-01T00:00:00Z"];
+    let (code, taken) = replay(&stack, &[&later[..], &["--name", "then"]].concat()).await?;
+    ensure!(code == 3, "another cut under that name: {taken}");
     fill_cart(&api, "ASOF-later", "ASOF", 1, None).await?;
     let there = |path: &'static str| {
         let api = api.clone();
