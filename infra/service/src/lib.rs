@@ -24,3 +24,8 @@ pub mod request_id;
 mod settings;
 pub mod shutdown;
 pub mod telemetry;
+
+/// Of every program that links this crate. What is made in millions on one thread (rows of a batch) is
+/// freed on another, which costs the C library's allocator up to a third of a rebuild's CPU time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
