@@ -8,13 +8,14 @@ use anyhow::Context as _;
 use cartwright_event_log::TopicPartition;
 use cartwright_events::{PositionToken, Stream, Timestamp};
 use cartwright_projector::{Limits, Plan};
+use cartwright_read_model::builds::Builder;
 use cartwright_read_model::versions::{Build, State, Version};
 use cartwright_sinks::Sink;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
-use super::builder::{Builder, forget_builder, living_builder, say};
+use super::builder::{forget_builder, living_builder, say};
 use crate::build::{self, Board, Cut, PartitionProgress, Phase, Rate, Signal, Work};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -174,9 +175,9 @@ fn supervised(
             }
         }
         bar.finish_and_clear();
-        let done = building.join().unwrap_or(false);
+        let built = building.join();
         let _ = say(context, home, version.number, me, board);
-        Ok(done)
+        built.map_err(|_| anyhow::anyhow!("building has ended in a panic"))
     })
 }
 

@@ -1,4 +1,5 @@
-use cartwright_events::{Event, Stream};
+use cartwright_events::{Envelope, Event, Stream};
+use cartwright_folds::Outcome;
 use cartwright_projector::Plan;
 use cartwright_read_model::PROJECTIONS;
 use cartwright_replay::dry_run::{Report, dry_run};
@@ -96,4 +97,27 @@ fn what_does_not_decode_or_fold_is_listed_and_all_of_it_counted() {
     let ends = (created.emitted, created.rejected, created.undecodable);
     assert_eq!(ends, (1, 1, 1), "one of them is not about its key");
     assert_eq!(of("?").undecodable, 1, "of a schema that nobody knows");
+}
+
+#[test]
+fn a_record_that_a_fold_panics_over_is_listed_and_the_rest_is_read() {
+    fn broken(_: &Envelope, event: &Event) -> Outcome {
+        assert_ne!(event.aggregate_id, "o-1", "not this one");
+        Outcome::Drop("a test")
+    }
+    let mut log = TestLog::new();
+    let events = ["o-1", "o-2"].map(|id| created(id, "cup"));
+    log.commit("c", &events, &[]);
+    let plan = Plan {
+        fold: broken,
+        ..Plan::named("orders", 1).expect("a fold")
+    };
+    let report = dry_run(&log.log, &log.codec, &[plan], 3, |_| {}).expect("a report");
+    let count = &report.projections[0];
+    assert_eq!((count.rejected, count.dropped), (1, 1));
+    let problem = &report.problems[0];
+    assert_eq!((problem.key.as_str(), problem.stage), ("o-1", "fold"));
+    let reason = &problem.reason;
+    assert!(reason.starts_with("the fold panicked: "), "{reason}");
+    assert!(reason.contains("not this one"), "{reason}");
 }
