@@ -7,10 +7,13 @@ use crate::metric_names as names;
 
 type Labels = Vec<(&'static str, String)>;
 
+/// What a gauge shows of a partition; `None`: it is not known.
+type Shown = fn(&PartitionState) -> Option<f64>;
+
 /// The gauges of every projection and partition that `states` tell of.
 #[must_use]
 pub fn gauges(states: &[ProjectionState]) -> Vec<Gauge> {
-    let of_partitions: [(_, fn(&PartitionState) -> Option<f64>); 5] = [
+    let of_partitions: [(_, Shown); 5] = [
         (names::PARKED_KEYS, |each| Some(each.parked_keys as f64)),
         (names::PARKED_RECORDS, |each| {
             Some(each.parked_records as f64)
@@ -28,17 +31,14 @@ pub fn gauges(states: &[ProjectionState]) -> Vec<Gauge> {
         name: names::UP,
         series: up.collect(),
     }];
-    gauges.extend(of_partitions.map(|(name, value)| Gauge {
+    gauges.extend(of_partitions.map(|(name, shown)| Gauge {
         name,
-        series: series(states, value),
+        series: series(states, shown),
     }));
     gauges
 }
 
-fn series(
-    states: &[ProjectionState],
-    value: fn(&PartitionState) -> Option<f64>,
-) -> Vec<(Labels, f64)> {
+fn series(states: &[ProjectionState], shown: Shown) -> Vec<(Labels, f64)> {
     let all = states
         .iter()
         .flat_map(|state| state.all_partitions().map(move |each| (state, each)));
@@ -46,7 +46,7 @@ fn series(
         let mut labels = labels(state);
         labels.push(("topic", each.topic.clone()));
         labels.push(("partition", each.partition.to_string()));
-        Some((labels, value(each)?))
+        Some((labels, shown(each)?))
     })
     .collect()
 }
