@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use cartwright_event_log::TopicPartition;
 use cartwright_events::Timestamp;
 use cartwright_read_model::Position;
 use cartwright_service::problem::Problem;
@@ -28,6 +30,8 @@ pub enum Phase {
     Waiting,
     /// Has too much parked, and takes no more.
     Held,
+    /// Has met a defect of this program; it is begun anew.
+    Failed,
     /// Has stopped until somebody acts.
     Stopped,
 }
@@ -55,6 +59,19 @@ pub struct ProjectionState {
     pub records: u64,
     /// The partitions that are this process's.
     pub partitions: Vec<PartitionState>,
+    /// Partitions that were this process's, until another says that it feeds them: nobody else may
+    /// know that they fall behind.
+    pub let_go: Vec<LetGo>,
+}
+
+/// A partition that is this process's no longer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LetGo {
+    /// Since when it is not.
+    pub let_go_at: Timestamp,
+    /// How it stood then; the lag grows on.
+    #[serde(flatten)]
+    pub last: PartitionState,
 }
 
 /// One partition.
@@ -68,14 +85,18 @@ pub struct PartitionState {
     pub position: Option<Position>,
     /// Offsets not yet read, control records included; `None` when the log could not be asked.
     pub behind: Option<u64>,
-    /// Age in seconds of the oldest record that is not applied, at most.
-    pub lag_seconds: Option<f64>,
+    /// Age in seconds of the oldest record that is not applied, at most; of a partition whose position
+    /// its store has not told yet, for how long it has not.
+    pub lag_seconds: f64,
     /// Keys that are parked.
     pub parked_keys: usize,
     /// Records that are parked.
     pub parked_records: usize,
     /// Why the position has not moved for long although the log has.
     pub stuck: Option<String>,
+    /// The moment that the lag is counted from.
+    #[serde(skip)]
+    pub(crate) unapplied_since: Timestamp,
 }
 
 /// The states; clones share them.
@@ -92,7 +113,7 @@ struct Inner {
 struct Listed {
     /// What this process feeds.
     projections: Vec<ProjectionState>,
-    /// Every projection that this process has to do with, whoever feeds it.
+    /// Every projection of the stores that this process feeds, whoever feeds it.
     overviews: Vec<Overview>,
 }
 
@@ -116,7 +137,16 @@ impl Board {
             last_error: None,
             records: 0,
             partitions: Vec::new(),
+            let_go: Vec::new(),
         }));
+    }
+
+    /// How this process last saw a partition that is or was its own.
+    pub(crate) fn last(&self, plan: &Plan, at: &TopicPartition) -> Option<PartitionState> {
+        let states = self.0.states.read().unwrap_or_else(PoisonError::into_inner);
+        let state = states.get(&(plan.projection.name, plan.version))?;
+        let mut all = state.all_partitions();
+        all.find(|each| each.is(&at.topic, at.partition)).cloned()
     }
 
     /// Forgets a projection that this process builds no longer.
@@ -136,8 +166,25 @@ impl Board {
         states.values().cloned().collect()
     }
 
-    /// Takes in what the stores say of a projection.
-    pub(crate) fn learn(&self, overview: Overview) {
+    /// Takes in what the stores say of a projection; `instance` is how this process is called there.
+    pub(crate) fn learn(&self, overview: Overview, instance: &str) {
+        let mut states = self
+            .0
+            .states
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        for version in &overview.versions {
+            if let Some(state) = states.get_mut(&(overview.projection, version.version)) {
+                let others = version.partitions.iter().filter_map(|each| {
+                    let owner = each.owner.as_ref()?;
+                    (owner.instance != instance).then_some((each, owner.seen_at))
+                });
+                for (partition, said_at) in others {
+                    state.is_fed_by_another(&partition.topic, partition.partition, said_at);
+                }
+            }
+        }
+        drop(states);
         let overviews = self.0.overviews.write();
         let mut overviews = overviews.unwrap_or_else(PoisonError::into_inner);
         overviews.insert(overview.projection, overview);
@@ -169,6 +216,7 @@ impl Phase {
             Phase::Following => "following",
             Phase::Waiting => "waiting",
             Phase::Held => "held",
+            Phase::Failed => "failed",
             Phase::Stopped => "stopped",
         }
     }
@@ -186,6 +234,80 @@ impl ProjectionState {
         }
         self.reason = reason;
     }
+
+    /// Takes in how the partitions stand at `now` that are this process's, all of them. Others that
+    /// were are kept as let go, and are stuck when that lasts for `stuck_after`.
+    pub(crate) fn tell(&mut self, own: Vec<PartitionState>, now: Timestamp, stuck_after: Duration) {
+        let before = std::mem::replace(&mut self.partitions, own);
+        let gone = before.into_iter().map(|last| LetGo {
+            let_go_at: now,
+            last,
+        });
+        self.let_go.extend(gone);
+        let own = &self.partitions;
+        let is_own = |of: &PartitionState| own.iter().any(|each| each.is(&of.topic, of.partition));
+        self.let_go.retain(|each| !is_own(&each.last));
+        let reason = self
+            .reason
+            .as_deref()
+            .unwrap_or("no process says that it does");
+        for each in &mut self.let_go {
+            each.look(now, stuck_after, reason);
+        }
+    }
+
+    /// Another process has said, at `said_at`, that it feeds a partition.
+    fn is_fed_by_another(&mut self, topic: &str, partition: u32, said_at: Timestamp) {
+        self.let_go
+            .retain(|each| !each.last.is(topic, partition) || each.let_go_at >= said_at);
+    }
+
+    /// Those that are this process's, and those that it has let go.
+    pub(crate) fn all_partitions(&self) -> impl Iterator<Item = &PartitionState> {
+        let let_go = self.let_go.iter().map(|each| &each.last);
+        self.partitions.iter().chain(let_go)
+    }
+}
+
+impl LetGo {
+    fn look(&mut self, now: Timestamp, stuck_after: Duration, reason: &str) {
+        let last = &mut self.last;
+        // Only who reads it knows.
+        last.behind = None;
+        last.lag_seconds = seconds_since(last.unapplied_since, now);
+        let seconds = seconds_since(self.let_go_at, now);
+        let (topic, partition) = (&last.topic, last.partition);
+        last.stuck = (seconds >= stuck_after.as_secs_f64())
+            .then(|| format!("{topic}[{partition}] has not been fed for {seconds:.0} s: {reason}"));
+    }
+}
+
+impl PartitionState {
+    fn is(&self, topic: &str, partition: u32) -> bool {
+        (self.topic.as_str(), self.partition) == (topic, partition)
+    }
+}
+
+/// How a process's partitions stand, in a line.
+pub(crate) fn summary(partitions: &[PartitionState]) -> String {
+    if partitions.is_empty() {
+        return "no partition is assigned to this process".to_owned();
+    }
+    let behind: u64 = partitions.iter().filter_map(|each| each.behind).sum();
+    let lags = partitions.iter().map(|each| each.lag_seconds);
+    let lag = lags.fold(0.0, f64::max);
+    let keys: usize = partitions.iter().map(|each| each.parked_keys).sum();
+    let records: usize = partitions.iter().map(|each| each.parked_records).sum();
+    let count = partitions.len();
+    format!(
+        "{count} partitions, {behind} offsets and {lag:.1} s behind, \
+         {keys} keys with {records} records parked"
+    )
+}
+
+/// Seconds from `since` to `now`; 0 where clocks differ so that it would be less.
+pub(crate) fn seconds_since(since: Timestamp, now: Timestamp) -> f64 {
+    (now.as_micros() - since.as_micros()).max(0) as f64 / 1e6
 }
 
 async fn list(State(board): State<Board>) -> Json<Listed> {

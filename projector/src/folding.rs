@@ -1,11 +1,15 @@
 //! What one record makes of the rows: decoding and folding.
+//!
+//! Either may panic over one record, by a defect that no other record meets. That is a reason to put
+//! this one aside, like any other, and not to stop at it.
 
 use cartwright_event_log::Record;
 use cartwright_events::codec::{Codec, CodecError};
 use cartwright_events::envelope::HeaderError;
-use cartwright_events::{Envelope, Stream, Timestamp};
+use cartwright_events::{Envelope, Event, Stream, Timestamp};
 use cartwright_folds::Outcome;
 
+use crate::panics::caught;
 use crate::partition::Halt;
 use crate::plan::Plan;
 
@@ -51,6 +55,26 @@ pub(crate) fn foreign(error: &HeaderError) -> String {
     format!("not written by a shard: {error}")
 }
 
+/// The event in a record of `stream`; a record that makes the decoder panic is a malformed one.
+///
+/// # Errors
+/// As [`Codec::decode_event`].
+pub fn decode(codec: &Codec, stream: Stream, value: &[u8]) -> Result<Event, CodecError> {
+    caught(|| codec.decode_event(stream, value)).unwrap_or_else(|panic| {
+        Err(CodecError::Malformed {
+            topic: stream.topic(),
+            problem: format!("the decoder panicked: {panic}"),
+        })
+    })
+}
+
+/// What the plan's fold makes of an event; one that makes it panic is rejected.
+#[must_use]
+pub fn fold(plan: &Plan, envelope: &Envelope, event: &Event) -> Outcome {
+    caught(|| (plan.fold)(envelope, event))
+        .unwrap_or_else(|panic| Outcome::Reject(format!("the fold panicked: {panic}")))
+}
+
 /// Decodes and folds.
 pub(crate) fn outcome(
     plan: &Plan,
@@ -66,7 +90,7 @@ pub(crate) fn outcome(
     let Some(value) = &record.value else {
         return Ok(Outcome::Reject("has no value".to_owned()));
     };
-    let event = match codec.decode_event(envelope.stream, value) {
+    let event = match decode(codec, envelope.stream, value) {
         Ok(event) => event,
         Err(CodecError::Malformed { problem, .. }) => {
             return Ok(Outcome::Reject(format!("malformed: {problem}")));
@@ -86,5 +110,5 @@ pub(crate) fn outcome(
             "is about {id:?}, not about its key"
         )));
     }
-    Ok((plan.fold)(envelope, &event))
+    Ok(fold(plan, envelope, &event))
 }

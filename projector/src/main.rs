@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use cartwright_projector::gauges;
 use cartwright_projector::service::Projections;
 use cartwright_projector::settings::Settings;
 use cartwright_service::health::Readiness;
@@ -34,7 +35,8 @@ async fn main() -> Result<()> {
     let readiness = Readiness::new();
     let runtime = tokio::runtime::Handle::current();
     let projections = Projections::start(&settings, &readiness, &runtime, &shutdown)?;
-    let refusal = projections.refusal();
+    let (refusal, board) = (projections.refusal(), projections.board().clone());
+    let metrics = metrics.with_gauges(move || gauges(&board.states()));
 
     let router = app::assemble(
         projections.board().routes(),

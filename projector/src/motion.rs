@@ -44,18 +44,22 @@ impl Motion {
     }
 }
 
-/// Age in seconds of the oldest record that is not applied, at most: of the first that was read
-/// and waits or, before it is read, of the last that was applied, which is older.
-pub(crate) fn lag_seconds(report: &PartitionReport, now: Timestamp) -> Option<f64> {
-    let behind = report.behind?;
-    let oldest = match (report.oldest_waiting, report.position) {
-        (Some(oldest), _) => oldest,
-        (None, _) if behind == 0 => return Some(0.0),
-        (None, Some(position)) => position.recorded_at,
-        (None, None) => return None,
-    };
-    let age_us = now.as_micros() - oldest.as_micros();
-    Some(age_us.max(0) as f64 / 1e6)
+/// The moment up to which everything recorded is known to be applied at `now`, which the lag is
+/// counted from: that of the first record that was read and waits or, before it is read, of the last
+/// that was applied, which is older. Where the store does not tell the position, that of `before`.
+pub(crate) fn unapplied_since(
+    report: &PartitionReport,
+    before: Option<Timestamp>,
+    now: Timestamp,
+) -> Timestamp {
+    match (report.oldest_waiting, report.behind, report.position) {
+        (Some(oldest), ..) => oldest,
+        (None, Some(0), _) => now,
+        (None, _, Some(position)) if position.recorded_at > Timestamp::EPOCH => {
+            position.recorded_at
+        }
+        _ => before.unwrap_or(now),
+    }
 }
 
 /// The transaction that keeps a partition's records from its readers, if that is what does.
@@ -137,13 +141,27 @@ mod tests {
     #[test]
     fn lag_is_the_age_of_the_oldest_record_that_waits() {
         let now = Timestamp::from_micros(9_000_000);
-        assert_eq!(lag_seconds(&report(1, Some(0)), now), Some(0.0));
-        assert_eq!(lag_seconds(&report(1, Some(2)), now), Some(4.0), "at most");
+        let since = |report: &PartitionReport, before: Option<i64>| {
+            let before = before.map(Timestamp::from_micros);
+            unapplied_since(report, before, now).as_micros()
+        };
+        assert_eq!(since(&report(1, Some(0)), None), 9_000_000, "nothing waits");
+        assert_eq!(since(&report(1, Some(2)), None), 5_000_000, "at most");
+        assert_eq!(
+            since(&report(1, None), None),
+            5_000_000,
+            "also without the log"
+        );
         let read = PartitionReport {
             oldest_waiting: Some(Timestamp::from_micros(7_500_000)),
             ..report(1, Some(2))
         };
-        assert_eq!(lag_seconds(&read, now), Some(1.5));
-        assert_eq!(lag_seconds(&report(1, None), now), None);
+        assert_eq!(since(&read, None), 7_500_000);
+        let unknown = PartitionReport {
+            position: None,
+            ..report(1, None)
+        };
+        assert_eq!(since(&unknown, Some(3_000_000)), 3_000_000, "as before");
+        assert_eq!(since(&unknown, None), 9_000_000, "from now on");
     }
 }

@@ -1,10 +1,12 @@
-//! A projection as the stores describe it: its versions, and who feeds each partition of them.
+//! A projection as the stores describe it: its versions, who feeds each partition of them, and who
+//! builds.
 
 use std::collections::BTreeMap;
 
 use cartwright_events::Timestamp;
+use cartwright_read_model::builds::{Builder, Building, BuiltPartition};
 use cartwright_read_model::feeders::{FedPartition, Feeder, owner};
-use cartwright_read_model::versions::{Build, Switch, Verification, Version, Versions};
+use cartwright_read_model::versions::{Build, State, Switch, Verification, Version, Versions};
 use cartwright_read_model::{Position, PositionKey, Projection};
 use serde::Serialize;
 
@@ -46,8 +48,44 @@ pub struct VersionOverview {
     pub build: Option<Build>,
     /// How it compared with another, the last time.
     pub verification: Option<Verification>,
+    /// The processes that have said of late that they feed it, those too that have no partition.
+    pub feeders: Vec<FeederOverview>,
+    /// How far building it is; `None` unless its state is `building`.
+    pub building: Option<BuildingOverview>,
     /// The partitions that it has begun or that somebody feeds.
     pub partitions: Vec<PartitionOverview>,
+}
+
+/// A process that is to feed a version.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FeederOverview {
+    /// The process.
+    pub instance: String,
+    /// Where it answers over HTTP.
+    pub address: String,
+    /// When it said this.
+    pub seen_at: Timestamp,
+    /// What it is doing.
+    pub phase: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Why it is not following.
+    pub reason: Option<String>,
+    /// How many partitions are its own.
+    pub partitions: usize,
+}
+
+/// How far building a version is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BuildingOverview {
+    /// The process that builds; `None`: none does now.
+    pub builder: Option<Builder>,
+    /// When a process last said that it does.
+    pub seen_at: Option<Timestamp>,
+    /// `stopped`, `paused`, `reading`, `waiting` or `done`: the first of these that a partition is.
+    pub phase: Option<&'static str>,
+    /// What the last process said of each partition, errors too.
+    pub partitions: Vec<BuiltPartition>,
 }
 
 /// A partition of a version.
@@ -99,6 +137,7 @@ pub struct Standing {
 pub(crate) struct Fed {
     pub(crate) positions: Vec<(PositionKey, Position)>,
     pub(crate) feeders: Vec<Feeder>,
+    pub(crate) building: Building,
 }
 
 impl Overview {
@@ -159,7 +198,51 @@ impl VersionOverview {
             begun_at: version.begun_at,
             build: version.build.clone(),
             verification: version.verification.clone(),
+            feeders: fed
+                .feeders
+                .iter()
+                .filter(|each| each.is_alive(now))
+                .map(FeederOverview::of)
+                .collect(),
+            building: (version.state == State::Building)
+                .then(|| BuildingOverview::of(&fed.building, now)),
             partitions: partitions.collect(),
+        }
+    }
+}
+
+impl FeederOverview {
+    fn of(feeder: &Feeder) -> Self {
+        let Feeder {
+            instance,
+            address,
+            seen_at,
+            feeds,
+        } = feeder;
+        Self {
+            instance: instance.clone(),
+            address: address.clone(),
+            seen_at: *seen_at,
+            phase: feeds.phase.clone(),
+            since: feeds.since,
+            reason: feeds.reason.clone(),
+            partitions: feeds.partitions.len(),
+        }
+    }
+}
+
+impl BuildingOverview {
+    fn of(building: &Building, now: Timestamp) -> Self {
+        let phases = ["stopped", "paused", "reading", "waiting", "done"];
+        let any = |phase: &str| {
+            let mut partitions = building.partitions.iter();
+            partitions.any(|each| each.progress.get("phase").is_some_and(|word| word == phase))
+        };
+        Self {
+            builder: building.living_builder(now).cloned(),
+            seen_at: building.builder.as_ref().map(|(_, seen_at)| *seen_at),
+            phase: phases.into_iter().find(|phase| any(phase)),
+            partitions: building.partitions.clone(),
         }
     }
 }
@@ -183,70 +266,4 @@ impl Owner {
 }
 
 #[cfg(test)]
-mod tests {
-    use cartwright_events::Stream;
-    use cartwright_read_model::feeders::Feeds;
-    use cartwright_read_model::tables::projections::CATALOG;
-
-    use super::*;
-
-    #[test]
-    fn a_partition_that_was_begun_is_told_of_even_when_nobody_feeds_it() {
-        let now = Timestamp::from_micros(100_000_000);
-        let position = |partition| {
-            let key = PositionKey {
-                projection: CATALOG.name,
-                version: 1,
-                stream: Stream::Product,
-                partition,
-            };
-            let position = Position {
-                generation: 1,
-                next_offset: 5,
-                seq: 3,
-                recorded_at: now,
-            };
-            (key, position)
-        };
-        let topic = Stream::Product.topic();
-        let own = |partition| FedPartition {
-            topic: topic.to_owned(),
-            partition,
-            behind: Some(0),
-            lag_seconds: Some(0.5),
-            parked_keys: 0,
-            parked_records: 0,
-            stuck: None,
-        };
-        let feeder = Feeder {
-            instance: "one".to_owned(),
-            address: "there:1".to_owned(),
-            seen_at: now,
-            feeds: Feeds {
-                phase: "following".to_owned(),
-                reason: None,
-                partitions: vec![own(1), own(2)],
-            },
-        };
-        let fed = Fed {
-            positions: vec![position(0), position(1)],
-            feeders: vec![feeder],
-        };
-        let versions = Versions::begin(&CATALOG, 1, now);
-        let overview = Overview::of(&CATALOG, &versions, &[(1, fed)].into(), now);
-        let version = &overview.versions[0];
-        assert!(version.current && version.state == "live");
-        let told = version.partitions.iter().map(|each| {
-            let owner = each.owner.as_ref().map(|owner| owner.instance.as_str());
-            (each.partition, each.position.is_some(), owner)
-        });
-        assert_eq!(
-            told.collect::<Vec<_>>(),
-            [
-                (0, true, None),
-                (1, true, Some("one")),
-                (2, false, Some("one"))
-            ]
-        );
-    }
-}
+mod tests;

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use cartwright_event_log::{GroupReader, TopicPartition};
 use cartwright_events::Timestamp;
 use cartwright_service::health::Check;
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, histogram};
 
-use crate::board::{Board, PartitionState, Phase};
+use crate::board::{Board, PartitionState, Phase, seconds_since, summary};
 use crate::metric_names as names;
-use crate::motion::{Motion, lag_seconds};
+use crate::motion::{Motion, unapplied_since};
+use crate::panics::caught;
 use crate::plan::Plan;
 use crate::progress::{Applied, PartitionReport, Step};
 use crate::watchdog::{Pulse, Watchdog};
@@ -20,9 +21,10 @@ use crate::worker::Worker;
 
 /// The thread of one projection.
 ///
-/// A worker that fails is dropped and made anew; one that must stop is dropped for good, which
-/// leaves its partitions to another process, perhaps one that can read them. Other projections go
-/// on in either case.
+/// A worker that fails or panics is dropped and made anew; one that must stop is dropped for good,
+/// which leaves its partitions to another process, perhaps one that can read them. The thread stays,
+/// and tells how they fall behind until another process feeds them. Other projections go on in either
+/// case.
 pub struct Runner {
     label: String,
     plan: Plan,
@@ -37,6 +39,8 @@ pub struct Runner {
 pub(crate) struct Pace {
     pub(crate) report_every: Duration,
     pub(crate) pause: Duration,
+    /// The longest pause; after a defect it doubles from time to time.
+    pub(crate) pause_max: Duration,
     pub(crate) stuck_after: Duration,
 }
 
@@ -76,7 +80,6 @@ impl Runner {
             motion: Motion::default(),
             held_up_by: Box::new(held_up_by),
             reported: None,
-            series: Vec::new(),
         };
         let thread = thread::Builder::new()
             .name(format!("project-{label}"))
@@ -137,8 +140,6 @@ struct Following {
     motion: Motion,
     held_up_by: HeldUpBy,
     reported: Option<Instant>,
-    /// Partitions with gauges, to be zeroed when they go.
-    series: Vec<(String, String)>,
 }
 
 /// How a worker ended.
@@ -153,24 +154,59 @@ enum End {
 
 impl Following {
     fn run<G: GroupReader>(&mut self, mut make: impl FnMut() -> Result<Worker<G>, String>) {
+        let mut pause = self.pace.pause;
         while !self.asked_to_stop() {
-            let end = match make() {
-                Ok(mut worker) => {
-                    let end = self.follow(&mut worker);
-                    self.count(&Applied::default(), 0.0);
-                    end
+            let begin = Instant::now();
+            match caught(|| self.live(&mut make)) {
+                Ok(End::Asked) => return,
+                Ok(End::ForGood) => return self.rest(),
+                Ok(End::Again) => self.pause(self.pace.pause),
+                Err(panic) => {
+                    self.failed(&panic);
+                    pause = match begin.elapsed() > self.pace.pause_max {
+                        true => self.pace.pause,
+                        false => (pause * 2).min(self.pace.pause_max),
+                    };
+                    self.pause(pause);
                 }
-                Err(reason) => {
-                    self.not_up(Phase::Waiting, reason);
-                    self.pause();
-                    End::Again
-                }
-            };
-            self.forget_partitions();
-            match end {
-                End::Asked | End::ForGood => return,
-                End::Again => {}
             }
+        }
+    }
+
+    /// The life of one worker.
+    fn live<G: GroupReader>(
+        &mut self,
+        make: &mut impl FnMut() -> Result<Worker<G>, String>,
+    ) -> End {
+        let end = match make() {
+            Ok(mut worker) => self.follow(&mut worker),
+            Err(reason) => {
+                self.not_up(Phase::Waiting, reason);
+                End::Again
+            }
+        };
+        self.let_go();
+        end
+    }
+
+    /// A defect of this program; what a record does to the fold is not one of these.
+    fn failed(&mut self, panic: &str) {
+        tracing::error!(
+            projection = self.name,
+            version = self.version,
+            panic,
+            "the projection has failed"
+        );
+        let reason = format!("starting again after a panic: {panic}");
+        self.not_up(Phase::Failed, reason);
+        self.let_go();
+    }
+
+    /// Has stopped, and says so.
+    fn rest(&mut self) {
+        while !self.asked_to_stop() {
+            self.let_go();
+            self.pause(self.pace.report_every.max(self.pace.pause));
         }
     }
 
@@ -179,31 +215,31 @@ impl Following {
         while !self.asked_to_stop() {
             let begin = Instant::now();
             let step = self.pulse.during(|| worker.step());
-            self.count(&worker.totals().since(&counted), 1.0);
+            self.count(&worker.totals().since(&counted));
             counted = worker.totals().clone();
             match step {
                 Step::Idle | Step::Applied(_) => self.report(worker, None),
                 Step::Rebalanced => {
-                    self.forget_partitions();
+                    self.motion.clear();
+                    self.tell(worker, None);
                     self.reported = None;
                 }
                 Step::Waiting { reason } => {
                     self.report(worker, Some((Phase::Waiting, reason)));
                     // Most waits take their time in the step; a refused connection does not.
                     if begin.elapsed() < self.pace.pause {
-                        self.pause();
+                        self.pause(self.pace.pause);
                     }
                 }
                 Step::Held { reason } => {
                     let reason = format!("stopped: {reason}");
                     self.report(worker, Some((Phase::Held, reason)));
                     if begin.elapsed() < self.pace.pause {
-                        self.pause();
+                        self.pause(self.pace.pause);
                     }
                 }
                 Step::Failed { reason } => {
                     self.not_up(Phase::Waiting, format!("starting again: {reason}"));
-                    self.pause();
                     return End::Again;
                 }
                 Step::Stopped { reason } => {
@@ -232,22 +268,21 @@ impl Following {
         self.stop.load(Ordering::Acquire)
     }
 
-    fn pause(&self) {
-        let end = Instant::now() + self.pace.pause;
+    fn pause(&self, time: Duration) {
+        let end = Instant::now() + time;
         while Instant::now() < end && !self.asked_to_stop() {
             thread::sleep(Duration::from_millis(20));
         }
     }
 
     fn not_up(&mut self, phase: Phase, reason: String) {
-        gauge!(names::UP, &self.labels()).set(0.0);
         self.board.change(&self.plan, |state| {
             state.enter(phase, Some(reason.clone()));
         });
         self.check.not_ok(reason);
     }
 
-    fn count(&self, applied: &Applied, up: f64) {
+    fn count(&self, applied: &Applied) {
         let of = |count: usize| count as u64;
         counter!(names::RECORDS, &self.labels()).increment(of(applied.records));
         counter!(names::DROPPED, &self.labels()).increment(of(applied.dropped));
@@ -257,7 +292,6 @@ impl Following {
         if applied.batches > 0 {
             histogram!(names::APPLY_SECONDS, &self.labels()).record(applied.took);
         }
-        gauge!(names::UP, &self.labels()).set(up);
     }
 
     /// Says how it stands, now and then, and at once when something is wrong.
@@ -273,33 +307,54 @@ impl Following {
             return;
         }
         self.reported = Some(Instant::now());
-        let reason = wrong.as_ref().map(|(_, reason)| reason.as_str());
-        let reports = worker.report();
-        let partitions: Vec<PartitionState> =
-            reports.iter().map(|each| self.look(each, reason)).collect();
-        for partition in &partitions {
-            self.gauges(partition);
+        let partitions = self.tell(worker, wrong.as_ref().map(|(_, reason)| reason.as_str()));
+        if wrong.is_some() {
+            return;
         }
         let stuck = partitions.iter().find_map(|each| each.stuck.clone());
-        if wrong.is_none() {
-            let detail = detail(&partitions);
-            match &stuck {
-                Some(stuck) => self.check.not_ok(format!("{stuck}; {detail}")),
-                None => self.check.ok(detail),
-            }
+        let detail = summary(&partitions);
+        match &stuck {
+            Some(stuck) => self.check.not_ok(format!("{stuck}; {detail}")),
+            None => self.check.ok(detail),
         }
-        let records = worker.totals().records as u64;
+        self.board
+            .change(&self.plan, |state| state.enter(Phase::Following, stuck));
+    }
+
+    /// Tells how the worker's partitions stand, and answers it; `wrong`: what keeps it from following.
+    fn tell<G: GroupReader>(
+        &mut self,
+        worker: &Worker<G>,
+        wrong: Option<&str>,
+    ) -> Vec<PartitionState> {
+        let reports = worker.report();
+        let now = Timestamp::now();
+        let partitions = reports.iter().map(|each| self.look(each, wrong, now));
+        let partitions: Vec<PartitionState> = partitions.collect();
+        let (records, stuck_after) = (worker.totals().records as u64, self.pace.stuck_after);
         self.board.change(&self.plan, |state| {
-            if wrong.is_none() {
-                state.enter(Phase::Following, stuck);
-            }
             state.records = records;
-            state.partitions = partitions;
+            state.tell(partitions.clone(), now, stuck_after);
+        });
+        partitions
+    }
+
+    /// No partition is this process's now, or none still is.
+    fn let_go(&mut self) {
+        self.motion.clear();
+        let stuck_after = self.pace.stuck_after;
+        self.board.change(&self.plan, |state| {
+            state.tell(Vec::new(), Timestamp::now(), stuck_after);
         });
     }
 
-    /// How a partition stands, and whether it moves.
-    fn look(&mut self, report: &PartitionReport, wrong: Option<&str>) -> PartitionState {
+    /// How a partition stands at `now`, and whether it moves.
+    fn look(
+        &mut self,
+        report: &PartitionReport,
+        wrong: Option<&str>,
+        now: Timestamp,
+    ) -> PartitionState {
         let still = self.motion.look(report, Instant::now());
         let stuck = (still >= self.pace.stuck_after).then(|| {
             let reason = match wrong {
@@ -310,77 +365,29 @@ impl Following {
             let seconds = still.as_secs();
             format!("{} has stood still for {seconds} s: {reason}", report.at)
         });
-        PartitionState {
+        let before = self.board.last(&self.plan, &report.at);
+        let since = before.as_ref().map(|before| before.unapplied_since);
+        let unapplied_since = unapplied_since(report, since, now);
+        let mut state = PartitionState {
             topic: report.at.topic.to_string(),
             partition: report.at.partition,
             position: report.position,
             behind: report.behind,
-            lag_seconds: lag_seconds(report, Timestamp::now()),
+            lag_seconds: seconds_since(unapplied_since, now),
             parked_keys: report.parked_keys,
             parked_records: report.parked_records,
             stuck,
+            unapplied_since,
+        };
+        // What the store has not told again is as it was.
+        if let (None, Some(before)) = (report.position, before) {
+            state.position = before.position;
+            state.parked_keys = before.parked_keys;
+            state.parked_records = before.parked_records;
         }
-    }
-
-    fn gauges(&mut self, partition: &PartitionState) {
-        let series = (partition.topic.clone(), partition.partition.to_string());
-        self.set(&series, names::PARKED_KEYS, partition.parked_keys as f64);
-        let records = partition.parked_records as f64;
-        self.set(&series, names::PARKED_RECORDS, records);
-        let stuck = if partition.stuck.is_some() { 1.0 } else { 0.0 };
-        self.set(&series, names::STUCK, stuck);
-        if let Some(behind) = partition.behind {
-            self.set(&series, names::LAG_RECORDS, behind as f64);
-        }
-        if let Some(seconds) = partition.lag_seconds {
-            self.set(&series, names::LAG_SECONDS, seconds);
-        }
-        if !self.series.contains(&series) {
-            self.series.push(series);
-        }
-    }
-
-    fn set(&self, (topic, partition): &(String, String), name: &'static str, value: f64) {
-        let labels = [
-            ("projection", self.name.to_owned()),
-            ("version", self.version.clone()),
-            ("topic", topic.clone()),
-            ("partition", partition.clone()),
-        ];
-        gauge!(name, &labels).set(value);
-    }
-
-    /// What is no longer owned here has no lag here.
-    fn forget_partitions(&mut self) {
-        self.motion.clear();
-        self.board
-            .change(&self.plan, |state| state.partitions.clear());
-        for series in std::mem::take(&mut self.series) {
-            for name in [
-                names::PARKED_KEYS,
-                names::PARKED_RECORDS,
-                names::STUCK,
-                names::LAG_RECORDS,
-                names::LAG_SECONDS,
-            ] {
-                self.set(&series, name, 0.0);
-            }
-        }
+        state
     }
 }
 
-fn detail(partitions: &[PartitionState]) -> String {
-    if partitions.is_empty() {
-        return "no partition is assigned to this process".to_owned();
-    }
-    let behind: u64 = partitions.iter().filter_map(|each| each.behind).sum();
-    let lags = partitions.iter().filter_map(|each| each.lag_seconds);
-    let lag = lags.fold(0.0, f64::max);
-    let keys: usize = partitions.iter().map(|each| each.parked_keys).sum();
-    let records: usize = partitions.iter().map(|each| each.parked_records).sum();
-    let count = partitions.len();
-    format!(
-        "{count} partitions, {behind} offsets and {lag:.1} s behind, \
-         {keys} keys with {records} records parked"
-    )
-}
+#[cfg(test)]
+mod tests;

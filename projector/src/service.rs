@@ -196,5 +196,6 @@ fn pace(of: &Projector) -> Pace {
         report_every: Duration::from_millis(of.report_interval_ms),
         stuck_after: Duration::from_millis(of.stuck_after_ms),
         pause: Duration::from_millis(of.retry_min_ms.max(100)),
+        pause_max: Duration::from_millis(of.retry_max_ms.max(100)),
     }
 }

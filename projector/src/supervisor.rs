@@ -11,8 +11,11 @@ use cartwright_read_model::versions::{Run, Versions};
 use cartwright_read_model::{Projection, ReadModelError, Store};
 use cartwright_service::health::{Check, Readiness};
 use cartwright_service::shutdown::Shutdown;
+use metrics::gauge;
 
 use crate::connect::Stores;
+use crate::metric_names as names;
+use crate::panics::caught;
 use crate::plan::{Plan, UnknownProjection};
 use crate::runner::Runner;
 use crate::service::Refusal;
@@ -149,7 +152,14 @@ where
         let mut homes = std::mem::take(&mut self.homes);
         let mut outcome = Ok(());
         for home in &mut homes {
-            outcome = outcome.and_then(|()| self.look_at(home));
+            outcome = outcome.and_then(|()| {
+                caught(|| self.look_at(home)).unwrap_or_else(|panic| {
+                    home.tell(Some(format!(
+                        "looking at the versions has panicked: {panic}"
+                    )));
+                    Ok(())
+                })
+            });
         }
         self.homes = homes;
         let gone = self.leaving.extract_if(.., |runner| runner.is_finished());
@@ -168,14 +178,13 @@ where
         let looks = match looks {
             Ok(Ok(looks)) => looks,
             Ok(Err(error)) => {
-                home.check.not_ok(error.to_string());
+                home.tell(Some(error.to_string()));
                 return Ok(());
             }
             Err(_) => {
                 self.stores.forget_connections(store);
                 let (store, seconds) = (store.name(), LOOK_LIMIT.as_secs());
-                home.check
-                    .not_ok(format!("{store}: no answer in {seconds} s"));
+                home.tell(Some(format!("{store}: no answer in {seconds} s")));
                 return Ok(());
             }
         };
@@ -195,16 +204,15 @@ where
             }
         }
         if let Some(control) = &home.control {
-            let round = self.telling.round(home.store, control, &home.projections);
+            let round = self.telling.round(home.store, control);
             self.stores.runtime.block_on(round);
         }
-        match lost.is_empty() {
-            true => home.check.ok("known"),
-            false => home.check.not_ok(format!(
-                "the versions of {} are gone: the store was lost, `replay restore` brings it back",
-                lost.join(", ")
-            )),
-        }
+        let lost = (!lost.is_empty()).then(|| lost.join(", "));
+        home.tell(lost.map(|lost| {
+            format!(
+                "the versions of {lost} are gone: the store was lost, `replay restore` brings it back"
+            )
+        }));
         Ok(())
     }
 
@@ -239,6 +247,18 @@ where
             self.running.insert((name, *number), runner);
         }
         Ok(())
+    }
+}
+
+impl Home {
+    /// Tells whether it is known what is to be fed; `wrong`: why it is not.
+    fn tell(&self, wrong: Option<String>) {
+        let known = if wrong.is_none() { 1.0 } else { 0.0 };
+        gauge!(names::VERSIONS_KNOWN, "store" => self.store.name()).set(known);
+        match wrong {
+            None => self.check.ok("known"),
+            Some(wrong) => self.check.not_ok(wrong),
+        }
     }
 }
 

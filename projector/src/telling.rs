@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use cartwright_events::Timestamp;
+use cartwright_read_model::builds::Building;
 use cartwright_read_model::control::Control;
 use cartwright_read_model::feeders::{FEEDER_LIFE, FedPartition, Feeder, Feeds};
 use cartwright_read_model::versions::State;
@@ -44,14 +45,9 @@ impl Telling {
         }
     }
 
-    /// When it is time, says what this process feeds in `store`, and learns what is said there of
-    /// `projections`. Nothing depends on it: what fails is tried again the next time.
-    pub(crate) async fn round(
-        &mut self,
-        store: Store,
-        control: &Control,
-        projections: &[&'static str],
-    ) {
+    /// When it is time, says what this process feeds in `store`, and learns what is said there of any
+    /// projection. Nothing depends on it: what fails is tried again the next time.
+    pub(crate) async fn round(&mut self, store: Store, control: &Control) {
         let told = self.told.entry(store).or_default();
         if told.last.is_some_and(|last| last.elapsed() < self.every) {
             return;
@@ -59,7 +55,7 @@ impl Telling {
         told.last = Some(Instant::now());
         let round = async {
             self.say(store, control).await?;
-            self.learn(control, projections).await
+            self.learn(control).await
         };
         match tokio::time::timeout(LIMIT, round).await {
             Ok(Ok(())) => {}
@@ -117,14 +113,10 @@ impl Telling {
         Ok(())
     }
 
-    async fn learn(
-        &self,
-        control: &Control,
-        projections: &[&'static str],
-    ) -> Result<(), ReadModelError> {
+    async fn learn(&self, control: &Control) -> Result<(), ReadModelError> {
         let now = Timestamp::now();
         for (name, versions) in control.all_versions().await? {
-            let Some(of) = projection(&name).filter(|of| projections.contains(&of.name)) else {
+            let Some(of) = projection(&name) else {
                 continue;
             };
             let mut fed = BTreeMap::new();
@@ -135,13 +127,19 @@ impl Telling {
                 let number = version.number;
                 let feeders = control.feeders(of.name, number).await?;
                 let feeders = self.without_the_dead(control, of.name, number, feeders, now);
-                let both = Fed {
+                let building = match version.state {
+                    State::Building => control.building(of.name, number).await?,
+                    _ => Building::default(),
+                };
+                let all = Fed {
                     positions: control.positions(of, number).await?,
                     feeders: feeders.await?,
+                    building,
                 };
-                fed.insert(number, both);
+                fed.insert(number, all);
             }
-            self.board.learn(Overview::of(of, &versions, &fed, now));
+            let overview = Overview::of(of, &versions, &fed, now);
+            self.board.learn(overview, &self.instance);
         }
         Ok(())
     }
@@ -175,7 +173,7 @@ fn feeds(state: &ProjectionState) -> Feeds {
         topic: each.topic.clone(),
         partition: each.partition,
         behind: each.behind,
-        lag_seconds: each.lag_seconds,
+        lag_seconds: Some(each.lag_seconds),
         parked_keys: each.parked_keys as u64,
         parked_records: each.parked_records as u64,
         stuck: each.stuck.clone(),
@@ -183,6 +181,7 @@ fn feeds(state: &ProjectionState) -> Feeds {
     Feeds {
         phase: state.phase.word().to_owned(),
         reason: state.reason.clone(),
+        since: Some(state.since),
         partitions: partitions.collect(),
     }
 }

@@ -4,10 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use cartwright_service::health::Check;
-use metrics::gauge;
 
-use crate::board::{Board, PartitionState, Phase, ProjectionState};
-use crate::metric_names as names;
+use crate::board::{Board, Phase, ProjectionState};
 use crate::plan::Plan;
 
 /// Since when a step lasts; `None` between steps. Dropped with the thread that takes them.
@@ -17,10 +15,16 @@ pub(crate) struct Pulse(Mutex<Option<Instant>>);
 impl Pulse {
     /// Runs one step.
     pub(crate) fn during<T>(&self, step: impl FnOnce() -> T) -> T {
+        /// A step that panics has ended, too.
+        struct Ended<'a>(&'a Pulse);
+        impl Drop for Ended<'_> {
+            fn drop(&mut self) {
+                self.0.set(None);
+            }
+        }
         self.set(Some(Instant::now()));
-        let done = step();
-        self.set(None);
-        done
+        let _ended = Ended(self);
+        step()
     }
 
     fn set(&self, since: Option<Instant>) {
@@ -101,39 +105,17 @@ impl Watched {
         }
         let more = now.saturating_duration_since(self.told.replace(now).unwrap_or(since));
         self.check.not_ok(reason.clone());
-        let labels = [
-            ("projection", self.plan.projection.name.to_owned()),
-            ("version", self.plan.version.to_string()),
-        ];
-        gauge!(names::UP, &labels).set(0.0);
-        self.board.change(&self.plan, |state| {
-            stuck(state, &reason, more);
-            for partition in &state.partitions {
-                self.gauges(partition);
-            }
-        });
-    }
-
-    fn gauges(&self, partition: &PartitionState) {
-        let labels = [
-            ("projection", self.plan.projection.name.to_owned()),
-            ("version", self.plan.version.to_string()),
-            ("topic", partition.topic.clone()),
-            ("partition", partition.partition.to_string()),
-        ];
-        gauge!(names::STUCK, &labels).set(1.0);
-        if let Some(seconds) = partition.lag_seconds {
-            gauge!(names::LAG_SECONDS, &labels).set(seconds);
-        }
+        self.board
+            .change(&self.plan, |state| stuck(state, &reason, more));
     }
 }
 
 /// What is known of the lag grows with the time: what was recorded meanwhile is not applied.
 fn stuck(state: &mut ProjectionState, reason: &str, more: Duration) {
     state.enter(Phase::Waiting, Some(reason.to_owned()));
-    for partition in &mut state.partitions {
-        let lag = partition.lag_seconds.unwrap_or(0.0) + more.as_secs_f64();
-        partition.lag_seconds = Some(lag);
+    let let_go = state.let_go.iter_mut().map(|each| &mut each.last);
+    for partition in state.partitions.iter_mut().chain(let_go) {
+        partition.lag_seconds += more.as_secs_f64();
         partition.stuck = Some(format!(
             "{}[{}]: {reason}",
             partition.topic, partition.partition
@@ -230,6 +212,7 @@ mod tests {
         let pace = Pace {
             report_every: Duration::ZERO,
             pause: Duration::from_millis(1),
+            pause_max: Duration::from_millis(1),
             stuck_after: Duration::from_secs(30),
         };
         let check = readiness.check("projection");
@@ -258,7 +241,7 @@ mod tests {
                 .stuck
                 .is_some_and(|stuck| stuck.ends_with(&reason))
         );
-        assert!(partition.lag_seconds > Some(40.0));
+        assert!(partition.lag_seconds > 40.0);
 
         answers.send(()).unwrap();
         until("it follows again", || state().phase == Phase::Following);

@@ -125,11 +125,12 @@ impl<G: GroupReader> Worker<G> {
     }
 
     fn behind(&self, partition: &Partition) -> Option<u64> {
-        if !partition.started {
-            return None;
-        }
         let (_, end) = self.reader.watermarks(&partition.at).ok()?;
-        let read = self.reader.position(&partition.at).ok()?;
+        let read = match partition.started {
+            true => self.reader.position(&partition.at).ok()?,
+            // It will be read from there, once the store answers.
+            false => partition.position()?.next_offset,
+        };
         Some(end.saturating_sub(read))
     }
 

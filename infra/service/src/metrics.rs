@@ -3,8 +3,11 @@
 //! A service's parts record with the `metrics` crate's macros. A histogram whose name ends in
 //! `_seconds` gets buckets for latencies (0.5 ms to 30 s), any other gets buckets for counts
 //! (1 to 10,000).
+//!
+//! What is recorded so keeps its series for ever. [`Gauge`]s whose series come and go, such as those
+//! of partitions, are asked for instead: see [`Metrics::with_gauges`].
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -29,7 +32,21 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The process's metrics.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    recorded: PrometheusHandle,
+    gauges: Vec<Gauges>,
+}
+
+type Gauges = Arc<dyn Fn() -> Vec<Gauge> + Send + Sync>;
+
+/// A gauge as it stands when it is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gauge {
+    /// Its name; nothing is recorded under it.
+    pub name: &'static str,
+    /// Its series: the labels, and the value.
+    pub series: Vec<(Vec<(&'static str, String)>, f64)>,
+}
 
 /// Why metrics could not be set up: another recorder, or no thread for the upkeep.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -37,10 +54,40 @@ pub struct Metrics(PrometheusHandle);
 pub struct MetricsError;
 
 impl Metrics {
-    /// Everything recorded so far, in the text format.
+    /// Adds gauges, which are asked for whenever the metrics are.
+    #[must_use]
+    pub fn with_gauges(mut self, gauges: impl Fn() -> Vec<Gauge> + Send + Sync + 'static) -> Self {
+        self.gauges.push(Arc::new(gauges));
+        self
+    }
+
+    /// Everything recorded so far and every gauge as it stands, in the text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.render()
+        let mut text = self.recorded.render();
+        for gauge in self.gauges.iter().flat_map(|gauges| gauges()) {
+            gauge.render(&mut text);
+        }
+        text
+    }
+}
+
+impl Gauge {
+    fn render(&self, text: &mut String) {
+        if self.series.is_empty() {
+            return;
+        }
+        let Self { name, series } = self;
+        text.push_str(&format!("# TYPE {name} gauge\n"));
+        for (labels, value) in series {
+            let labels = labels.iter().map(|(label, value)| {
+                let value = value.replace('\\', r"\\").replace('"', "\\\"");
+                let value = value.replace('\n', r"\n");
+                format!("{label}=\"{value}\"")
+            });
+            let labels = labels.collect::<Vec<_>>().join(",");
+            text.push_str(&format!("{name}{{{labels}}} {value}\n"));
+        }
     }
 }
 
@@ -51,7 +98,12 @@ impl Metrics {
 /// When another recorder is in place.
 pub fn install() -> Result<Metrics, MetricsError> {
     static INSTALLED: OnceLock<Option<Metrics>> = OnceLock::new();
-    let installed = INSTALLED.get_or_init(|| install_recorder().map(Metrics));
+    let installed = INSTALLED.get_or_init(|| {
+        install_recorder().map(|recorded| Metrics {
+            recorded,
+            gauges: Vec::new(),
+        })
+    });
     installed.clone().ok_or(MetricsError)
 }
 
@@ -138,5 +190,30 @@ fn method_label(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_of_a_gauge_are_those_that_there_are_and_an_empty_one_is_not_told() {
+        let render = |gauge: Gauge| {
+            let mut text = String::new();
+            gauge.render(&mut text);
+            text
+        };
+        let series = vec![
+            (vec![("topic", "t".to_owned())], 1.5),
+            (vec![("topic", "a\"b\\c\nd".to_owned())], 0.0),
+        ];
+        let name = "lag";
+        assert_eq!(
+            render(Gauge { name, series }),
+            "# TYPE lag gauge\nlag{topic=\"t\"} 1.5\nlag{topic=\"a\\\"b\\\\c\\nd\"} 0\n"
+        );
+        let series = Vec::new();
+        assert_eq!(render(Gauge { name, series }), "");
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! The snapshots are what each projection makes of each event: a change of a fold shows there.
 
+#[path = "examples/pinned.rs"]
+mod pinned;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 

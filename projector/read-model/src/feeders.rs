@@ -37,6 +37,9 @@ pub struct Feeds {
     pub phase: String,
     /// Why it is not following.
     pub reason: Option<String>,
+    /// Since when it is doing that; `None` where an older release says this.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
     /// The partitions that are its own.
     pub partitions: Vec<FedPartition>,
 }
@@ -177,6 +180,7 @@ mod tests {
             feeds: Feeds {
                 phase: "following".to_owned(),
                 reason: None,
+                since: None,
                 partitions: partitions.collect(),
             },
         }

@@ -12,11 +12,13 @@
 //! * [`Position`]: how far a projection is, stored beside its rows.
 //! * [`versions`]: which versions of a projection there are, which one is current, and the rules
 //!   by which that changes; [`control`] keeps it in the projection's own store.
-//! * [`feeders`]: which process feeds which partition, for people to see.
+//! * [`feeders`]: which process feeds which partition, for people to see; [`builds`]: which one builds
+//!   a version.
 //!
 //! A projection's tables carry its version in their names (`orders_v1`), so that version n+1 can
 //! be built beside n.
 
+pub mod builds;
 pub mod cassandra;
 mod clock;
 pub mod control;

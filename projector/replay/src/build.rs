@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use cartwright_event_log::{EventLog, LogError, LogReader, ReaderPurpose, TopicPartition};
 use cartwright_events::codec::Codec;
-use cartwright_projector::{Applied, FixedPartitions, Limits, Plan, Step, Worker};
+use cartwright_projector::{Applied, FixedPartitions, Limits, Plan, Step, Worker, caught};
 use cartwright_sinks::Sink;
 
 use crate::reading::ends;
@@ -89,7 +89,13 @@ pub fn run<L: EventLog>(work: &Work<'_, L>, board: &Board) -> bool {
 fn build<L: EventLog>(work: &Work<'_, L>, board: &Board, at: &TopicPartition, end: &End) {
     let mut building = Building::new(at.clone(), end.clone());
     loop {
-        match building.step(work, board) {
+        // By a defect of the pipeline or of a sink; what a record does to the fold is caught there.
+        let next = caught(|| building.step(work, board)).unwrap_or_else(|panic| {
+            board.error(at, format!("building has ended in a panic: {panic}"));
+            board.phase(at, Phase::Stopped);
+            Next::Over
+        });
+        match next {
             Next::Step => {}
             Next::Wait => std::thread::sleep(PAUSE),
             Next::Over => return,

@@ -7,7 +7,7 @@ use cartwright_event_log::{EventLog, Record};
 use cartwright_events::codec::{Codec, CodecError};
 use cartwright_events::{Envelope, Event, Stream, framing};
 use cartwright_folds::Outcome;
-use cartwright_projector::{Plan, envelope};
+use cartwright_projector::{Plan, decode, envelope, fold};
 use serde::Serialize;
 
 use crate::reading::{read_once, whole_topic};
@@ -202,7 +202,7 @@ impl Run<'_> {
         let envelope = envelope(stream, record);
         let value = record.value.as_deref().unwrap_or_default();
         let schema_id = framing::split(value).ok().map(|(id, _)| id);
-        let decoded = self.codec.decode_event(stream, value);
+        let decoded = decode(self.codec, stream, value);
         let event_type = match &decoded {
             Ok(event) => event.body.type_name(),
             Err(_) => "?",
@@ -290,7 +290,7 @@ impl Run<'_> {
             if !plan.projection.streams.contains(&stream) || self.gives_up(index, record, of) {
                 continue;
             }
-            let outcome = (plan.fold)(envelope, event);
+            let outcome = fold(plan, envelope, event);
             let count = &mut self.report.projections[index];
             let ends = self.outcomes.entry((index, of)).or_default();
             match outcome {

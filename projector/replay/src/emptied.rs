@@ -6,7 +6,7 @@ use cartwright_event_log::EventLog;
 use cartwright_events::Stream;
 use cartwright_events::codec::Codec;
 use cartwright_folds::Outcome;
-use cartwright_projector::{Plan, envelope};
+use cartwright_projector::{Plan, decode, envelope, fold};
 use cartwright_read_model::{Position, PositionKey, RowOp, Table, Value, fnv64};
 
 use crate::audit::Place;
@@ -39,11 +39,11 @@ pub fn emptied(
             if !is_applied(plan, positions, place) || aside.contains(&place) {
                 return Ok(());
             }
-            let event = codec.decode_event(*stream, record.value.as_deref().unwrap_or_default());
+            let event = decode(codec, *stream, record.value.as_deref().unwrap_or_default());
             let (Ok(envelope), Ok(event)) = (envelope(*stream, record), event) else {
                 return Ok(());
             };
-            if let Outcome::Emit(ops) = (plan.fold)(&envelope, &event) {
+            if let Outcome::Emit(ops) = fold(plan, &envelope, &event) {
                 for op in &ops {
                     if tables.iter().any(|table| table.name == op.table().name) {
                         take(rows.entry(op.table().name).or_default(), op);

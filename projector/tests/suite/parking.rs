@@ -1,13 +1,14 @@
 //! A record that can't be folded is put aside with what follows for its key; the rest goes on.
 
-use cartwright_events::{Event, Stream};
-use cartwright_projector::Step;
-use cartwright_read_model::ParkReason;
+use cartwright_events::{Envelope, Event, Stream};
+use cartwright_folds::Outcome;
+use cartwright_projector::{Plan, Step};
+use cartwright_read_model::{ParkAction, ParkReason};
 use cartwright_sinks::{MemoryStore, Semantics};
 
 use crate::history::{price_changed, product_created};
-use crate::operator::parked;
-use crate::setup::{Entry, TestLog, partition_of, price_of, run};
+use crate::operator::{ask_all, parked};
+use crate::setup::{Entry, TestLog, limits, partition_of, plan, price_of, run, sink};
 
 /// SKUs of one partition.
 fn skus() -> [String; 3] {
@@ -101,6 +102,55 @@ fn an_event_that_no_store_takes_is_parked() {
     }
     let mut log = log_with(Entry::Event(&event), &good, &poisoned);
     assert_parked_and_going_on(&mut log, &good, &poisoned, 3);
+}
+
+/// The deployed fold, with a defect that the price 13 meets.
+fn broken(envelope: &Envelope, event: &Event) -> Outcome {
+    let outcome = (plan("products").fold)(envelope, event);
+    let unlucky = matches!(&outcome, Outcome::Emit(ops) if format!("{ops:?}").contains("Int(13)"));
+    assert!(!unlucky, "no price is 13");
+    outcome
+}
+
+#[test]
+fn a_record_that_the_fold_panics_over_is_parked_until_the_fold_is_mended() {
+    let [good, poisoned, _] = skus();
+    let bad = price_changed(&poisoned, 2, 13);
+    let mut log = TestLog::new();
+    log.write([
+        Entry::Event(&product_created(&good, 1)),
+        Entry::Event(&product_created(&poisoned, 1)),
+        Entry::Event(&bad),
+        Entry::Event(&price_changed(&poisoned, 3, 99)),
+        Entry::Event(&price_changed(&good, 2, 2)),
+    ]);
+    for semantics in [Semantics::Transactional, Semantics::CellTimes] {
+        let store = MemoryStore::new(semantics);
+        let broken = Plan {
+            fold: broken,
+            ..plan("products")
+        };
+        let mut worker = log.worker_of(broken, limits(), sink(&store));
+        assert_eq!(run(&mut worker), Step::Idle);
+        assert_eq!(price_of(&store, &good), Some(2), "the other key goes on");
+        assert_eq!(price_of(&store, &poisoned), Some(1));
+        let reasons: Vec<_> = parked(&store, "products")
+            .into_iter()
+            .map(|row| (row.key, row.reason))
+            .collect();
+        let rejected = "the fold panicked: no price is 13".to_owned();
+        let waiting = [ParkReason::Rejected(rejected), ParkReason::Behind];
+        assert_eq!(reasons, waiting.map(|reason| (poisoned.clone(), reason)));
+        // Tried again by the same fold it stays where it is; by a mended one it goes on.
+        ask_all(&store, "products", "1", ParkAction::Retry);
+        assert_eq!(run(&mut worker), Step::Idle);
+        assert_eq!(parked(&store, "products").len(), 2);
+        drop(worker);
+        ask_all(&store, "products", "2", ParkAction::Retry);
+        assert_eq!(run(&mut log.worker("products", &store)), Step::Idle);
+        assert_eq!(parked(&store, "products"), []);
+        assert_eq!(price_of(&store, &poisoned), Some(99));
+    }
 }
 
 #[test]

@@ -4,28 +4,14 @@ use std::time::{Duration, Instant};
 
 use cartwright_event_log::TopicPartition;
 use cartwright_events::Timestamp;
+use cartwright_read_model::Value;
+use cartwright_read_model::builds::{BUILDER_LIFE, BUILDER_ROW, Builder, BuiltPartition};
 use cartwright_read_model::tables::BUILDS;
-use cartwright_read_model::{FromCell, Row, Value};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::build::{Board, PartitionProgress};
 use crate::context::Context;
 use crate::registry::Home;
-
-/// A build that has said nothing for that long is dead.
-pub const DEAD_AFTER: Duration = Duration::from_secs(8);
-/// In place of a topic, in the row that says who builds.
-const BUILDER: &str = "-";
-
-/// Who builds a version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Builder {
-    /// Its process.
-    pub pid: u32,
-    /// Tells two processes of one number apart.
-    pub began_at: Timestamp,
-}
 
 /// What builds have said.
 #[derive(Debug, Default)]
@@ -61,7 +47,7 @@ pub(super) fn say(
     if versions.get(number).is_none() {
         return Ok(());
     }
-    put(BUILDER, 0, json!(me))?;
+    put(BUILDER_ROW, 0, json!(me))?;
     for (at, progress) in board.partitions() {
         put(&at.topic, at.partition, json!(progress))?;
     }
@@ -77,7 +63,7 @@ pub(super) fn forget(
     done: bool,
 ) -> anyhow::Result<()> {
     let version = [home.projection.name.into(), number.into()];
-    let builder = [BUILDER.into(), 0_u32.into()];
+    let builder = [BUILDER_ROW.into(), 0_u32.into()];
     let key = version.into_iter().chain(builder);
     let key: Vec<Value> = key.take(if done { 2 } else { 4 }).collect();
     Ok(context.wait(home.control.delete(&BUILDS, &key))?)
@@ -88,13 +74,22 @@ pub(super) fn forget(
 /// # Errors
 /// What the store said.
 pub fn said(context: &Context, home: &Home<'_>, number: u32) -> anyhow::Result<Said> {
-    let key = [home.projection.name.into(), number.into()];
-    let rows = context.wait(home.control.rows(&BUILDS, &key))?;
-    let mut said = Said::default();
-    for row in &rows {
-        take_in(&mut said, row);
-    }
-    Ok(said)
+    let building = home.control.building(home.projection.name, number);
+    let building = context.wait(building)?;
+    Ok(Said {
+        builder: building.living_builder(Timestamp::now()).cloned(),
+        seen_at: building.builder.map(|(_, seen_at)| seen_at),
+        partitions: building
+            .partitions
+            .into_iter()
+            .filter_map(progress)
+            .collect(),
+    })
+}
+
+fn progress(of: BuiltPartition) -> Option<(TopicPartition, PartitionProgress)> {
+    let at = TopicPartition::new(of.topic, of.partition);
+    Some((at, serde_json::from_value(of.progress.into()).ok()?))
 }
 
 /// Who builds a version: a process that says so again while we watch. One that was killed a moment
@@ -108,7 +103,7 @@ pub fn living_builder(
     number: u32,
 ) -> anyhow::Result<Option<Builder>> {
     let first = said(context, home, number)?.seen_at;
-    let deadline = Instant::now() + DEAD_AFTER;
+    let deadline = Instant::now() + BUILDER_LIFE;
     loop {
         let now = said(context, home, number)?;
         if now.builder.is_none() || (now.seen_at != first) {
@@ -119,24 +114,4 @@ pub fn living_builder(
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-}
-
-fn take_in(said: &mut Said, row: &Row) -> Option<()> {
-    let topic = String::from_cell(row.value("topic"))?;
-    let partition = u32::from_cell(row.value("log_partition"))?;
-    let seen_at = Timestamp::from_cell(row.value("seen_at"))?;
-    let Value::Json(progress) = row.value("progress").clone() else {
-        return None;
-    };
-    if topic == BUILDER {
-        let age_us = Timestamp::now().as_micros() - seen_at.as_micros();
-        let alive = i128::from(age_us) < DEAD_AFTER.as_micros() as i128;
-        said.seen_at = Some(seen_at);
-        said.builder = serde_json::from_value(progress).ok().filter(|_| alive);
-        return Some(());
-    }
-    let at = TopicPartition::new(topic, partition);
-    said.partitions
-        .push((at, serde_json::from_value(progress).ok()?));
-    Some(())
 }

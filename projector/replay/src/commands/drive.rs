@@ -8,13 +8,14 @@ use anyhow::Context as _;
 use cartwright_event_log::{EventLog, TopicPartition};
 use cartwright_events::{PositionToken, Stream, Timestamp};
 use cartwright_projector::{Limits, Plan};
+use cartwright_read_model::builds::Builder;
 use cartwright_read_model::versions::{Build, State, Version};
 use cartwright_sinks::Sink;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
-use super::builder::{Builder, forget, living_builder, say};
+use super::builder::{forget, living_builder, say};
 use super::finish::finish;
 use crate::build::{self, Board, Cut, PartitionProgress, Phase, Rate, Signal, Work};
 use crate::context::Context;
@@ -181,9 +182,9 @@ fn supervised(
             }
         }
         bar.finish_and_clear();
-        let done = building.join().unwrap_or(false);
+        let built = building.join();
         let _ = say(context, home, version.number, me, board);
-        Ok(done)
+        built.map_err(|_| anyhow::anyhow!("building has ended in a panic"))
     })
 }
 

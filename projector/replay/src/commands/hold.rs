@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use cartwright_read_model::builds::BUILDER_LIFE;
 use cartwright_read_model::control::Reader;
 use cartwright_read_model::declaration;
 use cartwright_read_model::versions::{State, Versions};
 use serde_json::json;
 
-use super::builder::{DEAD_AFTER, living_builder, said};
+use super::builder::{living_builder, said};
 use super::drive::drive;
 use super::readers::{POLL, READS_S, until_followed};
 use crate::context::Context;
@@ -79,7 +80,7 @@ pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
     let declared = declared.unwrap_or(home.projection);
     // Whoever builds it hears of it within a second; its rows must not come back. Keys and indexes would
     // take their time, also when nobody waits for them any more.
-    let patience = Instant::now() + DEAD_AFTER * 2;
+    let patience = Instant::now() + BUILDER_LIFE * 2;
     loop {
         context.wait(home.control.interrupt(declared, number))?;
         if said(context, &home, number)?.builder.is_none() {

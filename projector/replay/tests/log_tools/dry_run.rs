@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
-use cartwright_events::{Event, Stream};
+use cartwright_events::{Envelope, Event, Stream};
+use cartwright_folds::Outcome;
 use cartwright_projector::Plan;
 use cartwright_read_model::{PROJECTIONS, Projection};
 use cartwright_replay::audit::Place;
@@ -133,4 +134,27 @@ fn what_was_given_up_is_no_problem_of_the_projection_that_gave_it_up() {
     let everywhere = PROJECTIONS.map(|each| each.name);
     let report = run_without(&log, &everywhere, [place].into());
     assert_eq!(report.problem_count, 0, "{:?}", report.problems);
+}
+
+#[test]
+fn a_record_that_a_fold_panics_over_is_listed_and_the_rest_is_read() {
+    fn broken(_: &Envelope, event: &Event) -> Outcome {
+        assert_ne!(event.aggregate_id, "o-1", "not this one");
+        Outcome::Drop("a test")
+    }
+    let mut log = TestLog::new();
+    let events = ["o-1", "o-2"].map(|id| created(id, "cup"));
+    log.commit("c", &events, &[]);
+    let plan = Plan {
+        fold: broken,
+        ..Plan::named("orders", 1).expect("a fold")
+    };
+    let report = dry_run(&log.log, &log.codec, &[plan], 3, |_| {}).expect("a report");
+    let count = &report.projections[0];
+    assert_eq!((count.rejected, count.dropped), (1, 1));
+    let problem = &report.problems[0];
+    assert_eq!((problem.key.as_str(), problem.stage), ("o-1", "fold"));
+    let reason = &problem.reason;
+    assert!(reason.starts_with("the fold panicked: "), "{reason}");
+    assert!(reason.contains("not this one"), "{reason}");
 }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start};
 use cartwright_projector::Plan;
 use cartwright_read_model::tables::TIMELINE;
-use cartwright_read_model::{FromCell, Row};
+use cartwright_read_model::{FromCell, PositionKey, Row};
 use cartwright_replay::build::{self, Board, Bounded, Cut, End, Phase, Rate, Signal};
-use cartwright_sinks::{MemoryFault, MemoryStore};
+use cartwright_sinks::{Batch, Loaded, MemoryFault, MemoryStore, Sink, SinkError};
 
 use crate::history::{History, product_created};
-use crate::memory::{build_on, build_until};
+use crate::memory::{build_on, build_until, build_with};
 use crate::setup::{Entry, SUBJECTS, TestLog, plan, rows};
 
 /// The same projection under another number.
@@ -97,6 +97,41 @@ fn an_error_is_told_beside_the_progress_and_other_partitions_go_on() {
         .into_values()
         .filter_map(|each| each.error);
     assert_eq!(errors.collect::<Vec<_>>(), ["memory: refused"]);
+}
+
+/// A store whose client has a defect.
+struct Broken;
+
+impl Sink for Broken {
+    fn prepare(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn load(&mut self, key: &PositionKey, _: u32) -> Result<Loaded, SinkError> {
+        assert_ne!(key.partition, 0, "no such partition");
+        Ok(Loaded::default())
+    }
+
+    fn apply(&mut self, _: &Arc<Batch>) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_stops_its_partition_with_a_reason_and_no_other() {
+    let log = TestLog::with(&History::new(9, 20).events);
+    let (plan, board) = (second(SUBJECTS[5].0), Board::default());
+    assert!(!build_with(&log, plan, &|| Box::new(Broken), &board, None));
+    let partitions: Vec<_> = board.partitions().into_values().collect();
+    let [first, second] = partitions.as_slice() else {
+        panic!("{partitions:?}");
+    };
+    assert_eq!((first.phase, second.phase), (Phase::Stopped, Phase::Done));
+    let error = first.error.as_deref().unwrap_or_default();
+    assert!(
+        error.starts_with("building has ended in a panic: ") && error.contains("no such partition"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -22,12 +22,23 @@ pub fn build_until(
 ) -> bool {
     let store = store.clone();
     let sink = move || -> Box<dyn Sink> { Box::new(MemorySink::new(store.clone(), plan.version)) };
+    build_with(log, plan, &sink, board, cut)
+}
+
+/// The same into any sink.
+pub fn build_with(
+    log: &TestLog,
+    plan: Plan,
+    sink: &(dyn Fn() -> Box<dyn Sink> + Sync),
+    board: &Board,
+    cut: Option<Cut>,
+) -> bool {
     let work = Work {
         log: log.log.clone(),
         codec: log.codec.clone(),
         plan,
         limits: limits(),
-        sink: &sink,
+        sink,
         partitions: build::partitions(&log.log, &plan, |_| cut).expect("partitions"),
         parallel: 2,
         rate: None,
