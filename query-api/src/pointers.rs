@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use cartwright_events::Timestamp;
 use cartwright_read_model::versions::Versions;
 use cartwright_read_model::{Projection, declaration};
 
@@ -77,7 +78,7 @@ impl Pointers {
             Wanted::Current if versions.is_readable(versions.current) => versions.current,
             // Its store was lost, and it is being built again.
             Wanted::Current => return Err(unknown()),
-            Wanted::Number(number) if versions.is_readable(number) => number,
+            Wanted::Number(number) if versions.goes_on(number, Timestamp::now()) => number,
             Wanted::Number(_) => return Err(Error::CursorOutdated),
             Wanted::Named(name) => match versions.named(name) {
                 Some(version) => version.number,
@@ -130,7 +131,6 @@ impl From<&'static Projection> for View {
 
 #[cfg(test)]
 mod tests {
-    use cartwright_events::Timestamp;
     use cartwright_read_model::tables::projections::CATALOG;
     use cartwright_read_model::versions::{Build, FlipCheck, Until};
 
@@ -145,12 +145,16 @@ mod tests {
     }
 
     fn flipped() -> Versions {
+        flipped_at(NOW)
+    }
+
+    fn flipped_at(now: Timestamp) -> Versions {
         let check = FlipCheck {
             current: &[],
             next: &[],
             verified: false,
             max_age: Duration::ZERO,
-            now: NOW,
+            now,
         };
         two().flip(2, &check, false).unwrap()
     }
@@ -177,15 +181,27 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_goes_on_in_its_version_until_that_is_retired() {
-        let pointers = knowing(flipped(), LONG);
+    fn a_cursor_goes_on_in_its_version_until_that_has_not_been_current_for_long_or_is_retired() {
+        let since = |seconds: i64| Timestamp::now().plus_millis(-1_000 * seconds);
+        let good_s = i64::try_from(Versions::CURSORS_S).unwrap();
+        let pointers = knowing(two(), LONG);
         assert_eq!(number(&pointers, Wanted::Number(1)), 1);
-        let retiring = flipped().retire(1, Duration::ZERO, NOW).unwrap();
+        let outdated = |number| {
+            let view = pointers.view(&CATALOG, Wanted::Number(number));
+            matches!(view, Err(Error::CursorOutdated))
+        };
+        assert!(outdated(2), "it was never current");
+        assert!(outdated(9), "it never was");
+        let recent = flipped_at(since(good_s - 60));
+        pointers.learn("catalog", recent.clone(), Instant::now());
+        assert_eq!(number(&pointers, Wanted::Number(1)), 1);
+        assert_eq!(number(&pointers, Wanted::Number(2)), 2);
+        pointers.learn("catalog", flipped_at(since(good_s)), Instant::now());
+        assert!(outdated(1), "another is current for too long");
+        let grace = Duration::ZERO;
+        let retiring = recent.retire(1, grace, Timestamp::now()).unwrap();
         pointers.learn("catalog", retiring, Instant::now());
-        let outdated = pointers.view(&CATALOG, Wanted::Number(1));
-        assert!(matches!(outdated, Err(Error::CursorOutdated)));
-        let never = pointers.view(&CATALOG, Wanted::Number(9));
-        assert!(matches!(never, Err(Error::CursorOutdated)));
+        assert!(outdated(1), "it is retired");
     }
 
     #[test]
@@ -231,6 +247,7 @@ mod tests {
             .unwrap();
         let pointers = knowing(named, LONG);
         assert_eq!(number(&pointers, Wanted::Named("year-end")), 3);
+        assert_eq!(number(&pointers, Wanted::Number(3)), 3, "by a cursor");
         let unknown = pointers.view(&CATALOG, Wanted::Named("easter"));
         assert!(matches!(unknown, Err(Error::AsOfUnknown("catalog"))));
     }

@@ -12,6 +12,7 @@
 //! * [`Position`]: how far a projection is, stored beside its rows.
 //! * [`versions`]: which versions of a projection there are, which one is current, and the rules
 //!   by which that changes; [`control`] keeps it in the projection's own store.
+//! * [`causal`]: cause before effect, where times do not tell.
 //! * [`feeders`]: which process feeds which partition, for people to see; [`builds`]: which one builds
 //!   a version.
 //!
@@ -20,6 +21,7 @@
 
 pub mod builds;
 pub mod cassandra;
+pub mod causal;
 mod clock;
 pub mod control;
 mod ddl;

@@ -2,24 +2,24 @@
 //! messages, in the order in which it became visible.
 //!
 //! Read are the partition of the order (cart, order, inbox) and, of inventory, the partitions of
-//! its SKUs (stock, inbox), each once from its beginning; then the journals of the same partitions,
-//! for the transactions and what was decided in them. Nothing else is.
+//! its SKUs (stock, inbox), each once from its beginning; then the journals of the same partitions, as
+//! far back as they are kept, for the transactions and what was decided in them. Nothing else is.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod arrange;
+mod journal;
+mod search;
 
-use anyhow::Context as _;
-use cartwright_event_log::{EventLog, Record, Start, TopicPartition};
-use cartwright_events::cart::CartEvent;
+use std::collections::BTreeSet;
+
+use cartwright_event_log::EventLog;
 use cartwright_events::codec::Codec;
-use cartwright_events::envelope::header;
-use cartwright_events::journal::JournalRecord;
-use cartwright_events::order::OrderEvent;
 use cartwright_events::partition::partition_of;
-use cartwright_events::{Context, EventBody, Stream, Timestamp};
+use cartwright_events::{Context, Stream, Timestamp};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::reading::read_once;
+use arrange::arranged;
+use search::Search;
 
 /// What the log says of an order.
 #[derive(Debug, Serialize)]
@@ -32,11 +32,29 @@ pub struct Explanation {
     pub records_read: u64,
 }
 
+/// What kinds of things happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Kind {
+    /// An event.
+    #[serde(rename = "event")]
+    Event,
+    /// A message to a shard.
+    #[serde(rename = "message")]
+    Message,
+    /// A message that could not be decided.
+    #[serde(rename = "failed message")]
+    FailedMessage,
+    /// A command that was refused; its type is the reason. Only of one that names the order: the
+    /// journal does not hold what a refused command was about.
+    #[serde(rename = "rejected command")]
+    RejectedCommand,
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
-    /// `event`, `message`, or `failed message`.
-    pub kind: &'static str,
+    /// What kind of thing.
+    pub kind: Kind,
     /// The context whose shard did it or, of a message, gets it.
     pub context: &'static str,
     /// What happened.
@@ -89,13 +107,7 @@ pub struct Transaction {
 /// # Errors
 /// When the log or the registry does not answer, or a record of the order can't be read.
 pub fn explain(log: &impl EventLog, codec: &Codec, order_id: &str) -> anyhow::Result<Explanation> {
-    let mut search = Search {
-        codec,
-        order_id,
-        skus: BTreeSet::new(),
-        facts: Vec::new(),
-        records_read: 0,
-    };
+    let mut search = Search::new(codec, order_id);
     let orders = partition_of(order_id, log.partition_count(Stream::Order.topic())?);
     let checkout = [(Context::Checkout, orders)];
     search.read(log, &checkout)?;
@@ -113,300 +125,26 @@ pub fn explain(log: &impl EventLog, codec: &Codec, order_id: &str) -> anyhow::Re
     for (context, partition) in checkout.into_iter().chain(stock) {
         search.read_journal(log, context, partition)?;
     }
-    Ok(search.finish())
+    Ok(Explanation {
+        order_id: order_id.to_owned(),
+        facts: arranged(search.facts),
+        records_read: search.records_read,
+    })
 }
 
-struct Search<'a> {
-    codec: &'a Codec,
-    order_id: &'a str,
-    skus: BTreeSet<String>,
-    facts: Vec<Fact>,
-    records_read: u64,
-}
-
-impl Search<'_> {
-    /// Reads the events and the inbox of these partitions.
-    fn read(&mut self, log: &impl EventLog, places: &[(Context, u32)]) -> anyhow::Result<()> {
-        let mut starts = Vec::new();
-        for (context, partition) in places {
-            let streams = context.streams().iter().map(|stream| stream.topic());
-            let topics = streams.chain([context.inbox_topic()]);
-            starts.extend(
-                topics.map(|topic| (TopicPartition::new(topic, *partition), Start::Beginning)),
-            );
-        }
-        read_once(log, &starts, |record| {
-            self.records_read += 1;
-            match Stream::of_topic(&record.topic) {
-                Some(stream) => self.event(stream, record),
-                None => self.message(record),
-            }
-            .with_context(|| format!("{} at {}", record.topic_partition(), record.offset))
-        })
-        .map(drop)
-    }
-
-    fn event(&mut self, stream: Stream, record: &Record) -> anyhow::Result<()> {
-        let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
-        let may_concern = match stream {
-            Stream::Stock => self.skus.contains(key.as_ref()),
-            _ => key == self.order_id,
-        };
-        if !may_concern {
-            return Ok(());
-        }
-        let Some(value) = record.value.as_deref() else {
-            return Ok(());
-        };
-        let event = match self.codec.decode_event(stream, value) {
-            Ok(event) => event,
-            Err(error) => {
-                let details = json!({ "unreadable": error.to_string() });
-                let context = stream.context().name();
-                self.fact("event", context, "?", &key, record, details);
-                return Ok(());
-            }
-        };
-        match &event.body {
-            EventBody::Stock(stock) if stock.order_id() != Some(self.order_id) => return Ok(()),
-            EventBody::Cart(CartEvent::ItemAdded(added)) => {
-                self.skus.insert(added.sku.to_string());
-            }
-            EventBody::Order(OrderEvent::Created(created)) => {
-                let skus = created.lines.iter().map(|line| line.sku.to_string());
-                self.skus.extend(skus);
-            }
-            _ => {}
-        }
-        let mut details = serde_json::to_value(&event)?;
-        let data = details.get_mut("data").map(Value::take).unwrap_or_default();
-        let context = stream.context().name();
-        let type_name = event.body.type_name();
-        self.fact("event", context, type_name, &key, record, data);
-        Ok(())
-    }
-
-    fn message(&mut self, record: &Record) -> anyhow::Result<()> {
-        let context = Context::ALL
-            .into_iter()
-            .find(|context| context.inbox_topic() == &*record.topic);
-        let (Some(context), Some(value)) = (context, record.value.as_deref()) else {
-            return Ok(());
-        };
-        let Ok(message) = self.codec.decode_message(context, value) else {
-            return Ok(());
-        };
-        if message.key() != self.order_id {
-            return Ok(());
-        }
-        let details = serde_json::to_value(&message)?;
-        let type_name = message.type_name();
-        let subject = self.order_id.to_owned();
-        self.fact(
-            "message",
-            context.name(),
-            type_name,
-            &subject,
-            record,
-            details,
-        );
-        Ok(())
-    }
-
-    fn fact(
-        &mut self,
-        kind: &'static str,
-        context: &'static str,
-        type_name: &str,
-        subject: &str,
-        record: &Record,
-        details: Value,
-    ) {
-        let text = |name: &str| {
-            let value = record.header(name).unwrap_or_default();
-            String::from_utf8_lossy(value).into_owned()
-        };
-        self.facts.push(Fact {
-            kind,
-            context,
-            type_name: type_name.to_owned(),
-            subject: subject.to_owned(),
-            topic: record.topic.to_string(),
-            partition: record.partition,
-            offset: record.offset,
-            seq: text(header::SEQ).parse().ok(),
-            recorded_at: Timestamp::from_micros(record.timestamp_us),
-            since_first_ms: 0,
-            since_previous_ms: 0,
-            command_id: text(header::COMMAND_ID),
-            correlation_id: text(header::CORRELATION_ID),
-            transaction: None,
-            details,
-        });
-    }
-
-    /// Finds the transactions that the facts of a partition were written in, and messages that
-    /// could not be decided.
-    fn read_journal(
-        &mut self,
-        log: &impl EventLog,
-        context: Context,
-        partition: u32,
-    ) -> anyhow::Result<()> {
-        let mut wanted: BTreeMap<(String, u64), Vec<usize>> = BTreeMap::new();
-        let mut inbox: BTreeMap<u64, usize> = BTreeMap::new();
-        for (index, fact) in self.facts.iter().enumerate() {
-            if fact.context != context.name() || fact.partition != partition {
-                continue;
-            }
-            match fact.seq {
-                Some(seq) if fact.kind == "event" => {
-                    let places = wanted.entry((fact.topic.clone(), seq)).or_default();
-                    places.push(index);
-                }
-                _ if fact.kind == "message" => drop(inbox.insert(fact.offset, index)),
-                _ => {}
-            }
-        }
-        let at = TopicPartition::new(context.journal_topic(), partition);
-        let mut failed = Vec::new();
-        // Every transaction says how far the inbox is applied with it.
-        let mut applied = 0;
-        read_once(log, &[(at, Start::Beginning)], |record| {
-            self.records_read += 1;
-            let Some(value) = record.value.as_deref() else {
-                return Ok(());
-            };
-            let Ok(journal) = self.codec.decode_journal(context, value) else {
-                return Ok(());
-            };
-            for range in &journal.ranges {
-                let topic = &range.topic;
-                let within = (topic.clone(), range.first)..=(topic.clone(), range.last);
-                for index in wanted.range(within).flat_map(|(_, indexes)| indexes) {
-                    let fact = &mut self.facts[*index];
-                    fact.transaction = Some(transaction(&journal, fact));
-                }
-            }
-            let end = journal.inbox_position.max(applied);
-            for index in inbox.range(applied..end).map(|(_, index)| *index) {
-                let fact = &mut self.facts[index];
-                fact.transaction = Some(transaction(&journal, fact));
-            }
-            applied = end;
-            for given_up in &journal.failed {
-                if let Some(index) = inbox.get(&given_up.offset) {
-                    failed.push((*index, record.clone(), given_up.reason.clone()));
-                }
-            }
-            Ok(())
-        })?;
-        for (index, record, reason) in failed {
-            let message = self.facts[index].clone();
-            let details = json!({ "reason": reason, "offset": message.offset });
-            let (context, subject) = (message.context, message.subject);
-            let type_name = message.type_name;
-            self.fact(
-                "failed message",
-                context,
-                &type_name,
-                &subject,
-                &record,
-                details,
-            );
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Explanation {
-        let visible = self.visible();
-        let mut facts: Vec<(Timestamp, Fact)> = visible.into_iter().zip(self.facts).collect();
-        // The log's times are milliseconds. What became visible in the same one is put in the
-        // order that it must have had: a cart before its order, a question before its answer,
-        // within a partition by offset.
-        facts.sort_by_key(|(visible, fact)| {
-            let rank = match (fact.kind, fact.context, fact.topic.contains(".cart.")) {
-                _ if is_outcome(fact) => 5,
-                ("event", "checkout", true) => 0,
-                ("message", "inventory", _) => 2,
-                ("event", "inventory", _) => 3,
-                ("message", "checkout", _) => 4,
-                _ => 1,
-            };
-            (*visible, rank, fact.partition, fact.offset)
-        });
-        self.facts = facts.into_iter().map(|(_, fact)| fact).collect();
-        let first = self.facts.first().map(|fact| fact.recorded_at);
-        let mut previous = first;
-        for fact in &mut self.facts {
-            let since = |from: Option<Timestamp>| from.map_or(0, |from| ms(from, fact.recorded_at));
-            (fact.since_first_ms, fact.since_previous_ms) = (since(first), since(previous));
-            previous = previous.max(Some(fact.recorded_at));
-        }
-        Explanation {
-            order_id: self.order_id.to_owned(),
-            facts: self.facts,
-            records_read: self.records_read,
+impl Kind {
+    /// In words.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Message => "message",
+            Self::FailedMessage => "failed message",
+            Self::RejectedCommand => "rejected command",
         }
     }
-
-    /// When each fact's transaction was written. The records of one are taken by several
-    /// partitions, a little earlier or later; whoever acts on any of them does so after all.
-    fn visible(&self) -> Vec<Timestamp> {
-        type Key = (&'static str, u32, u64);
-        let key = |fact: &Fact| -> Option<Key> {
-            let number = fact.transaction.as_ref()?.number;
-            Some((fact.context, fact.partition, number))
-        };
-        let mut begun: BTreeMap<Key, (Timestamp, &str)> = BTreeMap::new();
-        for fact in self.facts.iter().filter(|fact| fact.kind == "event") {
-            if let Some(key) = key(fact) {
-                let entry = begun
-                    .entry(key)
-                    .or_insert((fact.recorded_at, &fact.command_id));
-                entry.0 = entry.0.min(fact.recorded_at);
-            }
-        }
-        let of_message = |fact: &Fact| {
-            let senders = begun.iter().filter(|((context, ..), (_, command))| {
-                *context != fact.context && *command == fact.command_id
-            });
-            let times = senders.map(|(_, (time, _))| *time);
-            times.min_by_key(|time| (time.as_micros() - fact.recorded_at.as_micros()).abs())
-        };
-        let time = |fact: &Fact| match fact.kind {
-            "message" => of_message(fact),
-            _ => key(fact).and_then(|key| begun.get(&key).map(|(time, _)| *time)),
-        };
-        let facts = self.facts.iter();
-        facts
-            .map(|fact| time(fact).unwrap_or(fact.recorded_at))
-            .collect()
-    }
-}
-
-/// What inventory's answers lead to.
-fn is_outcome(fact: &Fact) -> bool {
-    matches!(fact.type_name.as_str(), "OrderConfirmed" | "OrderRejected")
 }
 
 fn ms(from: Timestamp, to: Timestamp) -> i64 {
     (to.as_micros() - from.as_micros()).max(0) / 1_000
-}
-
-fn transaction(journal: &JournalRecord, fact: &Fact) -> Transaction {
-    let decided = journal
-        .decided
-        .iter()
-        .find(|decided| decided.command_id == fact.command_id);
-    Transaction {
-        number: journal.transaction,
-        writer_epoch: journal.writer_epoch,
-        decided_at: journal.decided_at,
-        commit_ms: match fact.kind {
-            "message" => ms(fact.recorded_at, journal.decided_at),
-            _ => ms(journal.decided_at, fact.recorded_at),
-        },
-        idempotency_key: decided.and_then(|decided| decided.idempotency_key.clone()),
-    }
 }

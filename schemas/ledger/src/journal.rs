@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use cartwright_events::journal::JournalRecord;
 use cartwright_events::{Context, Stream};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Place};
 
 /// What shards wrote about their transactions.
 #[derive(Debug, Default)]
@@ -32,8 +32,8 @@ impl JournalLedger {
         }
     }
 
-    /// Takes the next record of a journal partition.
-    pub fn take(&mut self, context: Context, partition: u32, record: &JournalRecord) {
+    /// Takes the next record of a journal partition, which stands at `offset`.
+    pub fn take(&mut self, context: Context, partition: u32, offset: u64, record: &JournalRecord) {
         self.transactions += 1;
         let number = self.numbers.entry((context, partition)).or_default();
         self.dense.check(record.transaction == *number + 1, || {
@@ -58,6 +58,11 @@ impl JournalLedger {
             );
             *last = range.last;
         }
+        self.dense.place(Place {
+            topic: context.journal_topic(),
+            partition,
+            offset,
+        });
         for decided in &record.decided {
             if let Some(key) = &decided.idempotency_key
                 && key.starts_with(&self.prefix)

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use cartwright_events::{Envelope, Event, EventBody, Stream};
 
-pub use audit::Audit;
+pub use audit::{Audit, Example, Place};
 pub use journal::JournalLedger;
 pub use orders::{OrderEntry, OrderLedger, Sales};
 pub use stock::{StockEntry, StockLedger};
@@ -76,10 +76,13 @@ impl Ledger {
             EventBody::Order(order) => self.orders.take(&event.aggregate_id, order),
             EventBody::Product(_) | EventBody::Cart(_) => {}
         }
-        let partition = envelope.partition;
-        let at = format!("{topic}[{partition}] offset {}", envelope.offset);
+        let at = Place {
+            topic,
+            partition: envelope.partition,
+            offset: envelope.offset,
+        };
         for audit in self.rules_mut() {
-            audit.place(&at);
+            audit.place(at);
         }
     }
 

@@ -39,7 +39,7 @@ impl Check {
                 0 => format!("{} {unit}", audit.checked),
                 broken => format!("{broken} of {} {unit} break it", audit.checked),
             },
-            examples: audit.examples.clone(),
+            examples: audit.examples.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -95,7 +95,7 @@ fn of_the_log(ledger: &Ledger, floor: &Floor) -> Vec<Check> {
     let mine = floor.orders().len() as u64;
     settled.checked = mine.max(1);
     settled.broken = unsettled.len() as u64;
-    settled.examples = unsettled.into_iter().take(5).collect();
+    settled.examples = unsettled.into_iter().take(5).map(Into::into).collect();
     vec![
         Check::of(
             "seqs dense per topic-partition, versions per aggregate",

@@ -104,7 +104,8 @@ impl Log {
                 .codec
                 .decode_journal(context, value)
                 .with_context(place)?;
-            ledger.journal.take(context, record.partition, &journal);
+            let (partition, offset) = (record.partition, record.offset);
+            ledger.journal.take(context, partition, offset, &journal);
         }
         Ok(())
     }

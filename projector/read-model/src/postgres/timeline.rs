@@ -4,8 +4,8 @@ use cartwright_events::Timestamp;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Type;
 
-use super::sql_value::Micros;
 use super::typed_rows;
+use crate::causal::Step;
 use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::rows::{CausalRow, TimelineRow};
@@ -48,7 +48,8 @@ pub async fn timeline(
 pub type CausalKey = (Timestamp, String, u32, u64);
 
 /// The events about an order in `version` of the causal timeline, in the order in which the log took
-/// them (to the millisecond), after the one at `after` (keyset paging); at most `limit`.
+/// them, within one of its milliseconds causes before effects ([`Step`]), after the one at `after`
+/// (keyset paging; its time is not looked at); at most `limit`.
 ///
 /// # Errors
 /// What the store said.
@@ -60,12 +61,14 @@ pub async fn causal_timeline(
     limit: u32,
 ) -> Result<Vec<CausalRow>, ReadModelError> {
     let first = (Timestamp::EPOCH, String::new(), 0, 0);
-    let (time, stream, partition, seq) = after.unwrap_or(&first);
+    let (_, stream, partition, seq) = after.unwrap_or(&first);
+    let columns = names(CAUSAL_EVENTS.columns());
     let sql = format!(
-        "SELECT {} FROM {} WHERE order_id = $1 \
-         AND (recorded_at, stream, log_partition, seq) > ($2, $3, $4, $5) \
-         ORDER BY recorded_at, stream, log_partition, seq LIMIT $6",
-        names(CAUSAL_EVENTS.columns()),
+        "WITH told AS (SELECT {columns}, row_number() OVER \
+         (ORDER BY recorded_at, {}, log_partition, seq) AS place FROM {} WHERE order_id = $1) \
+         SELECT {columns} FROM told WHERE place > COALESCE((SELECT place FROM told \
+         WHERE stream = $2 AND log_partition = $3 AND seq = $4), 0) ORDER BY place LIMIT $5",
+        Step::sql(),
         CAUSAL_EVENTS.physical_name(version),
     );
     let rows = client
@@ -73,7 +76,6 @@ pub async fn causal_timeline(
             &sql,
             &[
                 (&order_id, Type::TEXT),
-                (&Micros(*time), Type::TIMESTAMPTZ),
                 (stream, Type::TEXT),
                 (&i64::from(*partition), Type::INT8),
                 (&i64::try_from(*seq).unwrap_or(i64::MAX), Type::INT8),

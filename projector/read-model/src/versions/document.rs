@@ -142,6 +142,9 @@ impl Versions {
     /// How many switches are remembered.
     pub const MOST_SWITCHES: usize = 50;
 
+    /// Seconds that cursors of a version are good for after it was last current.
+    pub const CURSORS_S: u64 = 600;
+
     /// The version with this number.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<&Version> {

@@ -222,6 +222,22 @@ impl Versions {
         })
     }
 
+    /// Whether a list that this version has begun goes on in it: it is current, or was so until less than
+    /// [`CURSORS_S`](Self::CURSORS_S) ago, or it is of a point in time and stays as it is. Who retires
+    /// it waits as long.
+    #[must_use]
+    pub fn goes_on(&self, number: u32, now: Timestamp) -> bool {
+        match self.get(number).map(|version| version.state) {
+            Some(State::Frozen) => true,
+            Some(State::Live) if number == self.current => true,
+            Some(State::Live) => {
+                let left = self.left_at(number);
+                left.is_some_and(|left| seconds_between(left, now) < Self::CURSORS_S)
+            }
+            _ => false,
+        }
+    }
+
     /// Takes a version out of use; it is neither fed nor read afterwards.
     ///
     /// # Errors

@@ -246,8 +246,15 @@ fn a_version_is_retired_when_its_cursors_have_died_and_never_while_it_is_current
         flipped.retire(1, grace, at(70)),
         Err(Refused::CursorsAlive { left_s: 20, .. })
     ));
+    // No list that still goes on is cut off.
+    let good = Duration::from_secs(Versions::CURSORS_S);
+    for (seconds, goes_on) in [(50, true), (649, true), (650, false), (651, false)] {
+        assert_eq!(flipped.goes_on(1, at(seconds)), goes_on, "{seconds}");
+        let refused = flipped.retire(1, good, at(seconds)).is_err();
+        assert_eq!(refused, goes_on, "{seconds}");
+    }
     let retiring = flipped.retire(1, grace, at(81)).unwrap();
-    assert!(!retiring.is_readable(1));
+    assert!(!retiring.is_readable(1) && !retiring.goes_on(1, at(81)));
     assert_eq!(
         retiring.runs("catalog", &[&SECOND]).unwrap()[0],
         (1, Run::Rest)

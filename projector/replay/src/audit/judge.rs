@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cartwright_events::Timestamp;
+use cartwright_events::{Currency, Timestamp};
 
 use super::findings::{Evidence, Finding, Severity};
 use super::open_order::{OpenOrder, Stage};
@@ -39,7 +39,7 @@ pub fn judge(watch: &Watch, now: Timestamp, limits: &Limits) -> Vec<Finding> {
     }
     for (id, order) in &watch.orders {
         judge.stage(id, order);
-        judge.refund(id, order);
+        judge.refunds(id, order);
         judge.holds(id, order, watch);
     }
     for (id, skus) in &watch.holds {
@@ -111,25 +111,35 @@ impl Judge<'_> {
                     self.add(Severity::Warning, "stuck_order", id, detail, at);
                 }
             }
-            Stage::Unknown if self.is_late(since, self.limits.settle) => {
-                let detail = "a payment came for an order that nobody knows".to_owned();
-                self.add(Severity::Warning, "payment_without_order", id, detail, at);
+            Stage::Unknown => {
+                let unknown = order.debts().filter(|(_, owed)| owed.known().is_none());
+                for (currency, owed) in unknown {
+                    if self.is_late(owed.since, self.limits.settle) {
+                        let amount = amount(currency, owed.minor);
+                        let detail = format!("{amount} came for an order that nobody knows");
+                        let at = Some(&owed.at);
+                        self.add(Severity::Warning, "payment_without_order", id, detail, at);
+                    }
+                }
             }
-            Stage::Pending | Stage::Unknown | Stage::Ended => {}
+            Stage::Pending | Stage::Ended => {}
         }
     }
 
-    fn refund(&mut self, id: &str, order: &OpenOrder) {
-        let Some(since) = order.due_since else {
-            return;
-        };
-        let severity = match self.is_late(since, self.limits.refund) {
-            true => Severity::Warning,
-            false => Severity::Info,
-        };
-        let due = order.refund_due_minor;
-        let detail = format!("{due} in minor units are owed since {since}");
-        self.add(severity, "refund_due", id, detail, Some(&order.at));
+    fn refunds(&mut self, id: &str, order: &OpenOrder) {
+        for (currency, owed) in order.debts() {
+            let amount = amount(currency, owed.minor);
+            let mut detail = format!("{amount} are owed since {}", owed.since);
+            let severity = match owed.known() {
+                Some(known) => {
+                    detail.push_str(&format!("; known since {}: {}", known.at, known.reason));
+                    Severity::Info
+                }
+                None if self.is_late(owed.since, self.limits.refund) => Severity::Warning,
+                None => Severity::Info,
+            };
+            self.add(severity, "refund_due", id, detail, Some(&owed.at));
+        }
     }
 
     fn holds(&mut self, id: &str, order: &OpenOrder, watch: &Watch) {
@@ -147,4 +157,9 @@ impl Judge<'_> {
             self.add(Severity::Error, "holds_differ", id, detail, Some(&order.at));
         }
     }
+}
+
+fn amount(currency: Option<&Currency>, minor: i64) -> String {
+    let currency = currency.map_or("the order's currency", Currency::as_str);
+    format!("{minor} in minor units of {currency}")
 }

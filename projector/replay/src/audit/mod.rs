@@ -3,15 +3,18 @@
 //! [`Watch`] is what has to be remembered between two audits: positions, and whatever is not
 //! settled yet (open orders, holds, money owed). It grows with what is open and not with the log.
 
+mod books;
 mod findings;
 mod judge;
 mod made;
 mod open_order;
+mod owed;
 mod rows;
 mod state;
 mod stored;
 mod watch;
 
+pub use books::{books, everything};
 pub use findings::{Evidence, Finding, Severity};
 pub use judge::{Limits, judge};
 pub use made::{Expected, Fault, Made, RowId};

@@ -22,6 +22,8 @@ const MOST_BREACHES: usize = 10_000;
 /// What is remembered between two audits.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Watch {
+    /// The form of what is remembered: [`Watch::FORMAT`].
+    pub format: u32,
     /// The generation of the log that it is about.
     pub generation: u32,
     /// How far each topic-partition was read.
@@ -92,10 +94,15 @@ impl Place<'_> {
 }
 
 impl Watch {
+    /// Raised when something else is remembered than before: what an older audit has forgotten can be
+    /// had from the log only.
+    pub const FORMAT: u32 = 2;
+
     /// Nothing read yet.
     #[must_use]
     pub fn new(generation: u32) -> Self {
         Self {
+            format: Self::FORMAT,
             generation,
             ..Self::default()
         }
@@ -149,6 +156,12 @@ impl Watch {
         self.breaches.clear();
         self.more_breaches = 0;
         known
+    }
+
+    /// Takes what is owed back under an order's id as known, for a reason. Answers whether anything is.
+    pub fn acknowledge_owed(&mut self, order_id: &str, reason: &str, now: Timestamp) -> bool {
+        let order = self.orders.get_mut(order_id);
+        order.is_some_and(|order| order.acknowledge(reason, now))
     }
 
     fn seen_mut(&mut self, topic: &str, partition: u32) -> &mut Seen {
@@ -238,8 +251,7 @@ impl Watch {
     fn order_event(&mut self, event: &Event, order: &OrderEvent, place: &Place<'_>) {
         let id = &event.aggregate_id;
         let known = self.orders.remove(id);
-        let mut open =
-            known.unwrap_or_else(|| OpenOrder::before(event.version, place.at, place.evidence()));
+        let mut open = known.unwrap_or_else(|| OpenOrder::before(place.at, place.evidence()));
         open.take(order, place.at, place.evidence());
         // Inventory may not have let go yet, or not as far as it was read.
         if !open.is_settled() || self.holds.contains_key(id) {

@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::ensure;
 use cartwright_event_log::{EventLog, Start, TopicPartition};
 use cartwright_events::codec::Codec;
-use cartwright_events::{Context as Bounded, Stream, Timestamp};
-use cartwright_ledger::Ledger;
-use cartwright_projector::envelope;
+use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::{PROJECTIONS, Position, PositionKey};
 use serde::Serialize;
 
-use crate::audit::{Evidence, Finding, Limits, RowCheck, Severity, Watch, judge, load, save};
+use super::progress::Progress;
+use crate::audit::{
+    Evidence, Finding, Limits, RowCheck, Severity, Watch, books, everything, judge, load, save,
+};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::table;
@@ -29,6 +31,14 @@ pub struct Arguments {
     /// in the exit code.
     #[arg(long, requires = "state")]
     acknowledge: bool,
+    /// Take what is owed back under these orders' ids, or has come for them although nobody knows them,
+    /// as known: it is no warning any more unless it becomes more, and goes when the payment provider
+    /// reports that it went back. Of what the state file holds.
+    #[arg(long, value_name = "ORDER", value_delimiter = ',', requires_all = ["state", "reason"])]
+    acknowledge_owed: Vec<String>,
+    /// What is done about that; the findings tell it from now on.
+    #[arg(long, value_name = "WORDS", requires = "acknowledge_owed")]
+    reason: Option<String>,
     /// Read the whole log and hold every event against its aggregate's past. Takes memory for
     /// every order that there ever was.
     #[arg(long, conflicts_with = "state")]
@@ -76,30 +86,32 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         None => Watch::new(context.generation()),
     };
     let is_first = watch.positions.is_empty();
-    let acknowledged = match arguments.acknowledge {
-        true => watch.acknowledge(),
-        false => 0,
-    };
+    let acknowledged = acknowledge(arguments, &mut watch)?;
     let mut rows = match arguments.rows || !is_first {
         true => RowCheck::new(context, &codec, &PROJECTIONS)?,
         false => RowCheck::none(&codec),
     };
-    let (records_read, read_to) = follow(&log, &codec, &mut watch, &mut rows)?;
-    let limits = limits(arguments);
+    let mut progress = Progress::new(context.output, "audit");
+    // Reading may take long. Every topic is read at least up to here, so what is late is judged by it.
     let now = Timestamp::now();
-    let mut findings = judge(&watch, now, &limits);
-    findings.extend(read_models(context, &watch, now, &limits)?);
-    findings.extend(rows.finish(&log, &read_to)?);
+    let (records_read, read_to) = follow(&log, &codec, &mut watch, &mut rows, &mut progress)?;
+    progress.say("holding rows against their events");
+    let mut findings = rows.finish(&log, &read_to)?;
     watch.keep_rows_from(rows.left());
+    if arguments.full {
+        progress.expect(&log, &everything(&log)?)?;
+        findings.extend(books(&log, &codec, |record| progress.read(record))?);
+    }
+    progress.finish();
+    let limits = limits(arguments);
+    findings.extend(judge(&watch, now, &limits));
+    findings.extend(read_models(context, &watch, now, &limits)?);
     let mut report = Report {
         records_read,
         rows_checked: rows.rows_checked(),
         acknowledged,
         ..Report::default()
     };
-    if arguments.full {
-        findings.extend(whole_log(&log, &codec)?);
-    }
     if let Some(file) = &arguments.state {
         save(file, &watch)?;
     }
@@ -114,6 +126,23 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     report.findings = findings;
     context.output.result(&report, text);
     Ok(exit(report.errors, report.warnings))
+}
+
+/// Takes what an operator says of what the state file holds. Answers how many broken rules are known
+/// now.
+fn acknowledge(arguments: &Arguments, watch: &mut Watch) -> anyhow::Result<u64> {
+    let reason = arguments.reason.as_deref().unwrap_or_default();
+    for order in &arguments.acknowledge_owed {
+        let is_owed = watch.acknowledge_owed(order, reason, Timestamp::now());
+        ensure!(
+            is_owed,
+            "the state file holds nothing that is owed under {order}"
+        );
+    }
+    Ok(match arguments.acknowledge {
+        true => watch.acknowledge(),
+        false => 0,
+    })
 }
 
 const fn exit(errors: usize, warnings: usize) -> Exit {
@@ -143,8 +172,10 @@ fn follow(
     codec: &Codec,
     watch: &mut Watch,
     rows: &mut RowCheck<'_>,
+    progress: &mut Progress,
 ) -> anyhow::Result<(u64, Vec<(TopicPartition, u64)>)> {
     let (mut records, mut read_to) = (0, Vec::new());
+    let mut to_read = Vec::new();
     for stream in [Stream::Product, Stream::Stock, Stream::Cart, Stream::Order] {
         let starts: Vec<(TopicPartition, Start)> = whole_topic(log, stream.topic())?
             .into_iter()
@@ -156,8 +187,13 @@ fn follow(
                 (at, start)
             })
             .collect();
+        progress.expect(log, &starts)?;
+        to_read.push((stream, starts));
+    }
+    for (stream, starts) in to_read {
         let ends = read_once(log, &starts, |record| {
             records += 1;
+            progress.read(record);
             watch.take(codec, stream, record)?;
             rows.take(stream, record)
         })?;
@@ -234,68 +270,6 @@ fn read_models(
     Ok(findings)
 }
 
-/// The books over the whole log, as the demo keeps them.
-fn whole_log(log: &impl EventLog, codec: &Codec) -> anyhow::Result<Vec<Finding>> {
-    let mut ledger = Ledger::default();
-    let mut starts = Vec::new();
-    for stream in Stream::ALL {
-        starts.extend(whole_topic(log, stream.topic())?);
-    }
-    for context in Bounded::ALL {
-        starts.extend(whole_topic(log, context.journal_topic())?);
-    }
-    read_once(log, &starts, |record| {
-        let value = record.value.as_deref().unwrap_or_default();
-        if let Some(stream) = Stream::of_topic(&record.topic) {
-            // What can't be read is a finding of the other part.
-            let envelope = envelope(stream, record);
-            if let (Ok(envelope), Ok(event)) = (envelope, codec.decode_event(stream, value)) {
-                ledger.event(&envelope, &event);
-            }
-            return Ok(());
-        }
-        let context = Bounded::ALL
-            .into_iter()
-            .find(|context| context.journal_topic() == &*record.topic);
-        if let Some(context) = context
-            && let Ok(journal) = codec.decode_journal(context, value)
-        {
-            ledger.journal.take(context, record.partition, &journal);
-        }
-        Ok(())
-    })?;
-    let journal = ("transactions are dense", &ledger.journal.dense);
-    let rules = ledger.rules().into_iter().chain([journal]);
-    let broken = rules.filter(|(_, audit)| audit.broken > 0);
-    let mut findings: Vec<Finding> = broken
-        .map(|(rule, audit)| Finding {
-            severity: Severity::Error,
-            rule,
-            subject: "the whole log".to_owned(),
-            detail: format!(
-                "broken {} times in {}: {}",
-                audit.broken,
-                audit.checked,
-                audit.examples.join("; ")
-            ),
-            evidence: None,
-        })
-        .collect();
-    for (&(stream, partition), &seq) in ledger.last_seqs() {
-        let claimed = ledger.journal.claimed(stream, partition);
-        if claimed != seq {
-            findings.push(Finding {
-                severity: Severity::Error,
-                rule: "every event belongs to one journaled transaction",
-                subject: format!("{}[{partition}]", stream.topic()),
-                detail: format!("{seq} in the topic, {claimed} in the journal"),
-                evidence: None,
-            });
-        }
-    }
-    Ok(findings)
-}
-
 fn text(report: &Report) -> String {
     let rows: Vec<Vec<String>> = report
         .findings
@@ -340,12 +314,75 @@ fn text(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parsed(line: &str) -> Result<Arguments, clap::Error> {
+        let words = ["audit"].into_iter().chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.arguments)
+    }
+
+    fn arguments(line: &str) -> Arguments {
+        parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
 
     #[test]
     fn an_error_is_refused_and_a_warning_warned_of() {
         assert_eq!(exit(0, 0).code(), 0);
         assert_eq!(exit(0, 2).code(), 5);
         assert_eq!(exit(1, 2).code(), 3);
+    }
+
+    #[test]
+    fn limits_are_what_the_command_line_says_in_its_units() {
+        let of = |line| {
+            let Limits {
+                settle,
+                refund,
+                shipment,
+            } = limits(&arguments(line));
+            (settle, refund, shipment)
+        };
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+        assert_eq!(of(""), (minute, 24 * hour, None));
+        let line = "--settle 120 --refund-within 2 --ship-within 3";
+        assert_eq!(of(line), (2 * minute, 2 * hour, Some(3 * hour)));
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_in_a_state_file_and_money_has_a_reason() {
+        for line in [
+            "--acknowledge",
+            "--acknowledge-owed o-1 --reason known",
+            "--state f --acknowledge-owed o-1",
+            "--state f --reason known",
+            "--state f --full",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+        let all = arguments("--state f --acknowledge --acknowledge-owed o-1,o-2 --reason known");
+        assert!(all.acknowledge);
+        assert_eq!(all.acknowledge_owed, ["o-1", "o-2"]);
+    }
+
+    #[test]
+    fn broken_rules_are_taken_as_known_when_it_is_asked_for() {
+        let mut watch = Watch::new(1);
+        watch.more_breaches = 7;
+        let told = acknowledge(&arguments("--state f"), &mut watch).unwrap();
+        assert_eq!((told, watch.more_breaches), (0, 7));
+        let owed = arguments("--state f --acknowledge --acknowledge-owed o-1 --reason known");
+        let error = acknowledge(&owed, &mut watch).unwrap_err().to_string();
+        assert!(error.contains("o-1"), "{error}");
+        assert_eq!(watch.more_breaches, 7, "all of it or nothing");
+        let told = acknowledge(&arguments("--state f --acknowledge"), &mut watch).unwrap();
+        assert_eq!((told, watch.more_breaches), (7, 0));
     }
 }

@@ -60,7 +60,7 @@ fn text(explanation: &Explanation) -> String {
             vec![
                 fact.recorded_at.to_string(),
                 format!("+{} ms", fact.since_previous_ms),
-                format!("{} {}", fact.context, fact.kind),
+                format!("{} {}", fact.context, fact.kind.word()),
                 fact.type_name.clone(),
                 fact.subject.clone(),
                 format!("{}[{}]@{}", fact.topic, fact.partition, fact.offset),

@@ -13,6 +13,7 @@ pub mod hold;
 pub mod list;
 pub mod parked;
 pub mod plan;
+mod progress;
 mod readers;
 pub mod restore;
 pub mod retire;

@@ -22,8 +22,9 @@ pub struct Arguments {
     /// The version to take out of use.
     #[arg(long, value_name = "N")]
     version: u32,
-    /// How long cursors of a version are good for after it was last current, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    /// How long cursors of a version are good for after it was last current, in seconds: by default as
+    /// long as query-api takes them.
+    #[arg(long, value_name = "SECONDS", default_value_t = Versions::CURSORS_S)]
     cursors_s: u64,
     /// How long reads that have begun may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = READS_S)]

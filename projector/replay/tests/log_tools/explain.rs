@@ -1,9 +1,14 @@
-use cartwright_events::messages::{ReservationAnswer, ReserveStock, StockQuantity};
+use std::time::Duration;
+
+use cartwright_domain::{Reason, Rejection};
+use cartwright_events::messages::{ReservationAnswer, ReserveStock, StockQuantity, SubmitCommand};
+use cartwright_events::order::PaymentKind;
 use cartwright_events::partition::partition_of;
 use cartwright_events::{Context, Message, OrderId, Sku};
-use cartwright_replay::explain::{Explanation, explain};
+use cartwright_replay::explain::{Explanation, Kind, explain};
 
 use crate::log::{PARTITIONS, TestLog, confirmed, created, received, reserved};
+use crate::shop::{Shop, cancel, report, ship};
 
 fn sold() -> TestLog {
     let mut log = TestLog::new();
@@ -42,7 +47,7 @@ fn sold() -> TestLog {
 fn told(explanation: &Explanation) -> Vec<(&str, &str, &str)> {
     let facts = explanation.facts.iter();
     facts
-        .map(|fact| (fact.context, fact.kind, fact.type_name.as_str()))
+        .map(|fact| (fact.context, fact.kind.word(), fact.type_name.as_str()))
         .collect()
 }
 
@@ -63,7 +68,7 @@ fn an_order_is_told_across_contexts_and_messages_in_its_causal_order() {
     for fact in &explanation.facts {
         assert_eq!(fact.command_id, "checkout");
         assert_eq!(fact.correlation_id, "request");
-        if fact.kind == "event" {
+        if fact.kind == Kind::Event {
             let transaction = fact.transaction.as_ref().expect("a transaction");
             assert_eq!(transaction.writer_epoch, 4);
             let key = transaction.idempotency_key.as_deref();
@@ -94,7 +99,7 @@ fn a_message_that_could_not_be_decided_is_told() {
     let failed = explanation
         .facts
         .iter()
-        .find(|fact| fact.kind == "failed message")
+        .find(|fact| fact.kind == Kind::FailedMessage)
         .expect("the failure");
     assert_eq!(failed.type_name, "ReserveStock");
     assert_eq!(failed.details["reason"], "it broke");
@@ -105,4 +110,105 @@ fn of_an_order_that_nobody_knows_there_is_nothing_to_tell() {
     let log = sold();
     let explanation = explain(&log.log, &log.codec, "o-9").expect("told");
     assert!(explanation.facts.is_empty());
+}
+
+/// An order that is called off, and what is refused before and after.
+fn refused() -> Shop {
+    let mut shop = Shop::new();
+    let paid = report("o-1", "1", PaymentKind::Captured, 100, "EUR");
+    assert!(shop.ask(ship("o-1")).is_err(), "there is no order");
+    shop.log.log.advance(Duration::from_secs(1));
+    shop.order("o-1");
+    shop.order("o-12");
+    assert!(shop.ask(ship("o-1")).is_err(), "it is not paid");
+    assert!(shop.ask(ship("o-12")).is_err(), "nor is the other");
+    shop.log.log.advance(Duration::from_secs(1));
+    shop.pay(paid);
+    shop.checkout(cancel("o-1"));
+    assert!(shop.ask(ship("o-1")).is_err(), "it has ended");
+    shop
+}
+
+#[test]
+fn commands_that_were_refused_are_told_with_their_reason_where_the_journal_names_the_order() {
+    let shop = refused();
+    let explanation = explain(&shop.log.log, &shop.log.codec, "o-1").expect("told");
+    let facts = explanation.facts.iter();
+    let refused: Vec<_> = facts
+        .filter(|fact| fact.kind == Kind::RejectedCommand)
+        .collect();
+    let reasons: Vec<&str> = refused.iter().map(|fact| fact.type_name.as_str()).collect();
+    assert_eq!(reasons, ["unknown_order", "order_not_paid", "order_ended"]);
+    for fact in refused {
+        assert_eq!(
+            (fact.context, fact.command_id.as_str()),
+            ("checkout", "refused")
+        );
+        assert_eq!(fact.topic, Context::Checkout.journal_topic());
+        let transaction = fact.transaction.as_ref().expect("a transaction");
+        let key = transaction.idempotency_key.as_deref();
+        assert_eq!(key, Some("key of refused"));
+        assert!(fact.details["detail"].is_string(), "{:?}", fact.details);
+    }
+    let told = told(&explanation);
+    assert_eq!(told.first().map(|fact| fact.2), Some("unknown_order"));
+    assert_eq!(told.last().map(|fact| fact.2), Some("order_ended"));
+}
+
+#[test]
+fn a_command_that_came_by_the_inbox_is_told_with_what_it_came_to() {
+    let mut log = TestLog::new();
+    let checkout = partition_of("o-1", PARTITIONS);
+    let submitted = |command_id: &str| {
+        Message::SubmitCommand(SubmitCommand {
+            context: Context::Checkout,
+            aggregate_id: "o-1".to_owned(),
+            command_id: command_id.to_owned(),
+            idempotency_key: None,
+            fingerprint: String::new(),
+            expected_version: None,
+            command: "{}".to_owned(),
+        })
+    };
+    log.commit("mine", &[], &[(checkout, submitted("mine"))]);
+    let rejection = Rejection::new(Reason::PriceChanged, "a price is another");
+    log.reject("mine", "o-1", &rejection);
+    log.reject("somebody's", "o-1", &rejection);
+    let explanation = explain(&log.log, &log.codec, "o-1").expect("told");
+    assert_eq!(
+        told(&explanation),
+        [
+            ("checkout", "message", "SubmitCommand"),
+            ("checkout", "rejected command", "price_changed"),
+        ]
+    );
+    assert_eq!(explanation.facts[1].correlation_id, "request");
+}
+
+#[test]
+fn within_a_millisecond_causes_come_before_their_effects() {
+    let mut shop = Shop::new();
+    shop.order("o-1");
+    shop.pay(report("o-1", "1", PaymentKind::Captured, 100, "EUR"));
+    shop.checkout(cancel("o-1"));
+    let explanation = explain(&shop.log.log, &shop.log.codec, "o-1").expect("told");
+    let events = explanation.facts.iter();
+    let events = events.filter(|fact| fact.kind == Kind::Event);
+    let told: Vec<&str> = events.map(|fact| fact.type_name.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "CartCreated",
+            "CartItemAdded",
+            "CartCheckedOut",
+            "OrderCreated",
+            "StockReserved",
+            "OrderConfirmed",
+            "OrderPaymentCaptured",
+            "OrderPaid",
+            "OrderCancelled",
+            "OrderRefundDue",
+            "StockReleased",
+        ]
+    );
 }

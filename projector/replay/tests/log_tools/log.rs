@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cartwright_domain::Rejection;
 use cartwright_event_log::memory::MemoryLog;
 use cartwright_event_log::{EventLog, LogWriter, NewRecord};
 use cartwright_events::envelope::header;
@@ -49,6 +50,24 @@ impl TestLog {
 
     /// One transaction of a shard: events of its own, and messages.
     pub fn commit(&mut self, command: &str, events: &[Event], messages: &[(u32, Message)]) {
+        let records = self.transaction(command, events, messages);
+        self.write(records);
+    }
+
+    /// Writes the events of a transaction, and gives back the journal record that it lacks.
+    pub fn halved(&mut self, command: &str, events: &[Event]) -> NewRecord {
+        let mut records = self.transaction(command, events, &[]);
+        let journal = records.pop().expect("a journal record");
+        self.write(records);
+        journal
+    }
+
+    fn transaction(
+        &mut self,
+        command: &str,
+        events: &[Event],
+        messages: &[(u32, Message)],
+    ) -> Vec<NewRecord> {
         let mut ranges: BTreeMap<(Context, u32, Stream), (u64, u64)> = BTreeMap::new();
         let mut records = Vec::new();
         for event in events {
@@ -89,7 +108,7 @@ impl TestLog {
             let journal = self.journal(context, partition, command, ranges.collect(), Vec::new());
             records.push(journal);
         }
-        self.write(records);
+        records
     }
 
     /// The next transactions of a shard say that its inbox is applied up to here.
@@ -104,6 +123,15 @@ impl TestLog {
             reason: "it broke".to_owned(),
         };
         let journal = self.journal(context, partition, "none", Vec::new(), vec![failed]);
+        self.write(vec![journal]);
+    }
+
+    /// A transaction that only says that a command about an order was refused.
+    pub fn reject(&mut self, command: &str, order: &str, rejection: &Rejection) {
+        let partition = partition_of(order, PARTITIONS);
+        let nothing = (Vec::new(), Vec::new());
+        let (context, outcome) = (Context::Checkout, json!({ "rejected": rejection }));
+        let journal = self.journal_of(context, partition, command, nothing, outcome);
         self.write(vec![journal]);
     }
 
@@ -129,6 +157,17 @@ impl TestLog {
         ranges: Vec<SeqRange>,
         failed: Vec<FailedMessage>,
     ) -> NewRecord {
+        self.journal_of(context, partition, command, (ranges, failed), json!({}))
+    }
+
+    fn journal_of(
+        &mut self,
+        context: Context,
+        partition: u32,
+        command: &str,
+        (ranges, failed): (Vec<SeqRange>, Vec<FailedMessage>),
+        outcome: Value,
+    ) -> NewRecord {
         let number = self.transactions.entry((context, partition)).or_default();
         *number += 1;
         let journal = JournalRecord {
@@ -144,7 +183,7 @@ impl TestLog {
                 command_id: command.to_owned(),
                 idempotency_key: Some(format!("key of {command}")),
                 fingerprint: String::new(),
-                outcome: "{}".to_owned(),
+                outcome: outcome.to_string(),
             }],
             failed,
         };
@@ -152,7 +191,7 @@ impl TestLog {
         record(context.journal_topic(), partition, b"", value, Vec::new())
     }
 
-    fn write(&self, records: Vec<NewRecord>) {
+    pub fn write(&self, records: Vec<NewRecord>) {
         let mut writer = self.log.writer("test").expect("a writer");
         writer.take_over().expect("take-over");
         writer.commit(records).expect("commit");

@@ -6,6 +6,7 @@
 //! how fast rows go in.
 
 mod by_key;
+mod causal;
 mod relational;
 mod stores;
 mod throughput;

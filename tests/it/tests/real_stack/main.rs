@@ -3,6 +3,7 @@
 //!
 //! The tests run one after the other: some kill parts of the stack.
 
+mod as_of;
 mod beside;
 mod cancelling;
 mod carried;
@@ -87,7 +88,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         cancelling::a_build_that_is_cancelled_while_its_keys_are_made_leaves_nothing,
         racing::of_changes_to_versions_at_the_same_moment_one_is_taken,
         operating::a_build_is_planned_held_resumed_and_tried_with_a_few_keys,
-        versions::a_point_in_time_is_read_beside_the_present,
+        as_of::a_point_in_time_is_read_beside_the_present,
         readers::a_reader_that_cannot_say_what_it_reads_answers_and_one_that_leaves_says_so,
         tools::an_order_is_explained_and_the_log_audited,
         restore::both_stores_are_lost_and_one_command_brings_everything_back,

@@ -1,0 +1,194 @@
+//! What the journals say of it: transactions, messages that were given up, and commands that were
+//! refused.
+
+use std::collections::BTreeMap;
+
+use cartwright_event_log::{EventLog, Record, Start, TopicPartition};
+use cartwright_events::journal::{DecidedCommand, JournalRecord};
+use cartwright_events::{Context, OrderId};
+use serde_json::{Value, json};
+
+use super::search::Search;
+use super::{Fact, Kind, Transaction, ms};
+use crate::reading::read_once;
+
+impl Search<'_> {
+    /// Finds the transactions that the facts of a partition were written in, messages that could not be
+    /// decided, and commands about the order that were refused.
+    pub(super) fn read_journal(
+        &mut self,
+        log: &impl EventLog,
+        context: Context,
+        partition: u32,
+    ) -> anyhow::Result<()> {
+        let mut wanted: BTreeMap<(String, u64), Vec<usize>> = BTreeMap::new();
+        let mut inbox: BTreeMap<u64, usize> = BTreeMap::new();
+        // Commands that came by the inbox, which say what they are about.
+        let mut submitted: BTreeMap<String, String> = BTreeMap::new();
+        for (index, fact) in self.facts.iter().enumerate() {
+            if fact.context != context.name() || fact.partition != partition {
+                continue;
+            }
+            match (fact.kind, fact.seq) {
+                (Kind::Event, Some(seq)) => {
+                    let places = wanted.entry((fact.topic.clone(), seq)).or_default();
+                    places.push(index);
+                }
+                (Kind::Message, _) => {
+                    inbox.insert(fact.offset, index);
+                    if fact.type_name == "SubmitCommand" {
+                        submitted.insert(fact.command_id.clone(), fact.correlation_id.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+        let at = TopicPartition::new(context.journal_topic(), partition);
+        let mut failed = Vec::new();
+        // Every transaction says how far the inbox is applied with it.
+        let mut applied = 0;
+        read_once(log, &[(at, Start::Beginning)], |record| {
+            self.records_read += 1;
+            let Some(value) = record.value.as_deref() else {
+                return Ok(());
+            };
+            let Ok(journal) = self.codec.decode_journal(context, value) else {
+                return Ok(());
+            };
+            for range in &journal.ranges {
+                let topic = &range.topic;
+                let within = (topic.clone(), range.first)..=(topic.clone(), range.last);
+                for index in wanted.range(within).flat_map(|(_, indexes)| indexes) {
+                    let fact = &mut self.facts[*index];
+                    fact.transaction = Some(transaction(&journal, fact));
+                }
+            }
+            let end = journal.inbox_position.max(applied);
+            for index in inbox.range(applied..end).map(|(_, index)| *index) {
+                let fact = &mut self.facts[index];
+                fact.transaction = Some(transaction(&journal, fact));
+            }
+            applied = end;
+            for given_up in &journal.failed {
+                if let Some(index) = inbox.get(&given_up.offset) {
+                    failed.push((*index, record.clone(), given_up.reason.clone()));
+                }
+            }
+            if context == Context::Checkout {
+                self.refused(record, &journal, &submitted);
+            }
+            Ok(())
+        })?;
+        for (index, record, reason) in failed {
+            let message = self.facts[index].clone();
+            let details = json!({ "reason": reason, "offset": message.offset });
+            let (context, subject) = (message.context, message.subject);
+            let type_name = message.type_name;
+            self.fact(
+                Kind::FailedMessage,
+                context,
+                &type_name,
+                &subject,
+                &record,
+                details,
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes the commands of a transaction that were refused and are known to be about the order:
+    /// those in `submitted` (command and correlation ids), and those whose rejection names it.
+    fn refused(
+        &mut self,
+        record: &Record,
+        journal: &JournalRecord,
+        submitted: &BTreeMap<String, String>,
+    ) {
+        let mut taken: Vec<&str> = Vec::new();
+        for decided in &journal.decided {
+            let correlation_id = submitted.get(&decided.command_id);
+            let may_concern = correlation_id.is_some() || decided.outcome.contains(self.order_id);
+            // A command with a key that came by the inbox is remembered twice.
+            if !may_concern || taken.contains(&decided.command_id.as_str()) {
+                continue;
+            }
+            let Some(rejection) = rejection(decided) else {
+                continue;
+            };
+            if correlation_id.is_none() && !names(&rejection, self.order_id) {
+                continue;
+            }
+            taken.push(&decided.command_id);
+            let reason = rejection["reason"].as_str().unwrap_or("?").to_owned();
+            let (context, subject) = (Context::Checkout.name(), self.order_id.to_owned());
+            let kind = Kind::RejectedCommand;
+            self.fact(kind, context, &reason, &subject, record, rejection);
+            if let Some(fact) = self.facts.last_mut() {
+                fact.seq = None;
+                fact.command_id.clone_from(&decided.command_id);
+                fact.correlation_id = correlation_id.cloned().unwrap_or_default();
+                fact.transaction = Some(transaction(journal, fact));
+            }
+        }
+    }
+}
+
+/// The rejection, if the command was refused.
+fn rejection(decided: &DecidedCommand) -> Option<Value> {
+    let mut outcome: Value = serde_json::from_str(&decided.outcome).ok()?;
+    outcome.get_mut("rejected").map(Value::take)
+}
+
+/// Whether a rejection says that it is about this order or the cart that it was: in its data, or in its
+/// sentence.
+fn names(rejection: &Value, order_id: &str) -> bool {
+    let data = &rejection["data"];
+    if data["order_id"] == order_id || data["cart_id"] == order_id {
+        return true;
+    }
+    let detail = rejection["detail"].as_str().unwrap_or_default();
+    ["order", "cart"].iter().any(|kind| {
+        let named = format!("{kind} {order_id}");
+        detail.match_indices(&named).any(|(at, _)| {
+            // Not the beginning of a longer id.
+            let rest = detail[at + named.len()..].split(char::is_whitespace);
+            let rest = rest.take(1).collect::<String>();
+            rest.is_empty() || OrderId::new(rest).is_err()
+        })
+    })
+}
+
+fn transaction(journal: &JournalRecord, fact: &Fact) -> Transaction {
+    let decided = journal
+        .decided
+        .iter()
+        .find(|decided| decided.command_id == fact.command_id);
+    Transaction {
+        number: journal.transaction,
+        writer_epoch: journal.writer_epoch,
+        decided_at: journal.decided_at,
+        commit_ms: match fact.kind {
+            Kind::Message => ms(fact.recorded_at, journal.decided_at),
+            _ => ms(journal.decided_at, fact.recorded_at),
+        },
+        idempotency_key: decided.and_then(|decided| decided.idempotency_key.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_names_an_order_as_a_whole_word() {
+        let said = |detail: &str| names(&json!({ "detail": detail, "data": {} }), "o-1");
+        assert!(said("order o-1 is cancelled"));
+        assert!(said("all of order o-1 has been shipped"));
+        assert!(said("there is no cart o-1"));
+        assert!(!said("order o-12 is cancelled"));
+        assert!(!said("order o-1:2 is cancelled"));
+        assert!(!said("the version is o-1"));
+        let data = json!({ "detail": "the cart is closed", "data": { "order_id": "o-1" } });
+        assert!(names(&data, "o-1") && !names(&data, "o-12"));
+    }
+}
