@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use cartwright_projector::Plan;
+use cartwright_read_model::builds::Builder;
 use cartwright_read_model::versions::Took;
 
-use super::builder::{Builder, say};
+use super::builder::say;
 use super::drive::ROUND;
 use crate::build::Board;
 use crate::context::Context;

@@ -14,12 +14,10 @@ fn within_a_millisecond_causes_come_before_their_effects_page_by_page_too() {
     let Some(store) = stores::postgres() else {
         return;
     };
-    let held = |kind: &str, version: u64| {
-        let data = json!({
-            "order_id": "o", "quantity": 1, "on_hand": 9, "reserved": 1, "reason": "cancelled",
-        });
-        event("cup", version, 0, kind, data)
-    };
+    let released = json!({
+        "order_id": "o", "quantity": 1, "on_hand": 9, "reserved": 0, "reason": "cancelled",
+    });
+    let reserved = json!({"order_id": "o", "quantity": 1, "on_hand": 9, "reserved": 1});
     let owed = |version: u64, reason: &str| {
         let data = json!({
             "payment_id": "p", "operation_id": version.to_string(), "amount_minor": 5,
@@ -30,8 +28,8 @@ fn within_a_millisecond_causes_come_before_their_effects_page_by_page_too() {
     let order =
         |version: u64, kind: &str, data: serde_json::Value| event("o", version, 0, kind, data);
     let log = TestLog::with(&[
-        held("StockReleased", 2),
-        held("StockReserved", 3),
+        event("cup", 2, 0, "StockReleased", released),
+        event("cup", 3, 0, "StockReserved", reserved),
         owed(1, "unknown_order"),
         order(
             2,
