@@ -221,7 +221,7 @@ mod tests {
         };
         assert_eq!(mailbox.retry_after_ms(), 50, "never at once");
         for waiting in 1..=100_u64 {
-            let _ = mailbox.look_up(String::new(), 0);
+            drop(mailbox.look_up(String::new(), 0));
             assert_eq!(mailbox.retry_after_ms(), (20 * waiting).max(50));
         }
         mailbox.micros_per_command.store(40_000, Ordering::Relaxed);

@@ -71,9 +71,9 @@ pub(crate) fn committed<B: BoundedContext>(
     state
         .results
         .journaled(state.tail.journal.saturating_sub(1));
-    let snapshots = topics.iter().zip(&receipt.offsets);
-    let snapshots = snapshots.filter(|(topic, _)| ***topic == *B::CONTEXT.snapshots_topic());
-    if let Some((_, &last)) = snapshots.last() {
+    let mut from_last = topics.iter().zip(&receipt.offsets).rev();
+    let last = from_last.find(|(topic, _)| ***topic == *B::CONTEXT.snapshots_topic());
+    if let Some((_, &last)) = last {
         state.archive.written(last);
     }
     let offset_of = |index: usize| receipt.offsets.get(index).copied();
