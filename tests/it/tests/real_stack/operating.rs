@@ -32,8 +32,8 @@ pub(crate) async fn a_build_is_planned_held_resumed_and_tried_with_a_few_keys(
     let faster = ["start", "carts", "--max-rate", "1000"];
     let (code, elsewhere) = replay(&stack, &faster).await?;
     ensure!(code == 4, "the build is another process's: {elsewhere}");
-    let versions = control(&stack, Store::Cassandra).await?.versions("carts");
-    let versions = versions.await?.context("versions")?;
+    let control = control(&stack, Store::Cassandra).await?;
+    let versions = control.versions("carts").await?.context("versions")?;
     let build = versions.get(u32::try_from(next)?);
     let build = build.and_then(|version| version.build.clone());
     let rate = build.and_then(|build| build.max_rate);
