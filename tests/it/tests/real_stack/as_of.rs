@@ -43,7 +43,9 @@ pub(crate) async fn a_point_in_time_is_read_beside_the_present(
     }
     fill_cart(&api, "ASOF-later", "ASOF", 1, None).await?;
     let later = sell(&api, "ASOF-MORE", 1).await?;
+    let past_report = format!("{report}&as_of=then");
     for path in [
+        past_report.as_str(),
         "/v1/orders/ASOF-0/timeline?as_of=then",
         "/v1/carts/ASOF-0?as_of=then",
         "/v1/orders/ASOF-later/timeline",
@@ -53,8 +55,7 @@ pub(crate) async fn a_point_in_time_is_read_beside_the_present(
     }
     let past = api.get("/v1/carts/ASOF-later?as_of=then", None).await?;
     past.expect(404)?;
-    let past = format!("{report}&as_of=then");
-    let past = api.get(&past, None).await?.expect(200)?.body;
+    let past = api.get(&past_report, None).await?.expect(200)?.body;
     ensure!(past == then, "{past} is not what it was: {then}");
     let now = api.get(report, Some(&later)).await?.expect(200)?.body;
     ensure!(now != then, "nothing was sold since");
