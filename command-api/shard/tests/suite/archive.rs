@@ -265,6 +265,7 @@ fn what_waits_in_the_inbox_is_passed_by_others_and_not_by_what_is_about_the_same
         // A control record stands between the two transactions.
         assert_eq!(passed.as_deref(), Some(b"1,4".as_slice()));
         assert_eq!(rig.shard.inbox_position(), Some(0));
+        assert_eq!(rig.counter("order-1").on_hand, 1);
         // Nothing is applied twice, with the journal alone or with a round.
         match turn {
             0 => assert_eq!(rig.restart(), Ok(Step::Idle)),
@@ -283,6 +284,7 @@ fn what_waits_in_the_inbox_is_passed_by_others_and_not_by_what_is_about_the_same
     assert_eq!(rig.restart(), Ok(Step::Idle));
     assert_eq!(rig.shard.inbox_position(), Some(5));
     assert_eq!(rig.counter("b").on_hand, 2);
+    assert_eq!(rig.counter("order-1").on_hand, 1);
 }
 
 /// Where the record of a finished aggregate can't be had, the events still can.

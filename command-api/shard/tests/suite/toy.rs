@@ -131,12 +131,15 @@ impl BoundedContext for Toy {
         counter.map_or(0, |counter| counter.version)
     }
 
+    /// A reservation holds units and is answered; an answer adds one to a counter of the order's name.
     fn receive(&self, state: &State, message: &Message, now: Timestamp) -> Decision {
-        let Message::ReserveStock(reserve) = message else {
-            return Decision {
-                events: Vec::new(),
-                messages: Vec::new(),
-            };
+        let reserve = match message {
+            Message::ReserveStock(reserve) => reserve,
+            Message::ReservationAnswer(answer) => {
+                let decided = self.decide(state, &add(answer.order_id.as_str()), now);
+                return decided.map_or_else(|_| nothing(), |(decision, _)| decision);
+            }
+            _ => return nothing(),
         };
         assert_ne!(reserve.order_id.as_str(), POISON, "a poisoned message");
         let mut events = Vec::new();
@@ -267,6 +270,13 @@ impl BoundedContext for Toy {
             data: serde_json::Map::new(),
             earlier: vec![(Stream::Stock, counter.version)],
         })
+    }
+}
+
+fn nothing() -> Decision {
+    Decision {
+        events: Vec::new(),
+        messages: Vec::new(),
     }
 }
 
