@@ -19,6 +19,10 @@ use crate::state::ShardState;
 /// with commas between. Missing where there are none.
 pub(crate) const INBOX_PASSED: &str = "inbox_passed";
 
+/// Header of journal records: the names, with commas between, of what their reader has to know to go on
+/// from here. A version that does not know one of them may not take the shard over.
+pub(crate) const REQUIRES: &str = "requires";
+
 /// What an entry of the journal's lists takes beside its texts: their lengths, a branch, an offset.
 const ENTRY_BYTES: usize = 24;
 
@@ -254,6 +258,7 @@ impl<C> Group<C> {
         if !state.inbox_passed.is_empty() {
             let passed: Vec<String> = state.inbox_passed.iter().map(u64::to_string).collect();
             headers.push((INBOX_PASSED, passed.join(",").into_bytes()));
+            headers.push((REQUIRES, INBOX_PASSED.as_bytes().to_vec()));
         }
         self.records.push(NewRecord {
             topic: Arc::from(B::CONTEXT.journal_topic()),

@@ -9,7 +9,7 @@ use cartwright_events::journal::{DecidedCommand, JournalRecord};
 use cartwright_events::{Envelope, PositionToken, Stream, Timestamp};
 
 use super::TakeOverError;
-use crate::group::{INBOX_PASSED, Place};
+use crate::group::{INBOX_PASSED, Place, REQUIRES};
 use crate::results::{Remembered, ResultKey, ResultWindow};
 use crate::snapshots::Begin;
 use crate::snapshots::format::{Kind, Unreadable, Whole};
@@ -219,6 +219,12 @@ impl<B: BoundedContext> ReadBack<B> {
         journal: JournalRecord,
     ) -> Result<(), TakeOverError> {
         let offset = record.offset;
+        if let Some(unknown) = unknown_requirement(record) {
+            return Err(TakeOverError::Outdated(format!(
+                "transaction {} requires `{unknown}` of its reader, from a newer writer: upgrade this process",
+                journal.transaction
+            )));
+        }
         if journal.transaction <= self.begun_after {
             // Read for its results alone.
             self.remember(offset, journal.decided_at, journal.decided);
@@ -330,6 +336,13 @@ impl<B: BoundedContext> ReadBack<B> {
             archived: self.finished,
         })
     }
+}
+
+/// What a newer version asks of those who go on from this record, and this one does not know.
+fn unknown_requirement(journal: &Record) -> Option<String> {
+    let required = String::from_utf8_lossy(journal.header(REQUIRES)?);
+    let unknown = required.split(',').find(|name| *name != INBOX_PASSED);
+    unknown.map(str::to_owned)
 }
 
 /// The messages behind the inbox position that were applied too; or what is no list of them.

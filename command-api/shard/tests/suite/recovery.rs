@@ -348,6 +348,21 @@ fn what_a_newer_writer_wrote_is_told_apart_from_what_nobody_may_write_after() {
     value.extend([2, b'a', 2, 0]);
     value.extend([0; 32]);
     write_event(&rig, value, "2");
+    assert_outdated(&mut rig);
+}
+
+#[test]
+fn a_journal_record_that_requires_what_is_not_known_is_from_a_newer_writer() {
+    let mut rig = Rig::new();
+    let _ = rig.decide(add("a"), None);
+    let last = rig.records("inventory.journal.v1").pop().expect("a record");
+    let value = last.value.expect("a value");
+    let headers = [("seq", "2"), ("requires", "inbox_passed,what_comes_later")];
+    write(&rig, "inventory.journal.v1", value, &headers);
+    assert_outdated(&mut rig);
+}
+
+fn assert_outdated(rig: &mut Rig) {
     assert_eq!(rig.restart(), Ok(Step::Ended));
     match rig.ownership() {
         Ownership::Outdated { reason } => assert!(reason.contains("newer writer"), "{reason}"),
