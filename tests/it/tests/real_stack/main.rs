@@ -20,6 +20,7 @@ mod projectors;
 mod racing;
 mod readers;
 mod readme;
+mod refused;
 mod restore;
 mod sale;
 mod seams;
@@ -95,6 +96,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         restore::what_no_projector_has_read_yet_is_named,
         damage::what_was_deleted_is_told_and_versions_beside_have_it_again,
         damage::a_dropped_table_stops_its_view_alone_until_a_version_beside_takes_over,
+        refused::a_projector_with_another_fold_under_the_same_number_does_not_start,
         readme::every_command_is_known_to_the_launcher,
         readme::the_commands_to_try_sell_a_mug,
         sale::a_sale_from_product_to_report,
