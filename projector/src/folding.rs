@@ -7,7 +7,7 @@ use cartwright_event_log::Record;
 use cartwright_events::codec::{Codec, CodecError};
 use cartwright_events::envelope::HeaderError;
 use cartwright_events::{Envelope, Event, Stream, Timestamp};
-use cartwright_folds::Outcome;
+use cartwright_folds::{Fold, Outcome};
 
 use crate::panics::caught;
 use crate::partition::Halt;
@@ -68,10 +68,10 @@ pub fn decode(codec: &Codec, stream: Stream, value: &[u8]) -> Result<Event, Code
     })
 }
 
-/// What the plan's fold makes of an event; one that makes it panic is rejected.
+/// What a fold makes of an event; one that makes it panic is rejected.
 #[must_use]
-pub fn fold(plan: &Plan, envelope: &Envelope, event: &Event) -> Outcome {
-    caught(|| (plan.fold)(envelope, event))
+pub fn fold(fold: Fold, envelope: &Envelope, event: &Event) -> Outcome {
+    caught(|| fold(envelope, event))
         .unwrap_or_else(|panic| Outcome::Reject(format!("the fold panicked: {panic}")))
 }
 
@@ -110,5 +110,5 @@ pub(crate) fn outcome(
             "is about {id:?}, not about its key"
         )));
     }
-    Ok(fold(plan, envelope, &event))
+    Ok(fold(plan.fold, envelope, &event))
 }

@@ -7,17 +7,15 @@ use cartwright_domain::{BoundedContext, Decision, EvolveError, Outgoing};
 use cartwright_event_log::NewRecord;
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
-use cartwright_events::journal::{DecidedCommand, FailedMessage, JournalRecord, SeqRange};
+use cartwright_events::journal::{
+    DecidedCommand, FailedMessage, INBOX_PASSED, JournalRecord, SeqRange,
+};
 use cartwright_events::{Event, PositionToken, Stream, Timestamp};
 
 use crate::mailbox::{Reply, Submission};
 use crate::results::{Evicted, ResultKey};
 use crate::snapshots::CHECKPOINT;
 use crate::state::ShardState;
-
-/// Header of journal records: the offsets of messages behind the inbox position that are applied too,
-/// with commas between. Missing where there are none.
-pub(crate) const INBOX_PASSED: &str = "inbox_passed";
 
 /// Header of journal records: the names, with commas between, of what their reader has to know to go on
 /// from here. A version that does not know one of them may not take the shard over.

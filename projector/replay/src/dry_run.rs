@@ -290,7 +290,7 @@ impl Run<'_> {
             if !plan.projection.streams.contains(&stream) || self.gives_up(index, record, of) {
                 continue;
             }
-            let outcome = fold(plan, envelope, event);
+            let outcome = fold(plan.fold, envelope, event);
             let count = &mut self.report.projections[index];
             let ends = self.outcomes.entry((index, of)).or_default();
             match outcome {

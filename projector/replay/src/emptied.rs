@@ -43,7 +43,7 @@ pub fn emptied(
             let (Ok(envelope), Ok(event)) = (envelope(*stream, record), event) else {
                 return Ok(());
             };
-            if let Outcome::Emit(ops) = fold(plan, &envelope, &event) {
+            if let Outcome::Emit(ops) = fold(plan.fold, &envelope, &event) {
                 for op in &ops {
                     if tables.iter().any(|table| table.name == op.table().name) {
                         take(rows.entry(op.table().name).or_default(), op);

@@ -3,8 +3,25 @@
 //! It is what makes recovery exact: which seqs belong to which transaction, how far the inbox was
 //! read, and what was decided for whom.
 
+use std::collections::BTreeSet;
+use std::num::ParseIntError;
+
 use crate::types::Timestamp;
 use crate::wire_record;
+
+/// Header of journal records: the offsets of messages behind the inbox position that are applied too,
+/// with commas between. Missing where there are none.
+pub const INBOX_PASSED: &str = "inbox_passed";
+
+/// The offsets in a header [`INBOX_PASSED`].
+///
+/// # Errors
+/// It is no list of them.
+pub fn inbox_passed(header: Option<&[u8]>) -> Result<BTreeSet<u64>, ParseIntError> {
+    let text = header.map(String::from_utf8_lossy);
+    let offsets = text.iter().flat_map(|text| text.split(','));
+    offsets.map(str::parse).collect()
+}
 
 wire_record! {
     /// The seqs that one transaction wrote to one topic.

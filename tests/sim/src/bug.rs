@@ -23,6 +23,8 @@ pub enum Bug {
     EmptyTransaction,
     /// Messages to other shards are sent in a transaction of their own, before the events.
     MessagesApart,
+    /// The edge says that a command is in the inbox, which it is not.
+    QueueWithoutTheLog,
     /// An event gets the seq of the one before it.
     ReuseASeq,
     /// A seq is left out.
@@ -82,7 +84,7 @@ const fn planted(bug: Bug, name: &'static str, seeds: u64) -> Planted {
 }
 
 /// Every bug.
-pub const BUGS: [Planted; 28] = [
+pub const BUGS: [Planted; 29] = [
     planted(Bug::ReplyBeforeCommit, "reply-before-commit", 20),
     planted(Bug::RecoverToLso, "recover-to-lso", 20),
     planted(Bug::TrustOkAfterDisconnect, "trust-ok-after-disconnect", 20),
@@ -91,6 +93,7 @@ pub const BUGS: [Planted; 28] = [
     planted(Bug::DropInboxPosition, "drop-inbox-position", 20),
     planted(Bug::EmptyTransaction, "empty-transaction", 20),
     planted(Bug::MessagesApart, "messages-apart", 20),
+    planted(Bug::QueueWithoutTheLog, "queue-without-the-log", 20),
     planted(Bug::ReuseASeq, "reuse-a-seq", 20),
     planted(Bug::SeqGap, "seq-gap", 20),
     planted(

@@ -23,6 +23,7 @@ mod sim;
 mod stock;
 mod store;
 pub mod take_over;
+mod ticket;
 mod world;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,10 @@ pub struct Report {
     pub faults: BTreeMap<&'static str, u64>,
     /// What was done with versions of projections, and how often.
     pub versions: BTreeMap<&'static str, u64>,
+    /// Commands that were queued in an inbox.
+    pub queued: u64,
+    /// Transactions before which messages had passed one that waits in the inbox.
+    pub passed_in_inbox: u64,
     /// Rows of the read model that were compared with a fold of the log.
     pub rows: u64,
     /// Digest of everything that happened, in order, and of every record of the log: the same seed
@@ -110,6 +115,8 @@ fn judged(seed: u64, weather: Weather) -> Result<Report, String> {
         orders: verdict.orders,
         faults: world.faults(),
         versions: world.replay.done.clone(),
+        queued: world.queued.len() as u64,
+        passed_in_inbox: verdict.passed_in_inbox,
         rows: verdict.rows,
         trace_digest: invariants::trace_digest(&world)?,
     })

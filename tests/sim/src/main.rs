@@ -134,6 +134,10 @@ fn run_seeds(arguments: &Arguments) -> ExitCode {
         println!("{count:>10}  {end}");
     }
     println!(
+        "{} commands were queued; in {} transactions the inbox was not applied in its order",
+        sums.queued, sums.passed_in_inbox
+    );
+    println!(
         "{seeds} seeds from {first}: every invariant held; {} commands acknowledged, \
          {} faults, {} rows compared, {:.1} s",
         sums.acknowledged,
@@ -149,6 +153,8 @@ fn run_seeds(arguments: &Arguments) -> ExitCode {
 struct Sums {
     seeds: u64,
     acknowledged: u64,
+    queued: u64,
+    passed_in_inbox: u64,
     rows: u64,
     faults: BTreeMap<&'static str, u64>,
     versions: BTreeMap<&'static str, u64>,
@@ -164,6 +170,8 @@ impl Sums {
         match result {
             Ok(report) => {
                 self.acknowledged += report.acknowledged;
+                self.queued += report.queued;
+                self.passed_in_inbox += report.passed_in_inbox;
                 self.rows += report.rows;
                 add(&mut self.faults, report.faults);
                 add(&mut self.versions, report.versions);

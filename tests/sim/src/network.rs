@@ -10,6 +10,8 @@ pub(crate) struct Request {
     pub(crate) command: Command,
     /// Whether the key belongs to another request.
     pub(crate) misused: bool,
+    /// Whether its caller does not wait for the decision.
+    pub(crate) queued: bool,
 }
 
 #[derive(Default)]

@@ -7,7 +7,7 @@ use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_shard::{
-    ArchiveAnswer, ArchiveAsk, Inputs, Ownership, Shard, ShardOptions, Step, Submission,
+    ArchiveAnswer, ArchiveAsk, Inputs, Lookup, Ownership, Shard, ShardOptions, Step, Submission,
 };
 
 use crate::bug::Bug;
@@ -19,6 +19,7 @@ struct Process<B: BoundedContext> {
     shard: Shard<B, SimLog>,
     mailbox: Vec<Submission<B::Command>>,
     asks: Vec<ArchiveAsk>,
+    lookups: Vec<Lookup>,
 }
 
 /// Whoever runs the shard of one partition of one context.
@@ -51,11 +52,20 @@ impl<B: BoundedContext + Clone> Node<B> {
 
     /// A request arrives, now and then at a process that is the owner no more.
     pub(crate) fn submit(&mut self, submission: Submission<B::Command>) {
+        self.reached().mailbox.push(submission);
+    }
+
+    fn reached(&mut self) -> &mut Process<B> {
         let late = !self.zombies.is_empty() && self.log.sim.strikes(300);
         match self.zombies.first_mut() {
-            Some(zombie) if late => zombie.mailbox.push(submission),
-            _ => self.owner.mailbox.push(submission),
+            Some(zombie) if late => zombie,
+            _ => &mut self.owner,
         }
+    }
+
+    /// Somebody asks for a queued command, now and then where the shard is no more.
+    pub(crate) fn look_up(&mut self, lookup: Lookup) {
+        self.reached().lookups.push(lookup);
     }
 
     /// kill -9, and another process in its place.
@@ -154,6 +164,7 @@ fn act<B: BoundedContext>(
             let busy = !inbox.is_empty()
                 || !process.mailbox.is_empty()
                 || !archive.is_empty()
+                || !process.lookups.is_empty()
                 || process.shard.has_backlog();
             let commands = std::mem::take(&mut process.mailbox);
             if busy {
@@ -166,7 +177,7 @@ fn act<B: BoundedContext>(
                 inbox,
                 archive,
                 watches: Vec::new(),
-                lookups: Vec::new(),
+                lookups: std::mem::take(&mut process.lookups),
             });
             if busy || step != Step::Idle {
                 log.sim.trace(&format!("{}: {step:?}", name()));
@@ -257,5 +268,6 @@ fn start<B: BoundedContext + Clone>(
         ),
         mailbox: Vec::new(),
         asks: Vec::new(),
+        lookups: Vec::new(),
     }
 }

@@ -8,11 +8,13 @@ use cartwright_domain::{
     Return, Ship,
 };
 use cartwright_events::order::PaymentKind;
-use cartwright_events::{CartId, Currency, OrderId, Reference, Sku};
+use cartwright_events::{CartId, Context, Currency, OrderId, Reference, Sku};
 use cartwright_shard::{Outcome, Reply};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use tokio::sync::oneshot;
+
+use crate::ticket::{Ticket, Tickets};
 
 /// SKUs of the simulated shop; the last one is scarce.
 pub(crate) const SKUS: [&str; 4] = ["mug", "lamp", "chair", "hot"];
@@ -31,6 +33,16 @@ pub(crate) enum Command {
     Checkout(CheckoutCommand),
 }
 
+impl Command {
+    pub(crate) const fn context(&self) -> Context {
+        match self {
+            Self::Catalog(_) => Context::Catalog,
+            Self::Inventory(_) => Context::Inventory,
+            Self::Checkout(_) => Context::Checkout,
+        }
+    }
+}
+
 /// A shopper (or the shop's owner) on the way through a script.
 pub(crate) struct Shopper {
     pub(crate) name: String,
@@ -40,6 +52,8 @@ pub(crate) struct Shopper {
     open: Vec<(String, oneshot::Receiver<Reply>)>,
     /// Replies to a key that came with another request.
     misuses: Vec<(String, oneshot::Receiver<Reply>)>,
+    /// Of commands whose decision it does not wait for.
+    pub(crate) tickets: Tickets,
     waited: u32,
     /// What was answered, by idempotency key.
     pub(crate) answered: BTreeMap<String, Outcome>,
@@ -49,6 +63,8 @@ pub(crate) struct Shopper {
 pub(crate) enum Wish {
     /// Send this command under this key.
     Send(String, Command),
+    /// Ask with this ticket for what became of the command under this key.
+    Ask(String, Ticket),
     /// Wait for an answer.
     Wait,
     /// Go home.
@@ -91,6 +107,7 @@ impl Shopper {
             step: 0,
             open: Vec::new(),
             misuses: Vec::new(),
+            tickets: Tickets::default(),
             waited: 0,
             answered: BTreeMap::new(),
         }
@@ -132,6 +149,8 @@ impl Shopper {
         } else if waits && self.waited < 6 {
             self.waited += 1;
             return Ok(Wish::Wait);
+        } else if let Some(ticket) = self.tickets.next_question(&key) {
+            return Ok(Wish::Ask(key, ticket));
         } else {
             // The connection timed out; the command may still take effect.
             self.waited = 0;
@@ -160,6 +179,9 @@ impl Shopper {
                 Ok(_) | Err(oneshot::error::TryRecvError::Closed) => {}
                 Err(oneshot::error::TryRecvError::Empty) => self.open.push((key, receiver)),
             }
+        }
+        for (key, outcome) in self.tickets.listen()? {
+            self.settle(&key, outcome)?;
         }
         for (key, mut receiver) in std::mem::take(&mut self.misuses) {
             match receiver.try_recv() {

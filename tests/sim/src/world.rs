@@ -1,5 +1,6 @@
 //! The simulated world: one thread, one seed.
 
+mod queueing;
 mod rest;
 mod shopping;
 mod weather;
@@ -33,6 +34,8 @@ use crate::shopper::Shopper;
 use crate::sim::Sim;
 use crate::stock::SimInventory;
 use crate::store::SimStore;
+use queueing::Edge;
+pub(crate) use queueing::Queued;
 use weather::FAULTS;
 
 /// Partitions of every context.
@@ -49,11 +52,14 @@ pub(crate) struct World {
     pub(crate) shoppers: Vec<Shopper>,
     /// Which idempotency key every command id came with.
     pub(crate) keys: BTreeMap<String, String>,
+    /// By command id, what the edge was asked to put into inboxes.
+    pub(crate) queued: BTreeMap<String, Queued>,
     pub(crate) stores: BTreeMap<Store, SimStore>,
     pub(crate) replay: Replay,
     weather: Weather,
     prices: Arc<PriceTable>,
     network: Network,
+    edge: Edge,
     catalog: Vec<Node<Catalog>>,
     inventory: Vec<Node<SimInventory>>,
     checkout: Vec<Node<Checkout>>,
@@ -127,6 +133,8 @@ impl World {
             weather,
             prices,
             network: Network::default(),
+            edge: Edge::new(&seen),
+            queued: BTreeMap::new(),
             asked: 0,
             read: RefCell::default(),
             following,

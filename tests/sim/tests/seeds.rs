@@ -76,9 +76,12 @@ fn every_seed_holds_every_invariant() {
     let mut faults = BTreeMap::<&str, u64>::new();
     let mut orders = BTreeMap::<String, u64>::new();
     let mut versions = BTreeMap::<&str, u64>::new();
+    let (mut queued, mut passed_in_inbox) = (0, 0);
     for seed in 0..SEEDS {
         let report =
             run(seed, Weather::default()).unwrap_or_else(|violation| panic!("{violation}"));
+        queued += report.queued;
+        passed_in_inbox += report.passed_in_inbox;
         for (kind, count) in report.faults {
             *faults.entry(kind).or_default() += count;
         }
@@ -95,6 +98,8 @@ fn every_seed_holds_every_invariant() {
     for what in VERSIONS {
         assert!(versions.contains_key(what), "never: {what}; {versions:?}");
     }
+    assert!(queued > SEEDS, "hardly a command was queued: {queued}");
+    assert!(passed_in_inbox > 0, "no message has passed another");
     for end in ["paid", "rejected", "cancelled", "expired"] {
         assert!(orders.contains_key(end), "no order was {end}: {orders:?}");
     }

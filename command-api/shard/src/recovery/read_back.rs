@@ -1,15 +1,15 @@
 //! Applying the tail of the log, and holding it against the journal.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use cartwright_domain::BoundedContext;
 use cartwright_event_log::Record;
 use cartwright_events::codec::CodecError;
-use cartwright_events::journal::{DecidedCommand, JournalRecord};
+use cartwright_events::journal::{DecidedCommand, INBOX_PASSED, JournalRecord, inbox_passed};
 use cartwright_events::{Envelope, PositionToken, Stream, Timestamp};
 
 use super::TakeOverError;
-use crate::group::{INBOX_PASSED, Place, REQUIRES};
+use crate::group::{Place, REQUIRES};
 use crate::results::{Remembered, ResultKey, ResultWindow};
 use crate::snapshots::Begin;
 use crate::snapshots::format::{Kind, Unreadable, Whole};
@@ -249,9 +249,9 @@ impl<B: BoundedContext> ReadBack<B> {
         state.transaction = journal.transaction;
         state.epoch = journal.writer_epoch;
         state.inbox_position = journal.inbox_position;
-        state.inbox_passed = passed(record).map_err(|header| {
+        state.inbox_passed = inbox_passed(record.header(INBOX_PASSED)).map_err(|error| {
             TakeOverError::Refused(format!(
-                "transaction {} says that `{header}` of its inbox has been applied",
+                "transaction {}, header {INBOX_PASSED}: {error}",
                 journal.transaction
             ))
         })?;
@@ -343,17 +343,6 @@ fn unknown_requirement(journal: &Record) -> Option<String> {
     let required = String::from_utf8_lossy(journal.header(REQUIRES)?);
     let unknown = required.split(',').find(|name| *name != INBOX_PASSED);
     unknown.map(str::to_owned)
-}
-
-/// The messages behind the inbox position that were applied too; or what is no list of them.
-fn passed(journal: &Record) -> Result<BTreeSet<u64>, String> {
-    let Some(header) = journal.header(INBOX_PASSED) else {
-        return Ok(BTreeSet::new());
-    };
-    let text = String::from_utf8_lossy(header);
-    let offsets = text.split(',').map(str::parse);
-    let offsets: Result<_, std::num::ParseIntError> = offsets.collect();
-    offsets.map_err(|_| text.into_owned())
 }
 
 /// What was read back.

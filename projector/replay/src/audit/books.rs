@@ -6,7 +6,7 @@ use cartwright_event_log::{EventLog, Record, Start, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Context, Stream};
 use cartwright_ledger::Ledger;
-use cartwright_projector::envelope;
+use cartwright_projector::{decode, envelope};
 
 use super::findings::{Evidence, Finding, Severity};
 use crate::reading::{read_once, whole_topic};
@@ -90,7 +90,7 @@ impl Books<'_> {
         let value = record.value.as_deref().unwrap_or_default();
         if let Some(stream) = Stream::of_topic(&record.topic) {
             let envelope = envelope(stream, record);
-            if let (Ok(envelope), Ok(event)) = (envelope, self.codec.decode_event(stream, value)) {
+            if let (Ok(envelope), Ok(event)) = (envelope, decode(self.codec, stream, value)) {
                 self.ledger.event(&envelope, &event);
             }
             return;

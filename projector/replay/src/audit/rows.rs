@@ -6,7 +6,7 @@ use cartwright_event_log::{EventLog, Record, Start, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Envelope, Event, Stream};
 use cartwright_folds::Outcome;
-use cartwright_projector::{Plan, envelope};
+use cartwright_projector::{Plan, decode, envelope, fold};
 use cartwright_read_model::{Position, PositionKey, Projection, Row, Table, Value};
 
 use super::findings::{Finding, Severity};
@@ -233,7 +233,7 @@ impl<'a> RowCheck<'a> {
 
     fn read(&self, stream: Stream, record: &Record) -> Option<(Envelope, Event)> {
         let envelope = envelope(stream, record).ok()?;
-        let event = self.codec.decode_event(stream, record.value.as_deref()?);
+        let event = decode(self.codec, stream, record.value.as_deref()?);
         Some((envelope, event.ok()?))
     }
 
@@ -266,7 +266,7 @@ impl View<'_> {
         if !reads || self.aside.contains(&place) {
             return None;
         }
-        match (self.plan.fold)(envelope, event) {
+        match fold(self.plan.fold, envelope, event) {
             Outcome::Emit(ops) => Some(ops),
             Outcome::Drop(_) | Outcome::Reject(_) => None,
         }

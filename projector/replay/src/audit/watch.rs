@@ -8,7 +8,7 @@ use cartwright_events::codec::{Codec, CodecError};
 use cartwright_events::inventory::StockEvent;
 use cartwright_events::order::OrderEvent;
 use cartwright_events::{Event, EventBody, Stream, Timestamp};
-use cartwright_projector::envelope;
+use cartwright_projector::{decode, envelope};
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Evidence, Finding, Severity, rules};
@@ -202,7 +202,7 @@ impl Watch {
             self.breach(rules::SEQS_ARE_DENSE, record_key(record), &place, detail);
         }
         let value = record.value.as_deref().unwrap_or_default();
-        match codec.decode_event(stream, value) {
+        match decode(codec, stream, value) {
             Ok(event) => self.event(&event, &place),
             Err(error @ CodecError::RegistryUnavailable(_)) => return Err(error.into()),
             Err(error) => {

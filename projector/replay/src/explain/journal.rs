@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use cartwright_event_log::{EventLog, Record, Start, TopicPartition};
-use cartwright_events::journal::{DecidedCommand, JournalRecord};
+use cartwright_events::journal::{DecidedCommand, INBOX_PASSED, JournalRecord, inbox_passed};
 use cartwright_events::{Context, OrderId};
 use serde_json::{Value, json};
 
@@ -64,9 +64,15 @@ impl Search<'_> {
                 }
             }
             let end = journal.inbox_position.max(applied);
-            for index in inbox.range(applied..end).map(|(_, index)| *index) {
-                let fact = &mut self.facts[index];
-                fact.transaction = Some(transaction(&journal, fact));
+            // With those that have passed one that waits. An unreadable list names none.
+            let passed = inbox_passed(record.header(INBOX_PASSED)).unwrap_or_default();
+            let passed = passed.iter().filter_map(|offset| inbox.get(offset));
+            let applied_now = inbox.range(applied..end).map(|(_, index)| index);
+            for index in applied_now.chain(passed) {
+                let fact = &mut self.facts[*index];
+                if fact.transaction.is_none() {
+                    fact.transaction = Some(transaction(&journal, fact));
+                }
             }
             applied = end;
             for given_up in &journal.failed {

@@ -9,6 +9,7 @@ use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
 use cartwright_events::order::OrderEvent;
 use cartwright_events::{Context, EventBody, Stream, Timestamp};
+use cartwright_projector::decode;
 use serde_json::{Value, json};
 
 use super::{Fact, Kind};
@@ -71,7 +72,7 @@ impl<'a> Search<'a> {
         let Some(value) = record.value.as_deref() else {
             return Ok(());
         };
-        let event = match self.codec.decode_event(stream, value) {
+        let event = match decode(self.codec, stream, value) {
             Ok(event) => event,
             Err(error) => {
                 let details = json!({ "unreadable": error.to_string() });

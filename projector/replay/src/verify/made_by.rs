@@ -8,7 +8,7 @@ use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start};
 use cartwright_events::Stream;
 use cartwright_events::codec::Codec;
 use cartwright_folds::{Fold, Outcome};
-use cartwright_projector::envelope;
+use cartwright_projector::{decode, envelope, fold};
 use cartwright_read_model::{RowOp, Value};
 use serde::Serialize;
 
@@ -102,12 +102,12 @@ fn touched(codec: &Codec, folds: &[Fold], stream: Stream, record: &Record) -> Ve
     let (Ok(envelope), Some(value)) = (envelope(stream, record), &record.value) else {
         return Vec::new();
     };
-    let Ok(event) = codec.decode_event(stream, value) else {
+    let Ok(event) = decode(codec, stream, value) else {
         return Vec::new();
     };
     let mut touched: Vec<Touched> = Vec::new();
-    for fold in folds {
-        let Outcome::Emit(ops) = fold(&envelope, &event) else {
+    for one in folds {
+        let Outcome::Emit(ops) = fold(*one, &envelope, &event) else {
             continue;
         };
         for op in ops {

@@ -16,7 +16,7 @@ fn sold() -> TestLog {
     log.commit("other", &[created("o-2", "cup")], &[]);
     let order_id = OrderId::new("o-1").expect("an id");
     let ask = Message::ReserveStock(ReserveStock {
-        order_id: order_id.clone(),
+        order_id,
         items: vec![StockQuantity {
             sku: Sku::new("cup").expect("a sku"),
             quantity: 2,
@@ -24,13 +24,7 @@ fn sold() -> TestLog {
     });
     let inventory = partition_of("cup", PARTITIONS);
     log.commit("checkout", &[created("o-1", "cup")], &[(inventory, ask)]);
-    let answer = Message::ReservationAnswer(ReservationAnswer {
-        order_id,
-        inventory_partition: inventory,
-        held: true,
-        shortages: Vec::new(),
-        failure: None,
-    });
+    let answer = held("o-1", inventory);
     let checkout = partition_of("o-1", PARTITIONS);
     log.apply_inbox(Context::Inventory, inventory, 1);
     log.commit(
@@ -42,6 +36,16 @@ fn sold() -> TestLog {
     log.apply_inbox(Context::Checkout, checkout, 1);
     log.commit("checkout", &[confirmed("o-1")], &[]);
     log
+}
+
+fn held(order_id: &str, inventory_partition: u32) -> Message {
+    Message::ReservationAnswer(ReservationAnswer {
+        order_id: OrderId::new(order_id).expect("an id"),
+        inventory_partition,
+        held: true,
+        shortages: Vec::new(),
+        failure: None,
+    })
 }
 
 fn told(explanation: &Explanation) -> Vec<(&str, &str, &str)> {
@@ -87,6 +91,34 @@ fn an_order_is_told_across_contexts_and_messages_in_its_causal_order() {
     assert!(number(1).is_some() && number(3).is_some());
     assert_eq!(number(1), number(2), "the question and its reservation");
     assert_eq!(number(3), number(4), "the answer and the confirmation");
+}
+
+#[test]
+fn a_message_that_has_passed_another_belongs_to_the_transaction_that_says_so() {
+    let mut log = TestLog::new();
+    let checkout = partition_of("o-1", PARTITIONS);
+    let answers = [(checkout, held("o-2", 0)), (checkout, held("o-1", 0))];
+    log.commit("checkout", &[created("o-1", "cup")], &answers);
+    log.pass_inbox(Context::Checkout, checkout, 1);
+    log.commit("checkout", &[confirmed("o-1")], &[]);
+    log.apply_inbox(Context::Checkout, checkout, 2);
+    log.give_up(Context::Checkout, checkout, 0);
+    let explanation = explain(&log.log, &log.codec, "o-1").expect("told");
+    let facts = explanation.facts.iter();
+    let numbers: Vec<_> = facts
+        .map(|fact| {
+            let transaction = fact.transaction.as_ref();
+            (fact.type_name.as_str(), transaction.map(|of| of.number))
+        })
+        .collect();
+    assert_eq!(
+        numbers,
+        [
+            ("OrderCreated", Some(1)),
+            ("ReservationAnswer", Some(2)),
+            ("OrderConfirmed", Some(2)),
+        ]
+    );
 }
 
 #[test]

@@ -6,7 +6,9 @@ use cartwright_domain::Rejection;
 use cartwright_event_log::memory::MemoryLog;
 use cartwright_event_log::{EventLog, LogWriter, NewRecord};
 use cartwright_events::envelope::header;
-use cartwright_events::journal::{DecidedCommand, FailedMessage, JournalRecord, SeqRange};
+use cartwright_events::journal::{
+    DecidedCommand, FailedMessage, INBOX_PASSED, JournalRecord, SeqRange,
+};
 use cartwright_events::partition::partition_of;
 use cartwright_events::{Codec, Context, Event, Message, Stream, Timestamp};
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ pub struct TestLog {
     seqs: BTreeMap<(Stream, u32), u64>,
     transactions: BTreeMap<(Context, u32), u64>,
     inbox_positions: BTreeMap<(Context, u32), u64>,
+    inbox_passed: BTreeMap<(Context, u32), u64>,
 }
 
 impl TestLog {
@@ -37,6 +40,7 @@ impl TestLog {
             seqs: BTreeMap::new(),
             transactions: BTreeMap::new(),
             inbox_positions: BTreeMap::new(),
+            inbox_passed: BTreeMap::new(),
         }
     }
 
@@ -114,6 +118,12 @@ impl TestLog {
     /// The next transactions of a shard say that its inbox is applied up to here.
     pub fn apply_inbox(&mut self, context: Context, partition: u32, position: u64) {
         self.inbox_positions.insert((context, partition), position);
+        self.inbox_passed.remove(&(context, partition));
+    }
+
+    /// The next transactions of a shard say that this message has passed one that waits.
+    pub fn pass_inbox(&mut self, context: Context, partition: u32, offset: u64) {
+        self.inbox_passed.insert((context, partition), offset);
     }
 
     /// A transaction that only says that a message could not be decided.
@@ -188,7 +198,10 @@ impl TestLog {
             failed,
         };
         let value = self.codec.encode_journal(context, &journal);
-        record(context.journal_topic(), partition, b"", value, Vec::new())
+        let passed = self.inbox_passed.get(&(context, partition));
+        let headers = passed.map(|offset| (INBOX_PASSED, offset.to_string().into_bytes()));
+        let headers = headers.into_iter().collect();
+        record(context.journal_topic(), partition, b"", value, headers)
     }
 
     pub fn write(&self, records: Vec<NewRecord>) {

@@ -35,6 +35,8 @@ const RECOVERY_LIMIT: Duration = Duration::from_secs(180);
 const ELECTION_LIMIT: Duration = Duration::from_secs(90);
 /// How long a process may take that was asked to stop, or that has to find out that it can't go on.
 const STOP_LIMIT: Duration = Duration::from_secs(90);
+/// How long beyond its time a way may have nothing on it that is disturbed.
+const DISTURBANCE_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Looks again and again until nothing lacks any more; `lacking` says what does.
@@ -150,7 +152,11 @@ impl Nemesis {
         }
         let until = self.turn.until.unwrap_or_else(Instant::now);
         tokio::time::sleep_until(until.into()).await;
-        self.turn.disturbed.iter().try_for_each(Disturbed::check)?;
+        // Beside another fault nobody may come this way before he has given up on what he waits for.
+        complete_within(DISTURBANCE_LIMIT, async || {
+            Ok(self.turn.disturbed.iter().find_map(Disturbed::lacking))
+        })
+        .await?;
         Ok(Strike {
             faults: begun,
             until: Instant::now(),

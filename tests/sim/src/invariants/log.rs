@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use cartwright_domain::Reason;
 use cartwright_event_log::Record;
 use cartwright_events::envelope::header;
+use cartwright_events::journal::INBOX_PASSED;
 use cartwright_events::{Context, Stream};
 use cartwright_shard::Outcome;
 
@@ -72,11 +74,19 @@ pub(super) fn seqs_and_versions_are_dense(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns what was decided, by key.
-pub(super) fn every_key_is_decided_once(
-    world: &World,
-) -> Result<BTreeMap<String, Outcome>, String> {
-    let mut decided: BTreeMap<String, Outcome> = BTreeMap::new();
+/// What the journals have decided.
+#[derive(Default)]
+pub(super) struct Decided {
+    /// By idempotency key.
+    by_key: BTreeMap<String, Outcome>,
+    /// By the id of a command that was queued.
+    by_id: BTreeMap<String, Outcome>,
+    /// Transactions before which messages had passed one that waits in the inbox.
+    pub(super) passed_in_inbox: u64,
+}
+
+pub(super) fn every_key_is_decided_once(world: &World) -> Result<Decided, String> {
+    let mut decided = Decided::default();
     for context in Context::ALL {
         let mut transactions: HashMap<u32, u64> = HashMap::new();
         for record in world.records(context.journal_topic())?.iter() {
@@ -91,12 +101,16 @@ pub(super) fn every_key_is_decided_once(
             if journal.transaction != last + 1 {
                 return Err(format!("transaction {} after {last}", journal.transaction));
             }
+            decided.passed_in_inbox += u64::from(record.header(INBOX_PASSED).is_some());
             for command in journal.decided {
-                let key = command.idempotency_key.ok_or("a command without a key")?;
                 let outcome =
                     serde_json::from_str(&command.outcome).map_err(|error| error.to_string())?;
-                if decided.insert(key.clone(), outcome).is_some() {
-                    return Err(format!("{key} was decided twice"));
+                let (known, name) = match command.idempotency_key {
+                    Some(key) => (&mut decided.by_key, key),
+                    None => (&mut decided.by_id, command.command_id),
+                };
+                if known.insert(name.clone(), outcome).is_some() {
+                    return Err(format!("{name} was decided twice"));
                 }
             }
         }
@@ -107,30 +121,67 @@ pub(super) fn every_key_is_decided_once(
 /// Whoever was told something was told what the journal has.
 pub(super) fn what_was_told_is_in_the_journal(
     world: &World,
-    decided: &BTreeMap<String, Outcome>,
+    Decided { by_key, .. }: &Decided,
 ) -> Result<(), String> {
     for (key, told) in world.shoppers.iter().flat_map(|shopper| &shopper.answered) {
-        if decided.get(key) != Some(told) {
+        if by_key.get(key) != Some(told) {
             return Err(format!(
                 "{key} was answered {told:?}, the journal has {:?}",
-                decided.get(key)
+                by_key.get(key)
             ));
         }
     }
     Ok(())
 }
 
+/// What is told of a queued command is what was decided under its key, or that the key was another
+/// request's.
+pub(super) fn queued_commands_are_decided_as_their_keys(
+    world: &World,
+    decided: &Decided,
+) -> Result<(), String> {
+    for (command, outcome) in &decided.by_id {
+        let queued = world.queued.get(command);
+        let queued = queued.ok_or_else(|| format!("{command} was decided, and never queued"))?;
+        let refused = matches!(outcome, Outcome::Rejected(rejection)
+            if rejection.reason == Reason::IdempotencyKeyReused.code());
+        let by_key = decided.by_key.get(&queued.key);
+        if refused != queued.misused || !(refused || by_key == Some(outcome)) {
+            return Err(format!(
+                "{command} was decided {outcome:?}, its key {} {by_key:?}",
+                queued.key
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Once everything is at rest: what a caller was told is queued has been decided.
+pub(super) fn what_was_queued_is_decided(world: &World, decided: &Decided) -> Result<(), String> {
+    let mut durable = world.queued.iter().filter(|(_, queued)| queued.is_durable);
+    match durable.find(|(command, _)| !decided.by_id.contains_key(*command)) {
+        Some((command, queued)) => Err(format!(
+            "{command} ({}) was queued and never decided",
+            queued.key
+        )),
+        None => Ok(()),
+    }
+}
+
 /// However often a request arrived, one arrival at most took effect; where the answer is no, or none
 /// was ever decided, none did.
 pub(super) fn every_key_has_one_effect_and_a_rejected_one_none(
     world: &World,
-    decided: &BTreeMap<String, Outcome>,
+    Decided { by_key, .. }: &Decided,
 ) -> Result<(), String> {
     let mut effects: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let streams = Stream::ALL.iter().map(|stream| stream.topic());
     let inboxes = Context::ALL.iter().map(|context| context.inbox_topic());
     for topic in streams.chain(inboxes) {
         for record in world.records(topic)?.iter() {
+            if text(record, header::CE_TYPE) == Some("SubmitCommand") {
+                continue; // It asks for an effect.
+            }
             let Some(command) = text(record, header::COMMAND_ID) else {
                 return Err(format!("{topic} offset {} names no cause", record.offset));
             };
@@ -140,11 +191,11 @@ pub(super) fn every_key_has_one_effect_and_a_rejected_one_none(
         }
     }
     for (key, commands) in effects {
-        let accepted = matches!(decided.get(key), Some(Outcome::Accepted(_)));
+        let accepted = matches!(by_key.get(key), Some(Outcome::Accepted(_)));
         if commands.len() > 1 || !accepted {
             return Err(format!(
                 "{key} took effect as {commands:?} and was decided {:?}",
-                decided.get(key)
+                by_key.get(key)
             ));
         }
     }

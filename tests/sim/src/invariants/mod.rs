@@ -19,11 +19,14 @@ pub(crate) struct Verdict {
     pub(crate) orders: BTreeMap<String, u64>,
     /// Rows compared.
     pub(crate) rows: u64,
+    /// Transactions before which messages had passed one that waits in the inbox.
+    pub(crate) passed_in_inbox: u64,
 }
 
 /// Checks everything.
 pub(crate) fn check(world: &World) -> Result<Verdict, String> {
-    check_log(world)?;
+    let decided = decided(world)?;
+    log::what_was_queued_is_decided(world, &decided)?;
     let stock = stock::is_conserved(world)?;
     let orders = orders::end_and_add_up(world)?;
     orders::agree_with_the_stock(&orders, &stock)?;
@@ -33,16 +36,26 @@ pub(crate) fn check(world: &World) -> Result<Verdict, String> {
     for order in orders.values() {
         *ends.entry(order.end()?.to_owned()).or_default() += 1;
     }
-    Ok(Verdict { orders: ends, rows })
+    Ok(Verdict {
+        orders: ends,
+        rows,
+        passed_in_inbox: decided.passed_in_inbox,
+    })
 }
 
 /// Checks what holds at any moment.
 pub(crate) fn check_log(world: &World) -> Result<(), String> {
+    decided(world).map(drop)
+}
+
+fn decided(world: &World) -> Result<log::Decided, String> {
     log::transactions_are_whole_or_not_at_all(world)?;
     log::seqs_and_versions_are_dense(world)?;
     let decided = log::every_key_is_decided_once(world)?;
     log::what_was_told_is_in_the_journal(world, &decided)?;
-    log::every_key_has_one_effect_and_a_rejected_one_none(world, &decided)
+    log::queued_commands_are_decided_as_their_keys(world, &decided)?;
+    log::every_key_has_one_effect_and_a_rejected_one_none(world, &decided)?;
+    Ok(decided)
 }
 
 /// Digest of what happened and of the whole log.

@@ -20,17 +20,17 @@ impl World {
             true => self.sim.below(self.shoppers.len()),
             false => 0,
         };
-        if let Wish::Send(key, command) = self.shoppers[who].next()? {
-            self.sim.trace(&format!("send {key}"));
-            let copies = 1 + usize::from(self.sim.fault("request duplicated", 150));
-            for _ in 0..copies {
-                self.network.send(Request {
-                    who,
-                    key: key.clone(),
-                    command: command.clone(),
-                    misused: false,
-                });
+        match self.shoppers[who].next()? {
+            Wish::Send(key, command) => {
+                self.sim.trace(&format!("send {key}"));
+                let copies = 1 + usize::from(self.sim.fault("request duplicated", 150));
+                for _ in 0..copies {
+                    let request = self.request(who, key.clone(), command.clone());
+                    self.network.send(request);
+                }
             }
+            Wish::Ask(key, ticket) => self.ask(who, &key, &ticket),
+            Wish::Wait | Wish::Done => {}
         }
         // Now and then an old request arrives once more, or its key with another request.
         let choice = self.sim.below(100);
@@ -39,14 +39,22 @@ impl World {
         };
         let misused = self.sim.fault("key reused for another request", 30);
         if misused || self.sim.fault("old request repeated", 50) {
-            self.network.send(Request {
-                who,
-                key,
-                command,
-                misused,
-            });
+            let request = self.request(who, key, command);
+            self.network.send(Request { misused, ..request });
         }
         Ok(())
+    }
+
+    /// A request, a quarter of them with a caller that does not wait, also where one like it had one
+    /// that did.
+    fn request(&self, who: usize, key: String, command: Command) -> Request {
+        Request {
+            who,
+            key,
+            command,
+            misused: false,
+            queued: self.sim.below(4) == 0,
+        }
     }
 
     /// The network hands over one of the requests that are under way.
@@ -54,6 +62,9 @@ impl World {
         let Some(request) = self.network.take(&self.sim) else {
             return;
         };
+        if request.queued {
+            return self.queue(request);
+        }
         let reply = self.submit(&request);
         let who = &mut self.shoppers[request.who];
         if request.misused {
@@ -63,20 +74,24 @@ impl World {
         }
     }
 
-    fn submit(&mut self, request: &Request) -> oneshot::Receiver<Reply> {
+    /// The id of a command that arrives, and its key.
+    pub(super) fn identify(&mut self, request: &Request) -> (String, IdempotencyKey) {
         let command_id = format!("command-{}", self.keys.len() + 1);
         self.keys.insert(command_id.clone(), request.key.clone());
         let fingerprint = match request.misused && !self.sim.has(Bug::ResultOfAnotherPayload) {
             true => "another request".to_owned(),
             false => request.key.clone(),
         };
+        let key = request.key.clone();
+        (command_id, IdempotencyKey { key, fingerprint })
+    }
+
+    fn submit(&mut self, request: &Request) -> oneshot::Receiver<Reply> {
+        let (command_id, idempotency) = self.identify(request);
         let patience = self.sim.between(10..60_000);
         let post = Post {
             command_id,
-            idempotency: IdempotencyKey {
-                key: request.key.clone(),
-                fingerprint,
-            },
+            idempotency,
             deadline: self.sim.now().plus_millis(patience),
         };
         match &request.command {

@@ -2,6 +2,7 @@
 
 use cartwright_event_log::TopicPartition;
 use cartwright_events::envelope::header;
+use cartwright_projector::decode;
 use cartwright_read_model::SkippedRow;
 use serde::Serialize;
 
@@ -61,7 +62,7 @@ pub(super) fn run(context: &Context, arguments: &Show) -> anyhow::Result<Exit> {
             };
             let decodes = match record.as_ref().and_then(|record| record.value.as_deref()) {
                 None => "no value".to_owned(),
-                Some(value) => match codec.decode_event(pointer.stream, value) {
+                Some(value) => match decode(&codec, pointer.stream, value) {
                     Ok(event) => format!("ok, version {}", event.version),
                     Err(error) => error.to_string(),
                 },
