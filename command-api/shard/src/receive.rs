@@ -48,17 +48,18 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 waiting.records.extend(inbox);
                 break;
             }
-            if state.has_applied(record.offset) || waiting.has(&record) {
-                continue; // in a transaction that is in the journal or in this one, or read twice
+            if waiting.has(&record) {
+                continue; // read twice
+            }
+            if state.has_applied(record.offset) {
+                // In a transaction that is in the journal, or in this one.
+                waiting.is_passed_by(state, record.offset);
+                continue;
             }
             match self.receive(state, group, &record, &waiting)? {
                 Received::Applied => {
                     group.read_inbox = true;
-                    if waiting.records.is_empty() {
-                        state.inbox_position = record.offset + 1;
-                    } else {
-                        state.inbox_passed.insert(record.offset);
-                    }
+                    waiting.is_passed_by(state, record.offset);
                 }
                 Received::Waits(Some(aggregate_id)) => {
                     waiting.aggregate_ids.insert(aggregate_id);
@@ -71,13 +72,10 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 }
             }
         }
-        if group.read_inbox {
-            // All before the first one that waits is applied.
-            let last = state.inbox_passed.last().map_or(0, |last| last + 1);
-            let next = waiting.records.first().map_or(last, |first| first.offset);
-            state.inbox_position = state.inbox_position.max(next);
-            state.inbox_passed = state.inbox_passed.split_off(&state.inbox_position);
+        if let Some(first) = waiting.records.first() {
+            state.inbox_position = state.inbox_position.max(first.offset);
         }
+        state.inbox_passed = state.inbox_passed.split_off(&state.inbox_position);
         self.inbox_waits = waiting.records;
         Ok(())
     }
@@ -240,6 +238,15 @@ impl Waiting {
     fn stops_all<B: BoundedContext>(&self, state: &ShardState<B>) -> bool {
         !self.records.is_empty()
             && (self.records.len() >= MOST_WAITING || state.inbox_passed.len() >= MOST_PASSED)
+    }
+
+    /// Notes that the next message is applied. With none that waits all before it is; what lies between it
+    /// and those that had passed another need not have been read yet, by a new owner.
+    fn is_passed_by<B: BoundedContext>(&self, state: &mut ShardState<B>, offset: u64) {
+        match self.records.is_empty() {
+            true => state.inbox_position = state.inbox_position.max(offset + 1),
+            false => drop(state.inbox_passed.insert(offset)),
+        }
     }
 
     /// Whether one of them has to be applied before this message.

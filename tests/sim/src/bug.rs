@@ -19,6 +19,8 @@ pub enum Bug {
     UnknownIsSuccess,
     /// Journal records keep the inbox position of the transaction before.
     DropInboxPosition,
+    /// Journal records do not say which messages have passed one that waits.
+    ForgetWhatHasPassed,
     /// A transaction with nothing but its journal record is not sent.
     EmptyTransaction,
     /// Messages to other shards are sent in a transaction of their own, before the events.
@@ -84,13 +86,14 @@ const fn planted(bug: Bug, name: &'static str, seeds: u64) -> Planted {
 }
 
 /// Every bug.
-pub const BUGS: [Planted; 29] = [
+pub const BUGS: [Planted; 30] = [
     planted(Bug::ReplyBeforeCommit, "reply-before-commit", 20),
     planted(Bug::RecoverToLso, "recover-to-lso", 20),
     planted(Bug::TrustOkAfterDisconnect, "trust-ok-after-disconnect", 20),
     planted(Bug::SkipTheFence, "skip-the-fence", 20),
     planted(Bug::UnknownIsSuccess, "unknown-is-success", 20),
     planted(Bug::DropInboxPosition, "drop-inbox-position", 20),
+    planted(Bug::ForgetWhatHasPassed, "forget-what-has-passed", 1_000),
     planted(Bug::EmptyTransaction, "empty-transaction", 20),
     planted(Bug::MessagesApart, "messages-apart", 20),
     planted(Bug::QueueWithoutTheLog, "queue-without-the-log", 20),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cartwright_event_log::TopicPartition;
 use cartwright_event_log::memory::Fault;
-use cartwright_shard::{Found, Outcome, Ownership, Step};
+use cartwright_shard::{Found, Inputs, Outcome, Ownership, Step};
 
 use crate::rig::{Rig, SNAPSHOTS, leave_at_once, small_rounds, version};
 use crate::toy::{Command, Counter, add};
@@ -285,6 +285,34 @@ fn what_waits_in_the_inbox_is_passed_by_others_and_not_by_what_is_about_the_same
     assert_eq!(rig.shard.inbox_position(), Some(5));
     assert_eq!(rig.counter("b").on_hand, 2);
     assert_eq!(rig.counter("order-1").on_hand, 1);
+}
+
+/// A new owner gets the messages before those that have passed one after the other.
+#[test]
+fn what_has_not_been_read_yet_is_not_passed_over() {
+    let mut rig = with_one_that_left_long_ago();
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    let fresh = || (add("fresh"), None);
+    let ids = rig.submit(&[fresh(), fresh(), (add("b"), None)]);
+    rig.step_inbox();
+    assert_eq!(rig.counter("b").on_hand, 2, "it has passed two");
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    rig.read_archive();
+    let first = rig.records("inventory.inbox.v1").swap_remove(0);
+    rig.shard.step(Inputs {
+        inbox: vec![first],
+        ..Inputs::default()
+    });
+    assert_eq!(rig.shard.inbox_position(), Some(1));
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    rig.read_archive();
+    rig.step_inbox();
+    assert_eq!(rig.shard.inbox_position(), Some(3));
+    assert_eq!(rig.counter("fresh").on_hand, 2);
+    for id in &ids {
+        let found = rig.look_up(id);
+        assert!(matches!(found, Some(Found::Decided(_))), "{id}: {found:?}");
+    }
 }
 
 /// Where the record of a finished aggregate can't be had, the events still can.

@@ -10,6 +10,7 @@ use cartwright_event_log::{
 };
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
+use cartwright_events::journal::INBOX_PASSED;
 use cartwright_events::{Context, Stream};
 
 use super::SimLog;
@@ -205,6 +206,11 @@ impl SimWriter {
                     let gap = self.lies.gaps.entry(topic).or_default();
                     *gap += u64::from(self.log.sim.strikes(20));
                     shift_seq(event, i64::try_from(*gap).unwrap_or(0));
+                }
+            }
+            Bug::ForgetWhatHasPassed => {
+                for record in records.iter_mut() {
+                    record.headers.retain(|(name, _)| *name != INBOX_PASSED);
                 }
             }
             Bug::DropInboxPosition => self.lies.keep_inbox_position(records),

@@ -76,6 +76,8 @@ impl World {
             Command::Checkout(command) => record::<Checkout>(command, &command_id, idempotency),
         };
         let partition = record.partition as usize;
+        self.sim
+            .trace(&format!("queue {} as {command_id}", request.key));
         let offset = self.edge.put(record);
         let note = Queued {
             key: request.key.clone(),
