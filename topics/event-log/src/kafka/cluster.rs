@@ -1,11 +1,13 @@
 //! Metadata and watermarks, through one client that all readers share.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 
 use super::context::ConsumerCallbacks;
@@ -44,32 +46,74 @@ impl Placement {
     }
 }
 
+type Client = BaseConsumer<ConsumerCallbacks>;
+
+/// A broker that has lost sight of the others, as one that has just started, may answer that there is no
+/// broker at all. librdkafka (2.12) then lets go of all that it knows, those that it was configured with
+/// too, and never asks anybody again (<https://github.com/confluentinc/librdkafka/issues/5301>). So a
+/// client that does not get an answer is replaced.
 pub(super) struct Cluster {
-    client: BaseConsumer<ConsumerCallbacks>,
+    config: ClientConfig,
+    client: RwLock<Arc<Client>>,
     timeout: Duration,
 }
 
 impl Cluster {
     pub(super) fn new(options: &KafkaOptions) -> Result<Self, LogError> {
-        let client = options
-            .cluster()
-            .create_with_context(ConsumerCallbacks::default())
-            .map_err(|error| configuration(&error))?;
+        let config = options.cluster();
+        let client = connect(&config).map_err(|error| configuration(&error))?;
         Ok(Self {
-            client,
+            config,
+            client: RwLock::new(client),
             timeout: options.request_timeout,
         })
     }
 
+    /// The client that asks now.
+    fn client(&self) -> Arc<Client> {
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner);
+        let client = Arc::clone(&client);
+        // Hands its log lines on; nothing else ever waits in its queue.
+        for _ in 0..16 {
+            if client.poll(Duration::ZERO).is_none() {
+                break;
+            }
+        }
+        client
+    }
+
+    /// What an error of `asked` means. Whoever asks next asks by another client, if nobody has answered
+    /// this one.
+    fn failed(&self, asked: &Arc<Client>, error: &KafkaError) -> LogError {
+        let unanswered = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::OperationTimedOut
+            )
+        );
+        if unanswered {
+            let mut client = self.client.write().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&client, asked)
+                && let Ok(fresh) = connect(&self.config)
+            {
+                let old = std::mem::replace(&mut *client, fresh);
+                // Destroying it can take a while.
+                thread::spawn(move || drop(old));
+            }
+        }
+        unavailable(error)
+    }
+
     pub(super) fn partition_count(&self, topic: &str) -> Result<u32, LogError> {
-        self.serve_events();
+        let client = self.client();
         let unknown = || LogError::UnknownTopic {
             topic: topic.to_owned(),
         };
-        let metadata = self
-            .client
+        let metadata = client
             .fetch_metadata(Some(topic), self.timeout)
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| self.failed(&client, &error))?;
         let found = metadata
             .topics()
             .iter()
@@ -90,15 +134,14 @@ impl Cluster {
 
     /// Who leads the partitions of `topics`, and every broker.
     pub(super) fn placement<T: AsRef<str>>(&self, topics: &[T]) -> Result<Placement, LogError> {
-        self.serve_events();
+        let client = self.client();
         let only = match topics {
             [topic] => Some(topic.as_ref()),
             _ => None,
         };
-        let metadata = self
-            .client
+        let metadata = client
             .fetch_metadata(only, self.timeout)
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| self.failed(&client, &error))?;
         let address = |broker: &MetadataBroker| format!("{}:{}", broker.host(), broker.port());
         let mut partitions = Vec::new();
         for topic in metadata.topics() {
@@ -122,12 +165,10 @@ impl Cluster {
     /// Asks again while the cluster has yet to settle who leads the partition,
     /// as it has after the topic's creation or a broker's start.
     pub(super) fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
-        self.serve_events();
+        let client = self.client();
         let deadline = Instant::now() + self.timeout;
         loop {
-            let asked = self
-                .client
-                .fetch_watermarks(&at.topic, number(at), self.timeout);
+            let asked = client.fetch_watermarks(&at.topic, number(at), self.timeout);
             let error = match asked {
                 Ok((low, high)) => {
                     let offset = |value: i64| u64::try_from(value).unwrap_or(0);
@@ -150,7 +191,7 @@ impl Cluster {
                 None => false,
             };
             if !passes || Instant::now() >= deadline {
-                return Err(unavailable(&error));
+                return Err(self.failed(&client, &error));
             }
             thread::sleep(PAUSE);
         }
@@ -158,11 +199,10 @@ impl Cluster {
 
     /// The consumer groups that have members now, and how many.
     pub(super) fn groups(&self) -> Result<Vec<(String, usize)>, LogError> {
-        self.serve_events();
-        let found = self
-            .client
+        let client = self.client();
+        let found = client
             .fetch_group_list(None, self.timeout)
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| self.failed(&client, &error))?;
         let groups = found.groups().iter();
         Ok(groups
             .map(|group| (group.name().to_owned(), group.members().len()))
@@ -182,18 +222,32 @@ impl Cluster {
             }),
         }
     }
+}
 
-    /// Hands the client's log lines on; nothing else ever waits in its queue.
-    fn serve_events(&self) {
-        for _ in 0..16 {
-            if self.client.poll(Duration::ZERO).is_none() {
-                return;
-            }
-        }
-    }
+fn connect(config: &ClientConfig) -> Result<Arc<Client>, KafkaError> {
+    let client = config.create_with_context(ConsumerCallbacks::default())?;
+    Ok(Arc::new(client))
 }
 
 /// The partition number as librdkafka wants it.
 pub(super) fn number(at: &TopicPartition) -> i32 {
     i32::try_from(at.partition).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::fake_broker::FakeBroker;
+
+    #[test]
+    fn a_client_that_was_told_of_no_broker_is_replaced() {
+        let broker = FakeBroker::start();
+        let mut options = KafkaOptions::new(broker.address());
+        options.request_timeout = Duration::from_secs(1);
+        let cluster = Cluster::new(&options).expect("a client");
+        assert_eq!(cluster.partition_count(FakeBroker::TOPIC), Ok(1));
+        broker.mislead(&cluster.client());
+        let answered = (0..3).any(|_| cluster.partition_count(FakeBroker::TOPIC) == Ok(1));
+        assert!(answered, "another client asks");
+    }
 }

@@ -61,6 +61,22 @@ impl Fetcher {
         })
     }
 
+    /// Whether some broker answers this client.
+    pub(super) fn is_answered(&self, timeout: Duration) -> bool {
+        let topic = self.places.keys().next().map(|at| &*at.topic);
+        let asked = self
+            .consumer()
+            .map(|consumer| consumer.fetch_metadata(topic, timeout));
+        asked.is_ok_and(|answer| answer.is_ok())
+    }
+
+    /// Where it stands, for another to go on from.
+    pub(super) fn starts(&self) -> Result<Vec<(TopicPartition, Start)>, LogError> {
+        let places = self.places.keys();
+        let starts = places.map(|at| Ok((at.clone(), Start::Offset(self.position(at)?))));
+        starts.collect()
+    }
+
     /// Assigns exactly these partitions.
     pub(super) fn assign(
         &mut self,

@@ -6,6 +6,8 @@ mod context;
 mod coordinator_log;
 mod deliveries;
 mod failure;
+#[cfg(test)]
+mod fake_broker;
 mod fetcher;
 mod group;
 mod hanging;
