@@ -8,7 +8,7 @@ use cartwright_event_log::NewRecord;
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
 use cartwright_events::journal::{
-    DecidedCommand, FailedMessage, INBOX_PASSED, JournalRecord, SeqRange,
+    DecidedCommand, FailedMessage, INBOX_PASSED, JournalRecord, SeqRange, inbox_passed_header,
 };
 use cartwright_events::{Event, PositionToken, Stream, Timestamp};
 
@@ -254,8 +254,7 @@ impl<C> Group<C> {
             headers.push((CHECKPOINT, offset.to_string().into_bytes()));
         }
         if !state.inbox_passed.is_empty() {
-            let passed: Vec<String> = state.inbox_passed.iter().map(u64::to_string).collect();
-            headers.push((INBOX_PASSED, passed.join(",").into_bytes()));
+            headers.push((INBOX_PASSED, inbox_passed_header(&state.inbox_passed)));
             headers.push((REQUIRES, INBOX_PASSED.as_bytes().to_vec()));
         }
         self.records.push(NewRecord {

@@ -53,13 +53,13 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             if state.has_applied(record.offset) {
                 // In a transaction that is in the journal, or in this one.
-                waiting.is_passed_by(state, record.offset);
+                waiting.note_applied(state, record.offset);
                 continue;
             }
             match self.receive(state, group, &record, &waiting)? {
                 Received::Applied => {
                     group.read_inbox = true;
-                    waiting.is_passed_by(state, record.offset);
+                    waiting.note_applied(state, record.offset);
                 }
                 Received::Waits(Some(aggregate_id)) => {
                     waiting.aggregate_ids.insert(aggregate_id);
@@ -242,7 +242,7 @@ impl Waiting {
 
     /// Notes that the next message is applied. With none that waits all before it is; what lies between it
     /// and those that had passed another need not have been read yet, by a new owner.
-    fn is_passed_by<B: BoundedContext>(&self, state: &mut ShardState<B>, offset: u64) {
+    fn note_applied<B: BoundedContext>(&self, state: &mut ShardState<B>, offset: u64) {
         match self.records.is_empty() {
             true => state.inbox_position = state.inbox_position.max(offset + 1),
             false => drop(state.inbox_passed.insert(offset)),

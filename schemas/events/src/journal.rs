@@ -13,6 +13,13 @@ use crate::wire_record;
 /// with commas between. Missing where there are none.
 pub const INBOX_PASSED: &str = "inbox_passed";
 
+/// The value of a header [`INBOX_PASSED`].
+#[must_use]
+pub fn inbox_passed_header(offsets: &BTreeSet<u64>) -> Vec<u8> {
+    let offsets: Vec<String> = offsets.iter().map(u64::to_string).collect();
+    offsets.join(",").into_bytes()
+}
+
 /// The offsets in a header [`INBOX_PASSED`].
 ///
 /// # Errors

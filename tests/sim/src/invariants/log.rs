@@ -145,11 +145,11 @@ pub(super) fn queued_commands_are_decided_as_their_keys(
         let queued = queued.ok_or_else(|| format!("{command} was decided, and never queued"))?;
         let refused = matches!(outcome, Outcome::Rejected(rejection)
             if rejection.reason == Reason::IdempotencyKeyReused.code());
-        let by_key = decided.by_key.get(&queued.key);
+        let key = &world.keys[command];
+        let by_key = decided.by_key.get(key);
         if refused != queued.misused || !(refused || by_key == Some(outcome)) {
             return Err(format!(
-                "{command} was decided {outcome:?}, its key {} {by_key:?}",
-                queued.key
+                "{command} was decided {outcome:?}, its key {key} {by_key:?}"
             ));
         }
     }
@@ -160,9 +160,9 @@ pub(super) fn queued_commands_are_decided_as_their_keys(
 pub(super) fn what_was_queued_is_decided(world: &World, decided: &Decided) -> Result<(), String> {
     let mut durable = world.queued.iter().filter(|(_, queued)| queued.is_durable);
     match durable.find(|(command, _)| !decided.by_id.contains_key(*command)) {
-        Some((command, queued)) => Err(format!(
+        Some((command, _)) => Err(format!(
             "{command} ({}) was queued and never decided",
-            queued.key
+            world.keys[command]
         )),
         None => Ok(()),
     }

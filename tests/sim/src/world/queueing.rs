@@ -23,8 +23,7 @@ use crate::ticket::Ticket;
 
 /// A command that the edge was asked to queue.
 pub(crate) struct Queued {
-    pub(crate) key: String,
-    /// Whether the key belongs to another request.
+    /// Whether its key belongs to another request.
     pub(crate) misused: bool,
     /// Whether the edge knows it to be in the inbox: what a 202 says.
     pub(crate) is_durable: bool,
@@ -80,7 +79,6 @@ impl World {
             .trace(&format!("queue {} as {command_id}", request.key));
         let offset = self.edge.put(record);
         let note = Queued {
-            key: request.key.clone(),
             misused: request.misused,
             is_durable: offset.is_some(),
         };

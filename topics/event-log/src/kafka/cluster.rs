@@ -242,9 +242,7 @@ mod tests {
     #[test]
     fn a_client_that_was_told_of_no_broker_is_replaced() {
         let broker = FakeBroker::start();
-        let mut options = KafkaOptions::new(broker.address());
-        options.request_timeout = Duration::from_secs(1);
-        let cluster = Cluster::new(&options).expect("a client");
+        let cluster = Cluster::new(&broker.options()).expect("a client");
         assert_eq!(cluster.partition_count(FakeBroker::TOPIC), Ok(1));
         broker.mislead(&cluster.client());
         let answered = (0..3).any(|_| cluster.partition_count(FakeBroker::TOPIC) == Ok(1));

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::context::ConsumerCallbacks;
+use super::options::KafkaOptions;
 
 const LIST_OFFSETS: i16 = 2;
 const METADATA: i16 = 3;
@@ -42,8 +43,11 @@ impl FakeBroker {
         Self { port, forgets }
     }
 
-    pub(super) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    /// Of clients that do not wait for it long.
+    pub(super) fn options(&self) -> KafkaOptions {
+        let mut options = KafkaOptions::new(format!("127.0.0.1:{}", self.port));
+        options.request_timeout = Duration::from_secs(1);
+        options
     }
 
     /// Says now and then that the cluster has no broker, until `client` asks nobody any more. Whether it
@@ -104,12 +108,10 @@ impl Answer {
     /// Version 0 of it, and version 1 of the others: they are the simplest.
     fn api_versions(&mut self, asked: i16) {
         self.short(if asked == 0 { 0 } else { UNSUPPORTED_VERSION });
-        let known = [(LIST_OFFSETS, 1, 1), (METADATA, 1, 1), (API_VERSIONS, 0, 0)];
         self.int(3);
-        for (key, least, most) in known {
-            [key, least, most]
-                .into_iter()
-                .for_each(|number| self.short(number));
+        let known = [[LIST_OFFSETS, 1, 1], [METADATA, 1, 1], [API_VERSIONS, 0, 0]];
+        for number in known.into_iter().flatten() {
+            self.short(number);
         }
     }
 

@@ -139,9 +139,7 @@ mod tests {
     #[test]
     fn a_reader_whose_consumer_was_told_of_no_broker_goes_on() {
         let broker = FakeBroker::start();
-        let mut options = KafkaOptions::new(broker.address());
-        options.request_timeout = Duration::from_secs(1);
-        let options = Arc::new(options);
+        let options = Arc::new(broker.options());
         let cluster = Arc::new(Cluster::new(&options).expect("a client"));
         let mut reader = KafkaReader::new(options, cluster, ReaderPurpose::Tailing);
         let at = TopicPartition::new(FakeBroker::TOPIC, 0);
