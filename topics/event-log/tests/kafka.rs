@@ -2,6 +2,7 @@
 //! (`127.0.0.1:7010`); starts nothing by itself.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cartwright_event_log::contract;
@@ -47,7 +48,25 @@ impl Topics {
         let created = futures::executor::block_on(self.admin.create_topics([&topic], &options))
             .expect("to ask for a topic");
         assert!(created.iter().all(Result::is_ok), "{created:?}");
+        self.await_leaders(&name);
         name
+    }
+
+    /// The controller answers before the brokers know what it has decided.
+    fn await_leaders(&self, topic: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.has_leaders(topic) {
+            assert!(Instant::now() < deadline, "{topic} has no leaders");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn has_leaders(&self, topic: &str) -> bool {
+        let metadata = self.admin.inner().fetch_metadata(Some(topic), PATIENCE);
+        metadata.expect("metadata").topics().iter().all(|topic| {
+            let partitions = topic.partitions();
+            !partitions.is_empty() && partitions.iter().all(|found| found.leader() >= 0)
+        })
     }
 }
 
