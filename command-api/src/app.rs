@@ -14,8 +14,8 @@ use cartwright_event_log::{EventLog, LogError};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Context, NODES_TOPIC, OWNERS_TOPIC};
 use cartwright_service::health::{Check, Readiness};
-use cartwright_shard::SystemClock;
 use cartwright_shard::nodes::{ClockCheck, ShardId};
+use cartwright_shard::{InboxWriter, SystemClock};
 
 use crate::alone::AloneThread;
 use crate::config::{Command, Config};
@@ -182,9 +182,9 @@ impl<L: EventLog> Starter<'_, L> {
             None => uuid::Uuid::now_v7().to_string(),
         };
         let writer = format!("cartwright-queue-{writer}");
+        let inboxes = InboxWriter::new(self.log.clone(), self.codec.clone(), writer);
         // It ends by itself with the last handle.
-        let limits = self.config.command.queue_limits();
-        let (queue, _) = Queue::start(self.log.clone(), self.codec.clone(), writer, limits)?;
+        let (queue, _) = Queue::start(inboxes, self.config.command.queue_limits())?;
         let price_thread = self.follow_prices(&prices, readiness)?;
         let (running, peers) = match self.run(host, shards, readiness) {
             Ok(started) => started,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use cartwright_events::Context;
 use cartwright_events::messages::SubmitCommand;
+use cartwright_events::{Context, Timestamp};
 use cartwright_service::extract::Json;
 use cartwright_shard::nodes::ShardId;
-use cartwright_shard::{Answer, Found};
+use cartwright_shard::{Answer, Found, QueuedCommand};
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::call::{Call, PREFERENCE_APPLIED};
 use crate::dispatch::{Travelling, not_served_now};
 use crate::errors::Error;
-use crate::queue::{NotQueued, Queued};
+use crate::queue::NotQueued;
 use crate::shards::Shards;
 use crate::status_id::StatusId;
 
@@ -47,9 +47,10 @@ impl App {
             expected_version: call.expected_version,
             command: serde_json::to_string(&travelling.command).map_err(Error::Unwritable)?,
         };
-        let queued = Queued {
+        let queued = QueuedCommand {
             shard,
             command,
+            time: Timestamp::now(),
             correlation_id: call.request_id.as_str().to_owned(),
             traceparent: call.traceparent.to_string(),
             after: call.position.clone(),

@@ -19,6 +19,7 @@ mod commit;
 mod decide;
 mod group;
 mod inbox;
+mod inbox_writer;
 mod mailbox;
 pub mod nodes;
 mod options;
@@ -37,6 +38,7 @@ mod waiters;
 
 pub use archive::{ArchiveAnswer, ArchiveAsk};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use inbox_writer::{InboxWriter, QueuedCommand};
 pub use mailbox::{Found, Lookup, Mailbox, MailboxFull, Reply, Submission};
 pub use options::ShardOptions;
 pub use outcome::{Answer, Outcome};

@@ -27,6 +27,8 @@ pub enum Bug {
     MessagesApart,
     /// The edge says that a command is in the inbox, which it is not.
     QueueWithoutTheLog,
+    /// The edge drops the version that a cart has to have.
+    ForgetIfMatch,
     /// An event gets the seq of the one before it.
     ReuseASeq,
     /// A seq is left out.
@@ -86,7 +88,7 @@ const fn planted(bug: Bug, name: &'static str, seeds: u64) -> Planted {
 }
 
 /// Every bug.
-pub const BUGS: [Planted; 30] = [
+pub const BUGS: [Planted; 31] = [
     planted(Bug::ReplyBeforeCommit, "reply-before-commit", 20),
     planted(Bug::RecoverToLso, "recover-to-lso", 20),
     planted(Bug::TrustOkAfterDisconnect, "trust-ok-after-disconnect", 20),
@@ -97,6 +99,7 @@ pub const BUGS: [Planted; 30] = [
     planted(Bug::EmptyTransaction, "empty-transaction", 20),
     planted(Bug::MessagesApart, "messages-apart", 20),
     planted(Bug::QueueWithoutTheLog, "queue-without-the-log", 20),
+    planted(Bug::ForgetIfMatch, "forget-if-match", 20),
     planted(Bug::ReuseASeq, "reuse-a-seq", 20),
     planted(Bug::SeqGap, "seq-gap", 20),
     planted(

@@ -1,13 +1,12 @@
 //! Requests on their way: lost, late, in any order.
 
-use crate::shopper::Command;
+use crate::shopper::Asked;
 use crate::sim::Sim;
 
 pub(crate) struct Request {
     /// The shopper's number.
     pub(crate) who: usize,
-    pub(crate) key: String,
-    pub(crate) command: Command,
+    pub(crate) asked: Asked,
     /// Whether the key belongs to another request.
     pub(crate) misused: bool,
     /// Whether its caller does not wait for the decision.

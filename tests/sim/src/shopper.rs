@@ -8,7 +8,7 @@ use cartwright_domain::{
     Return, Ship,
 };
 use cartwright_events::order::PaymentKind;
-use cartwright_events::{CartId, Context, Currency, OrderId, Reference, Sku};
+use cartwright_events::{CartId, Currency, OrderId, Reference, Sku};
 use cartwright_shard::{Outcome, Reply};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -33,20 +33,45 @@ pub(crate) enum Command {
     Checkout(CheckoutCommand),
 }
 
-impl Command {
-    pub(crate) const fn context(&self) -> Context {
-        match self {
-            Self::Catalog(_) => Context::Catalog,
-            Self::Inventory(_) => Context::Inventory,
-            Self::Checkout(_) => Context::Checkout,
+/// A step of a script.
+struct Step {
+    command: Command,
+    /// What it says about the cart's version, if it says anything.
+    if_match: Option<IfMatch>,
+}
+
+impl From<Command> for Step {
+    fn from(command: Command) -> Self {
+        Self {
+            command,
+            if_match: None,
         }
     }
+}
+
+/// Which version of its cart a shopper wants to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IfMatch {
+    /// The one that it was told last.
+    Latest,
+    /// The one before that, as a client that has missed a change would.
+    Stale,
+}
+
+/// What a shopper asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// The idempotency key.
+    pub(crate) key: String,
+    pub(crate) command: Command,
+    /// The version that its cart has to have.
+    pub(crate) expected_version: Option<u64>,
 }
 
 /// A shopper (or the shop's owner) on the way through a script.
 pub(crate) struct Shopper {
     pub(crate) name: String,
-    script: Vec<Command>,
+    script: Vec<Step>,
     step: usize,
     /// Replies that may still come, by the key that they answer.
     open: Vec<(String, oneshot::Receiver<Reply>)>,
@@ -61,8 +86,8 @@ pub(crate) struct Shopper {
 
 /// What a shopper wants to do now.
 pub(crate) enum Wish {
-    /// Send this command under this key.
-    Send(String, Command),
+    /// Send this.
+    Send(Asked),
     /// Ask with this ticket for what became of the command under this key.
     Ask(String, Ticket),
     /// Wait for an answer.
@@ -82,14 +107,14 @@ impl Shopper {
                 description: None,
                 price: price(PRICE),
             };
-            script.push(Command::Catalog(CatalogCommand::CreateProduct(create)));
+            script.push(Command::Catalog(CatalogCommand::CreateProduct(create)).into());
             let quantity = if name == "hot" { SCARCE } else { STOCK };
             let receive = ReceiveStock {
                 sku: sku(name),
                 quantity,
                 reference: Some(reference("first")),
             };
-            script.push(Command::Inventory(InventoryCommand::ReceiveStock(receive)));
+            script.push(Command::Inventory(InventoryCommand::ReceiveStock(receive)).into());
         }
         Self::with("owner".to_owned(), script)
     }
@@ -100,7 +125,7 @@ impl Shopper {
         Self::with(name, script)
     }
 
-    fn with(name: String, script: Vec<Command>) -> Self {
+    fn with(name: String, script: Vec<Step>) -> Self {
         Self {
             name,
             script,
@@ -119,9 +144,14 @@ impl Shopper {
 
     /// The step whose command checks the cart out; none for the owner.
     pub(crate) fn checked_out(&self) -> Option<&Outcome> {
-        let is_checkout =
-            |command: &Command| matches!(command, Command::Checkout(CheckoutCommand::CheckOut(_)));
-        let step = self.script.iter().position(is_checkout)?;
+        let is_checkout = |step: &Step| {
+            matches!(
+                step.command,
+                Command::Checkout(CheckoutCommand::CheckOut(_))
+            )
+        };
+        // The last one: one before it asked for a version that there was no more.
+        let step = self.script.iter().rposition(is_checkout)?;
         self.answered.get(&self.key(step))
     }
 
@@ -130,9 +160,48 @@ impl Shopper {
     }
 
     /// An earlier request, for the network to deliver once more.
-    pub(crate) fn earlier(&self, choice: usize) -> Option<(String, Command)> {
-        let step = choice.checked_rem(self.step)?;
-        Some((self.key(step), self.script.get(step)?.clone()))
+    pub(crate) fn earlier(&self, choice: usize) -> Option<Asked> {
+        self.asked(choice.checked_rem(self.step)?)
+    }
+
+    /// What is asked for by a step whose earlier ones have been answered.
+    fn asked(&self, step: usize) -> Option<Asked> {
+        let Step { command, if_match } = self.script.get(step)?;
+        let expected_version = if_match.zip(self.told_version(step));
+        Some(Asked {
+            key: self.key(step),
+            command: command.clone(),
+            expected_version: expected_version.map(|(if_match, told)| match if_match {
+                IfMatch::Latest => told,
+                IfMatch::Stale => told - 1,
+            }),
+        })
+    }
+
+    /// The version of the cart that was told last before a step.
+    fn told_version(&self, step: usize) -> Option<u64> {
+        let told = |step| match self.answered.get(&self.key(step)) {
+            Some(Outcome::Accepted(answer)) => Some(answer.version),
+            Some(Outcome::Rejected(_)) | None => None,
+        };
+        (0..step).rev().find_map(told)
+    }
+
+    /// Every key that was sent with a version so far, with that version and whether it was known to be
+    /// an old one.
+    pub(crate) fn versions_asked_for(&self) -> Vec<(String, u64, bool)> {
+        let steps = 0..self.script.len().min(self.step + 1);
+        steps
+            .filter_map(|step| {
+                let Asked {
+                    key,
+                    expected_version,
+                    ..
+                } = self.asked(step)?;
+                let is_stale = self.script[step].if_match == Some(IfMatch::Stale);
+                Some((key, expected_version?, is_stale))
+            })
+            .collect()
     }
 
     /// Takes what has been answered and says what comes next.
@@ -155,10 +224,7 @@ impl Shopper {
             // The connection timed out; the command may still take effect.
             self.waited = 0;
         }
-        let command = self.script.get(self.step).cloned();
-        Ok(command.map_or(Wish::Done, |command| {
-            Wish::Send(self.key(self.step), command)
-        }))
+        Ok(self.asked(self.step).map_or(Wish::Done, Wish::Send))
     }
 
     /// Takes every answer that has come.
@@ -219,7 +285,7 @@ impl Shopper {
     }
 }
 
-fn script(name: &str, rng: &mut SmallRng) -> Vec<Command> {
+fn script(name: &str, rng: &mut SmallRng) -> Vec<Step> {
     let quantity = rng.random_range(1..=3);
     let mut items = vec![item(SKUS[rng.random_range(0..SKUS.len())], quantity)];
     if rng.random_bool(0.5) {
@@ -307,7 +373,32 @@ fn script(name: &str, rng: &mut SmallRng) -> Vec<Command> {
             ship("all", None),
         ]),
     }
-    script.into_iter().map(Command::Checkout).collect()
+    with_versions(script, rng)
+}
+
+/// Lets some of the changes to the cart say which version of it they are for, after a try with an old
+/// one now and then.
+fn with_versions(script: Vec<CheckoutCommand>, rng: &mut SmallRng) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for command in script {
+        let changes_cart = matches!(
+            command,
+            CheckoutCommand::AddItem(_)
+                | CheckoutCommand::ChangeItem(_)
+                | CheckoutCommand::RemoveItem(_)
+                | CheckoutCommand::CheckOut(_)
+        );
+        let command = Command::Checkout(command);
+        let if_match = (changes_cart && rng.random_bool(0.4)).then_some(IfMatch::Latest);
+        if if_match.is_some() && rng.random_bool(0.3) {
+            steps.push(Step {
+                command: command.clone(),
+                if_match: Some(IfMatch::Stale),
+            });
+        }
+        steps.push(Step { command, if_match });
+    }
+    steps
 }
 
 /// Something put into the cart, and taken out again, so that it costs what it did.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cartwright_events::Context;
+use cartwright_shard::nodes::ShardId;
 use cartwright_shard::{Found, Outcome};
 use tokio::sync::oneshot;
 
@@ -12,8 +12,7 @@ const MOST_QUESTIONS: u32 = 12;
 /// Where to ask for a command.
 #[derive(Debug, Clone)]
 pub(crate) struct Ticket {
-    pub(crate) context: Context,
-    pub(crate) partition: usize,
+    pub(crate) shard: ShardId,
     pub(crate) command_id: String,
     pub(crate) offset: u64,
 }

@@ -10,6 +10,7 @@ use cartwright_events::{Context, Stream};
 use cartwright_shard::Outcome;
 
 use crate::log::ATTEMPT;
+use crate::shopper::Shopper;
 use crate::sim::Told;
 use crate::world::{World, topics};
 
@@ -196,6 +197,40 @@ pub(super) fn every_key_has_one_effect_and_a_rejected_one_none(
             return Err(format!(
                 "{key} took effect as {commands:?} and was decided {:?}",
                 by_key.get(key)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A command that asked for a version of its cart took effect on that one alone, and one that asked for
+/// an old one was told so.
+pub(super) fn versions_asked_for_were_there(
+    world: &World,
+    Decided { by_key, .. }: &Decided,
+) -> Result<(), String> {
+    let mut began_at: HashMap<&str, u64> = HashMap::new();
+    for (record, event) in world.events(Stream::Cart)?.iter() {
+        let command = text(record, header::COMMAND_ID);
+        if let Some(key) = command.and_then(|command| world.keys.get(command)) {
+            began_at.entry(key).or_insert(event.version);
+        }
+    }
+    let shoppers = world.shoppers.iter();
+    for (key, expected, is_stale) in shoppers.flat_map(Shopper::versions_asked_for) {
+        let began = began_at.get(&*key).copied();
+        let holds = match by_key.get(&key) {
+            Some(Outcome::Accepted(_)) => !is_stale && began.is_none_or(|at| at == expected + 1),
+            Some(Outcome::Rejected(rejection)) => {
+                let mismatch = rejection.reason == Reason::VersionMismatch.code();
+                began.is_none() && (mismatch || !is_stale)
+            }
+            None => began.is_none(),
+        };
+        if !holds {
+            return Err(format!(
+                "{key} asked for version {expected}, was decided {:?} and took effect as {began:?}",
+                by_key.get(&key)
             ));
         }
     }

@@ -55,6 +55,7 @@ fn decided(world: &World) -> Result<log::Decided, String> {
     log::what_was_told_is_in_the_journal(world, &decided)?;
     log::queued_commands_are_decided_as_their_keys(world, &decided)?;
     log::every_key_has_one_effect_and_a_rejected_one_none(world, &decided)?;
+    log::versions_asked_for_were_there(world, &decided)?;
     Ok(decided)
 }
 

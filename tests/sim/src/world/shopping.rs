@@ -10,7 +10,7 @@ use super::{PARTITIONS, World};
 use crate::bug::Bug;
 use crate::network::Request;
 use crate::node::Node;
-use crate::shopper::{Command, Wish};
+use crate::shopper::{Asked, Command, Wish};
 
 impl World {
     /// A shopper looks for answers, and sends what comes next.
@@ -21,11 +21,11 @@ impl World {
             false => 0,
         };
         match self.shoppers[who].next()? {
-            Wish::Send(key, command) => {
-                self.sim.trace(&format!("send {key}"));
+            Wish::Send(asked) => {
+                self.sim.trace(&format!("send {}", asked.key));
                 let copies = 1 + usize::from(self.sim.fault("request duplicated", 150));
                 for _ in 0..copies {
-                    let request = self.request(who, key.clone(), command.clone());
+                    let request = self.request(who, asked.clone());
                     self.network.send(request);
                 }
             }
@@ -34,12 +34,12 @@ impl World {
         }
         // Now and then an old request arrives once more, or its key with another request.
         let choice = self.sim.below(100);
-        let Some((key, command)) = self.shoppers[who].earlier(choice) else {
+        let Some(asked) = self.shoppers[who].earlier(choice) else {
             return Ok(());
         };
         let misused = self.sim.fault("key reused for another request", 30);
         if misused || self.sim.fault("old request repeated", 50) {
-            let request = self.request(who, key, command);
+            let request = self.request(who, asked);
             self.network.send(Request { misused, ..request });
         }
         Ok(())
@@ -47,11 +47,10 @@ impl World {
 
     /// A request, a quarter of them with a caller that does not wait, also where one like it had one
     /// that did.
-    fn request(&self, who: usize, key: String, command: Command) -> Request {
+    fn request(&self, who: usize, asked: Asked) -> Request {
         Request {
             who,
-            key,
-            command,
+            asked,
             misused: false,
             queued: self.sim.below(4) == 0,
         }
@@ -68,22 +67,28 @@ impl World {
         let reply = self.submit(&request);
         let who = &mut self.shoppers[request.who];
         if request.misused {
-            who.expect_refusal(&request.key, reply);
+            who.expect_refusal(&request.asked.key, reply);
         } else if !self.sim.fault("answer lost on its way", 40) {
-            who.expect(&request.key, reply);
+            who.expect(&request.asked.key, reply);
         }
     }
 
     /// The id of a command that arrives, and its key.
     pub(super) fn identify(&mut self, request: &Request) -> (String, IdempotencyKey) {
         let command_id = format!("command-{}", self.keys.len() + 1);
-        self.keys.insert(command_id.clone(), request.key.clone());
+        let key = request.asked.key.clone();
+        self.keys.insert(command_id.clone(), key.clone());
         let fingerprint = match request.misused && !self.sim.has(Bug::ResultOfAnotherPayload) {
             true => "another request".to_owned(),
-            false => request.key.clone(),
+            false => key.clone(),
         };
-        let key = request.key.clone();
         (command_id, IdempotencyKey { key, fingerprint })
+    }
+
+    /// The version that the edge hands on.
+    pub(super) fn expected_version(&self, asked: &Asked) -> Option<u64> {
+        let forgets = self.sim.has(Bug::ForgetIfMatch);
+        asked.expected_version.filter(|_| !forgets)
     }
 
     fn submit(&mut self, request: &Request) -> oneshot::Receiver<Reply> {
@@ -92,9 +97,10 @@ impl World {
         let post = Post {
             command_id,
             idempotency,
+            expected_version: self.expected_version(&request.asked),
             deadline: self.sim.now().plus_millis(patience),
         };
-        match &request.command {
+        match &request.asked.command {
             Command::Catalog(command) => post.to(&mut self.catalog, command),
             Command::Inventory(command) => post.to(&mut self.inventory, command),
             Command::Checkout(command) => post.to(&mut self.checkout, command),
@@ -106,6 +112,7 @@ impl World {
 struct Post {
     command_id: String,
     idempotency: IdempotencyKey,
+    expected_version: Option<u64>,
     deadline: Timestamp,
 }
 
@@ -126,7 +133,7 @@ impl Post {
             command_id: self.command_id,
             traceparent: None,
             idempotency: Some(self.idempotency),
-            expected_version: None,
+            expected_version: self.expected_version,
             deadline: self.deadline,
             reply,
         });
