@@ -165,7 +165,9 @@ async fn report(
                 shards.len()
             ));
         } else {
-            let part = if now.clock_is_off {
+            let part = if now.is_unheard {
+                ", its beats do not arrive: the others take it for dead"
+            } else if now.clock_is_off {
                 ", its clock is off: it takes no shards"
             } else if now.leads {
                 ", allocator"

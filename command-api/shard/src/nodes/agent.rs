@@ -185,7 +185,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             tracing::warn!(%error, "the node's beat could not be written; trying again");
             self.beats = None;
         }
-        self.report();
+        self.report(now_ms);
     }
 
     fn read(&mut self, now_ms: u64) -> Result<(), LogError> {
@@ -348,7 +348,8 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
         self.host.report(&map, &self.status);
     }
 
-    fn report(&mut self) {
+    fn report(&mut self, now_ms: u64) {
+        self.status.is_unheard = !self.allocator.hears_itself(now_ms);
         let owned = self
             .map
             .iter()

@@ -141,6 +141,13 @@ impl Allocator {
             .map(|seen| &seen.beat)
     }
 
+    /// Whether this very node has been heard lately, as far as it can hear itself.
+    #[must_use]
+    pub fn hears_itself(&self, now_ms: u64) -> bool {
+        self.own_seen_ms
+            .is_some_and(|at_ms| now_ms.saturating_sub(at_ms) < self.options.dead_after_ms)
+    }
+
     /// Whether this node lives and has a shard running, as far as its beats tell.
     #[must_use]
     pub fn runs(&self, node: &NodeId, shard: ShardId) -> bool {

@@ -31,6 +31,9 @@ pub struct AgentStatus {
     pub leads: bool,
     /// Another process runs under this node's name, and was started later. This one is done.
     pub superseded: bool,
+    /// None of its beats has arrived for so long that the others take it for dead, and it can't know
+    /// how they are.
+    pub is_unheard: bool,
     /// Its clock is off from the log's by more than is allowed: it takes no shards.
     pub clock_is_off: bool,
     /// Shards that have ended by themselves here and were not given another assignment yet, and why.

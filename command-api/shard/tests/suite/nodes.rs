@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use cartwright_event_log::memory::Fault;
 use cartwright_event_log::{EventLog, LogWriter};
 use cartwright_events::Timestamp;
-use cartwright_shard::nodes::{NodeOptions, OWNERS_TOPIC, ShardHost};
+use cartwright_shard::nodes::{NODE_TRANSACTIONAL_ID, NodeOptions, OWNERS_TOPIC, ShardHost};
 use cartwright_shard::{Inputs, ManualClock, Ownership, ShardOptions, Step, Submission};
 use proptest::prelude::*;
 use tokio::sync::oneshot;
@@ -233,6 +234,30 @@ fn an_outage_of_the_log_kills_nobody() {
         cluster.step();
     }
     assert_eq!(cluster.map(), before);
+}
+
+#[test]
+fn a_node_whose_beats_do_not_arrive_says_so() {
+    let mut cluster = Cluster::of([1, 2, 3]);
+    cluster.settle();
+    let beats = format!("{NODE_TRANSACTIONAL_ID}{}", id(2));
+    for _ in 0..100 {
+        cluster.log.inject_for(&beats, Fault::FailNextCommit);
+    }
+    while cluster.log.pending_faults() > 0 {
+        cluster.step();
+    }
+    assert!(cluster.agents[&2].status().is_unheard);
+    for other in [1, 3] {
+        assert!(!cluster.agents[&other].status().is_unheard);
+        assert_eq!(cluster.agents[&other].status().others, 1);
+    }
+    cluster.settle();
+    cluster.assert_even();
+    for agent in cluster.agents.values() {
+        assert!(!agent.status().is_unheard);
+        assert_eq!(agent.status().others, 2);
+    }
 }
 
 #[test]

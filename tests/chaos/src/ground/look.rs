@@ -87,16 +87,27 @@ impl Ground {
         Ok(())
     }
 
-    /// Waits until every node takes commands.
+    /// Waits until every node takes commands and hears all others: one that can't say that it lives
+    /// still answers.
     pub(crate) async fn wait_for_nodes(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         for node in 0..self.nodes.len() {
-            let url = format!("{}/readyz", self.node_url(node));
-            while let Some(reason) = self.missing(&url).await {
+            let url = format!("{}/readyz?verbose", self.node_url(node));
+            while let Some(reason) = self.unheard(&url).await {
                 pause(&mut self.nodes[node], began, &reason).await?;
             }
         }
         Ok(())
+    }
+
+    /// What keeps a node from taking commands, or that it does not hear itself and all others.
+    async fn unheard(&self, url: &str) -> Option<String> {
+        let told = match self.told(url).await {
+            Ok(told) => told,
+            Err(missing) => return Some(missing),
+        };
+        let all = format!("{} other nodes", self.nodes.len() - 1);
+        (!told.contains(&all) || told.contains("its beats do not arrive")).then_some(told)
     }
 
     /// Waits until every node takes commands, every projection is followed and reads are answered. A
@@ -122,12 +133,19 @@ impl Ground {
 
     /// What somebody says of its not being ready; `None` when it is.
     async fn missing(&self, url: &str) -> Option<String> {
-        let answer = match self.http.get(url).send().await {
-            Ok(answer) if answer.status().is_success() => return None,
-            Ok(answer) => answer.text().await,
-            Err(error) => Err(error),
-        };
-        Some(answer.unwrap_or_else(|error| format!("{:#}", anyhow::Error::from(error))))
+        self.told(url).await.err()
+    }
+
+    /// What somebody says of its being ready.
+    ///
+    /// # Errors
+    /// What it says of its not being ready.
+    async fn told(&self, url: &str) -> Result<String, String> {
+        let failed = |error| format!("{:#}", anyhow::Error::from(error));
+        let answer = self.http.get(url).send().await.map_err(failed)?;
+        let is_ready = answer.status().is_success();
+        let told = answer.text().await.map_err(failed)?;
+        if is_ready { Ok(told) } else { Err(told) }
     }
 }
 
