@@ -11,6 +11,9 @@ use cartwright_shard::{Begin, Ownership};
 
 use crate::host::Host;
 
+/// Before a shard that was fenced is taken over again: time for another process that did it, if there is
+/// one, to read the log back and say in it that it serves.
+const FENCED_PAUSE: Duration = Duration::from_secs(10);
 /// How often the shards are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -58,13 +61,24 @@ fn run(mut host: Host, shards: &BTreeSet<ShardId>, told: &Receiver<Duration>) ->
             Err(RecvTimeoutError::Timeout) => {}
         }
         for shard in shards {
-            // Those of other contexts have none; what was fenced belongs to another process.
-            let refuses = matches!(host.ownership(*shard), Some(Ownership::Refused { .. }));
-            if restarts.is_due(*shard, refuses, Instant::now()) {
-                tracing::warn!(%shard, "starting the shard again");
-                host.start(*shard, Begin::TakeOver);
+            // Those of other contexts have none.
+            let ended = host
+                .ownership(*shard)
+                .and_then(|ownership| again(&ownership));
+            if let Some(begin) = restarts.next(*shard, ended, Instant::now()) {
+                tracing::warn!(%shard, ?begin, "starting the shard again");
+                host.start(*shard, begin);
             }
         }
+    }
+}
+
+/// How a shard that has ended by itself is started again.
+const fn again(ownership: &Ownership) -> Option<Begin> {
+    match *ownership {
+        Ownership::Refused { .. } => Some(Begin::TakeOver),
+        Ownership::Fenced { epoch } => Some(Begin::Reclaim { epoch }),
+        _ => None,
     }
 }
 
@@ -85,27 +99,29 @@ impl Restarts {
         }
     }
 
-    /// Whether a shard is to be started again now. One that has been well for twice its last pause is
-    /// as good as one that never ended.
-    fn is_due(&mut self, shard: ShardId, refuses: bool, now: Instant) -> bool {
-        let Some((at, pause)) = self.ended.get_mut(&shard) else {
-            if refuses {
-                self.ended.insert(shard, (now, self.first));
-            }
-            return false;
-        };
-        let since = now.saturating_duration_since(*at);
-        if !refuses {
-            if since > *pause * 2 {
+    /// How a shard is to be started now that has `ended` so. One that has been well for twice its last
+    /// pause is as good as one that never ended.
+    fn next(&mut self, shard: ShardId, ended: Option<Begin>, now: Instant) -> Option<Begin> {
+        let Some(begin) = ended else {
+            let well = |(at, pause): &mut (Instant, Duration)| {
+                now.saturating_duration_since(*at) > *pause * 2
+            };
+            if self.ended.get_mut(&shard).is_some_and(well) {
                 self.ended.remove(&shard);
             }
-            return false;
-        }
-        let due = since >= *pause;
-        if due {
-            (*at, *pause) = (now, (*pause * 2).min(self.longest));
-        }
-        due
+            return None;
+        };
+        let first = match begin {
+            Begin::Reclaim { .. } => FENCED_PAUSE,
+            _ => self.first,
+        };
+        let (at, pause) = self.ended.entry(shard).or_insert((now, first));
+        let pause_now = first.max(*pause);
+        let due = now.saturating_duration_since(*at) >= pause_now;
+        due.then(|| {
+            (*at, *pause) = (now, (pause_now * 2).min(self.longest));
+            begin
+        })
     }
 }
 
@@ -131,7 +147,9 @@ mod tests {
         let mut starts = Vec::new();
         let mut pass = |until_ms: u64, refuses: bool| {
             while ms < until_ms {
-                if restarts.is_due(shard, refuses, begun + Duration::from_millis(ms)) {
+                let ended = refuses.then_some(Begin::TakeOver);
+                let now = begun + Duration::from_millis(ms);
+                if restarts.next(shard, ended, now).is_some() {
                     starts.push(ms);
                 }
                 ms += 50;

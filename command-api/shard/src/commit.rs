@@ -47,8 +47,10 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 Step::Committed
             }
             Err(CommitError::Fenced) => {
-                fail_all(group.pending, "another process has taken this shard over");
-                self.end(Ownership::Fenced)
+                let epoch = self.last_epoch;
+                let fenced = Ownership::Fenced { epoch };
+                fail_all(group.pending, &fenced.to_string());
+                self.end(fenced)
             }
             Err(error @ (CommitError::TooLarge { .. } | CommitError::Empty)) => {
                 for pending in group.pending {

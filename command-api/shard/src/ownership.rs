@@ -17,8 +17,14 @@ pub enum Ownership {
         /// The writer's epoch.
         epoch: u64,
     },
-    /// Another process took the partition over. This one never writes again.
-    Fenced,
+    /// Kafka takes nothing of it any more: another process took the partition over, or a transaction was
+    /// open for longer than it may be, as while the broker was away or this process stood still.
+    Fenced {
+        /// The epoch in which it served last; 0 when it never did.
+        epoch: u64,
+    },
+    /// Another process has served the partition since this one did.
+    Replaced,
     /// The log holds something that this process must not write after: it says what.
     Refused {
         /// What was found.
@@ -40,7 +46,8 @@ impl Ownership {
     pub const fn is_final(&self) -> bool {
         matches!(
             self,
-            Ownership::Fenced
+            Ownership::Fenced { .. }
+                | Ownership::Replaced
                 | Ownership::Refused { .. }
                 | Ownership::Outdated { .. }
                 | Ownership::Stopped
@@ -54,9 +61,10 @@ impl fmt::Display for Ownership {
             Ownership::Recovering { because } => write!(f, "recovering: {because}"),
             Ownership::Standby => f.write_str("standing by to take over"),
             Ownership::Serving { epoch } => write!(f, "serving in epoch {epoch}"),
-            Ownership::Fenced => {
-                f.write_str("fenced: another process has taken the partition over")
-            }
+            Ownership::Fenced { .. } => f.write_str(
+                "fenced: another process has taken the partition over, or a transaction took too long",
+            ),
+            Ownership::Replaced => f.write_str("another process has taken the partition over"),
             Ownership::Refused { reason } | Ownership::Outdated { reason } => {
                 write!(f, "refuses to serve: {reason}")
             }

@@ -60,7 +60,11 @@ enum Woken<C> {
 
 impl<B: BoundedContext, L: EventLog> Runner<B, L> {
     pub(crate) fn run(mut self, begin: Begin) {
-        let may_serve = begin == Begin::TakeOver || self.stand_by();
+        let may_serve = match begin {
+            Begin::TakeOver => true,
+            Begin::Reclaim { epoch } => self.may_reclaim(epoch),
+            Begin::StandBy => self.stand_by(),
+        };
         if may_serve && self.take_over() {
             self.serve();
         }
@@ -264,30 +268,51 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
         }
     }
 
+    /// Whether nobody else has served since this epoch.
+    fn may_reclaim(&mut self, epoch: u64) -> bool {
+        let replaced = self.until_it_works("looking for another owner", |runner| {
+            runner.shard.is_replaced(epoch)
+        });
+        if replaced == Some(true) {
+            self.shard.end(Ownership::Replaced);
+        }
+        replaced == Some(false)
+    }
+
     /// Takes over until it serves. Returns whether it does.
     fn take_over(&mut self) -> bool {
+        let step = self.until_it_works("the take-over", |runner| runner.shard.take_over());
+        if !step.is_some_and(|step| step != Step::Ended) {
+            return false;
+        }
+        self.ask_archive();
+        let position = self.shard.inbox_position();
+        self.pump.start_at(position.unwrap_or_default());
+        true
+    }
+
+    /// Tries again after a pause for as long as it fails. `None`: it was told to stop.
+    fn until_it_works<T>(
+        &mut self,
+        what: &str,
+        mut attempt: impl FnMut(&mut Self) -> Result<T, String>,
+    ) -> Option<T> {
         let mut pause = Duration::from_millis(self.options.take_over_backoff_ms);
         let longest = Duration::from_millis(self.options.take_over_backoff_max_ms);
         loop {
             if self.deposed.load(Ordering::Relaxed) {
                 self.shard.end(Ownership::Stopped);
-                return false;
+                return None;
             }
-            match self.shard.take_over() {
-                Ok(Step::Ended) => return false,
-                Ok(_) => {
-                    self.ask_archive();
-                    self.pump
-                        .start_at(self.shard.inbox_position().unwrap_or_default());
-                    return true;
-                }
-                Err(reason) => tracing::warn!(reason, "the take-over failed; trying again"),
+            match attempt(self) {
+                Ok(done) => return Some(done),
+                Err(reason) => tracing::warn!(reason, "{what} failed; trying again"),
             }
             match self.told.recv_timeout(pause) {
                 Ok(Order::Serve) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     self.shard.end(Ownership::Stopped);
-                    return false;
+                    return None;
                 }
             }
             pause = (pause * 2).min(longest);

@@ -90,6 +90,8 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     /// Deciding the timers broke: they are not tried again before then.
     pub(crate) timers_rest_until: Option<Timestamp>,
     pub(crate) take_overs: u64,
+    /// The epoch in which it served last; 0 when it never did.
+    pub(crate) last_epoch: u64,
     /// Set when a snapshot was found unreadable: the next take-over does without.
     pub(crate) distrusts_snapshots: bool,
     pub(crate) standby: Option<Standby<B, L>>,
@@ -127,6 +129,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             held: VecDeque::new(),
             timers_rest_until: None,
             take_overs: 0,
+            last_epoch: 0,
             distrusts_snapshots: false,
             standby: None,
             kept_archive: None,

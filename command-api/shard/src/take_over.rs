@@ -95,6 +95,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 );
                 self.ownership
                     .send_replace(Ownership::Serving { epoch: state.epoch });
+                self.last_epoch = state.epoch;
                 self.look_for_outcomes(&mut state);
                 self.live = Some(Live { writer, state });
                 self.distrusts_snapshots = false;
@@ -103,6 +104,22 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             Err(error) => self.not_taken_over(error),
         }
+    }
+
+    /// Whether another process has served the partition since this one, or one before it, last did in
+    /// `epoch`. Fences nobody.
+    ///
+    /// # Errors
+    /// The reason, when it has to be tried again after a pause.
+    pub fn is_replaced(&mut self, epoch: u64) -> Result<bool, String> {
+        self.last_epoch = self.last_epoch.max(epoch);
+        let last = self.ground(false).last_epoch();
+        let last = last.map_err(|error| error.to_string())?;
+        if last < self.last_epoch {
+            // There is its own, at least.
+            return Err(format!("the journal shows no epoch after {last}"));
+        }
+        Ok(last > self.last_epoch)
     }
 
     fn not_taken_over(&mut self, error: TakeOverError) -> Result<Step, String> {
@@ -114,7 +131,10 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 });
                 Err(because)
             }
-            TakeOverError::Fenced => Ok(self.end(Ownership::Fenced)),
+            TakeOverError::Fenced => {
+                let epoch = self.last_epoch;
+                Ok(self.end(Ownership::Fenced { epoch }))
+            }
             TakeOverError::Refused(reason) => Ok(self.end(Ownership::Refused { reason })),
             TakeOverError::Outdated(reason) => Ok(self.end(Ownership::Outdated { reason })),
         }

@@ -31,6 +31,11 @@ const WAITING_ORDERS: usize = 2;
 pub enum Begin {
     /// It takes over at once.
     TakeOver,
+    /// It takes over unless another process has served since it was fenced, having served in this epoch.
+    Reclaim {
+        /// See [`Ownership::Fenced`].
+        epoch: u64,
+    },
     /// It gets ready, reads along, and takes over when told to [`ShardThread::serve`].
     StandBy,
 }

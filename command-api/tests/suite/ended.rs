@@ -1,14 +1,16 @@
 //! A shard that ends by itself is started again, and until then it is told why.
 
 use cartwright_command_api::app::App;
+use cartwright_event_log::memory::Fault;
 use cartwright_events::Context;
 use cartwright_events::codec::Codec;
+use cartwright_events::partition::partition_of;
 use cartwright_service::health::Readiness;
 use cartwright_shard::Ownership;
 
 use crate::bent::{Bent, BentLog};
 use crate::cluster::LIMIT;
-use crate::harness::{PARTITIONS, log, settings, until};
+use crate::harness::{Call, PARTITIONS, Service, log, settings, until};
 
 /// The inbox of the inventory can't be read for a while: the thread that reads it dies.
 async fn ends_and_serves_again(more: &str, check: &str) {
@@ -48,4 +50,26 @@ async fn the_only_node_is_given_it_again() {
     let nodes = "[nodes]\nid = \"node-1\"\naddress = \"http://127.0.0.1:1\"\n\
                  [nodes.times]\nbeat_ms = 30\nlook_ms = 2\nreassign_after_ms = 100\n";
     ends_and_serves_again(nodes, "nodes").await;
+}
+
+/// As after a transaction that was open for longer than Kafka allows: nobody else is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_alone_takes_over_again_what_was_fenced() {
+    let service = Service::start().await;
+    let receipt = serde_json::json!({"quantity": 1, "reference": "first"});
+    let receive = || service.send(Call::post("/v1/stock/mug/receipts").json(&receipt));
+    let partition = partition_of("mug", PARTITIONS);
+    let writer = Context::Inventory.transactional_id(partition);
+    service.log.inject_for(&writer, Fault::FenceNext);
+    receive().await.problem(503, "outcome_unknown");
+    assert_eq!(service.log.fired(&Fault::FenceNext), 1);
+    let check = format!("shard inventory/{partition}");
+    let said = |text: &str| {
+        let report = service.readiness.report();
+        let mut checks = report.checks.iter().filter(|one| one.name == check);
+        checks.any(|one| one.detail.contains(text))
+    };
+    until(|| said("fenced")).await;
+    until(|| said("serving in epoch 2") && service.readiness.is_ready()).await;
+    receive().await.stands(201, "mug", 1);
 }

@@ -40,7 +40,7 @@ impl From<&Ownership> for Observed {
         match ownership {
             Ownership::Standby => Observed::Ready,
             Ownership::Recovering { .. } | Ownership::Serving { .. } => Observed::Living,
-            Ownership::Fenced => Observed::Fenced,
+            Ownership::Fenced { .. } | Ownership::Replaced => Observed::Fenced,
             Ownership::Outdated { .. } => Observed::Outdated,
             Ownership::Refused { .. } => Observed::Failed,
             Ownership::Stopped => Observed::Ended,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cartwright_domain::BoundedContext;
-use cartwright_event_log::{EventLog, LogReader, Record, Start, read_to};
+use cartwright_event_log::{EventLog, LogError, LogReader, ReaderPurpose, Record, Start, read_to};
+use cartwright_events::envelope::header::WRITER_EPOCH;
 
 use super::{Ground, TakeOverError};
 use crate::snapshots::format::{Assembler, Kind, Unreadable};
@@ -12,6 +13,9 @@ use crate::snapshots::{Begin, CHECKPOINT, Complete};
 /// How far before the journal's end its last record is looked for at first. Behind it there can be
 /// its control record, and those of transactions that were aborted.
 const NEAR_END: u64 = 32;
+
+/// How long a reader stands still before what does not come is taken for hidden.
+const HIDDEN_STALL: Duration = Duration::from_secs(2);
 
 /// A complete round.
 pub(super) struct Checkpoint {
@@ -26,7 +30,7 @@ impl Checkpoint {
         reader: &mut L::Reader,
         stall: Duration,
     ) -> Result<Option<Self>, TakeOverError> {
-        let Some(last) = last_journal_record(ground, reader, stall)? else {
+        let Some(last) = last_journal_record(ground, reader, stall, Hidden::Awaited)? else {
             return Ok(None);
         };
         let Some(offset) = last.header(CHECKPOINT) else {
@@ -67,10 +71,33 @@ impl Checkpoint {
     }
 }
 
+/// What becomes of records that an open transaction hides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hidden {
+    /// They are waited for; where they do not come, that is an error.
+    Awaited,
+    /// The last one before them is good enough.
+    PassedOver,
+}
+
+impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
+    /// The epoch of the journal's last record that can be read; 0 when there is none. Whoever takes over
+    /// ends what hides others first.
+    pub(crate) fn last_epoch(&self) -> Result<u64, TakeOverError> {
+        let mut reader = self.log.reader(ReaderPurpose::Recovery)?;
+        let stall = self.options.recovery_stall().min(HIDDEN_STALL);
+        let last = last_journal_record(self, &mut reader, stall, Hidden::PassedOver)?;
+        let epoch = last.as_ref().and_then(|last| last.header(WRITER_EPOCH));
+        let epoch = epoch.and_then(|epoch| std::str::from_utf8(epoch).ok()?.parse().ok());
+        Ok(epoch.unwrap_or_default())
+    }
+}
+
 fn last_journal_record<B: BoundedContext, L: EventLog>(
     ground: &Ground<'_, B, L>,
     reader: &mut L::Reader,
     stall: Duration,
+    hidden: Hidden,
 ) -> Result<Option<Record>, TakeOverError> {
     let at = ground.at(B::CONTEXT.journal_topic());
     let (low, high) = reader.watermarks(&at)?;
@@ -79,10 +106,14 @@ fn last_journal_record<B: BoundedContext, L: EventLog>(
         let from = high.saturating_sub(back).max(low);
         reader.assign(&[(at.clone(), Start::Offset(from))])?;
         let mut last = None;
-        read_to(reader, &[(at.clone(), high)], stall, |record| {
+        let read = read_to(reader, &[(at.clone(), high)], stall, |record| {
             last = Some(record);
             Ok::<(), TakeOverError>(())
-        })?;
+        });
+        match read {
+            Err(TakeOverError::Log(LogError::Stalled { .. })) if hidden == Hidden::PassedOver => {}
+            read => read?,
+        }
         if last.is_some() || from == low {
             return Ok(last);
         }

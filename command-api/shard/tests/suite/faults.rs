@@ -1,6 +1,7 @@
 //! Commits that go wrong, in every way that the log can make them go wrong.
 
 use cartwright_event_log::memory::Fault;
+use cartwright_event_log::{EventLog, LogWriter, NewRecord};
 use cartwright_shard::{Ownership, Reply, Step};
 
 use crate::rig::{Rig, version};
@@ -126,8 +127,36 @@ fn a_fenced_shard_stops_and_claims_no_success() {
     assert_eq!(rig.step(vec![submission]), Step::Ended);
     rig.assert_fired(Fault::FenceNext);
     assert!(matches!(caller.reply(), Some(Reply::Unknown { .. })));
-    assert_eq!(rig.ownership(), Ownership::Fenced);
+    assert_eq!(rig.ownership(), Ownership::Fenced { epoch: 1 });
     assert_eq!(rig.events(), []);
+}
+
+#[test]
+fn whether_another_has_served_is_seen_behind_what_hides_the_journal() {
+    let mut rig = Rig::new();
+    let mut stranger = rig.log.writer("stranger").expect("a writer");
+    stranger.take_over().expect("a take-over");
+    let open = Fault::UnknownCommit { committed: false };
+    rig.log.inject_for("stranger", open);
+    let record = NewRecord {
+        topic: "inventory.journal.v1".into(),
+        partition: 0,
+        key: Vec::new(),
+        value: None,
+        headers: Vec::new(),
+    };
+    stranger.commit(vec![record]).expect_err("it stays open");
+    rig.assert_fired(open);
+    assert_eq!(rig.shard.is_replaced(1), Ok(false));
+    stranger.take_over().expect("a take-over");
+    let mut rival = rig.rival();
+    assert_eq!(rival.take_over(), Ok(Step::Idle));
+    assert_eq!(rig.shard.is_replaced(1), Ok(true));
+    let not_even_its_own = rig.shard.is_replaced(7);
+    assert!(not_even_its_own.is_err(), "{not_even_its_own:?}");
+    // Looking has fenced nobody.
+    std::mem::swap(&mut rig.shard, &mut rival);
+    assert_eq!(version(rig.decide(add("a"), None)), 1);
 }
 
 #[test]

@@ -195,7 +195,45 @@ fn a_fenced_shard_says_so_and_ends() {
     rival.take_over().expect("a take-over");
     let reply = submit(&shard.mailbox, "a").blocking_recv();
     assert!(matches!(reply, Ok(Reply::Unknown { .. })), "{reply:?}");
-    wait_until(&mut ownership, |ownership| *ownership == Ownership::Fenced);
+    let fenced = Ownership::Fenced { epoch: 1 };
+    wait_until(&mut ownership, |ownership| *ownership == fenced);
+}
+
+/// Kafka fences whoever has a transaction open for too long; who was away can't tell that from another
+/// process, but by the log.
+#[test]
+fn a_fenced_shard_serves_again_unless_another_process_has_served_since() {
+    let log = empty_log();
+    let begin = |begin| {
+        let (log, options) = (log.clone(), ShardOptions::default());
+        let clock = Arc::new(SystemClock);
+        let shard = spawn(Toy, 0, log, Codec::fixed(), options, clock, begin);
+        shard.expect("a thread")
+    };
+    let comes_to = |shard: &ShardThread<Command>, wanted: Ownership| {
+        wait_until(&mut shard.mailbox.ownership_changes(), |now| *now == wanted);
+    };
+    let first = begin(Begin::TakeOver);
+    comes_to(&first, Ownership::Serving { epoch: 1 });
+    log.inject_for("cartwright-inventory-0", Fault::FenceNext);
+    let reply = submit(&first.mailbox, "a").blocking_recv();
+    assert!(matches!(reply, Ok(Reply::Unknown { .. })), "{reply:?}");
+    assert_eq!(log.fired(&Fault::FenceNext), 1);
+    comes_to(&first, Ownership::Fenced { epoch: 1 });
+
+    let again = begin(Begin::Reclaim { epoch: 1 });
+    comes_to(&again, Ownership::Serving { epoch: 2 });
+    let other = begin(Begin::TakeOver);
+    comes_to(&other, Ownership::Serving { epoch: 3 });
+    let reply = submit(&again.mailbox, "a").blocking_recv();
+    assert!(matches!(reply, Ok(Reply::Unknown { .. })), "{reply:?}");
+    comes_to(&again, Ownership::Fenced { epoch: 2 });
+
+    let late = begin(Begin::Reclaim { epoch: 2 });
+    comes_to(&late, Ownership::Replaced);
+    let reply = submit(&other.mailbox, "a").blocking_recv();
+    assert!(matches!(reply, Ok(Reply::Decided(_))), "{reply:?}");
+    assert!(other.stop(PATIENCE));
 }
 
 /// Whoever looks at it has to see that nobody is there.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
@@ -150,6 +151,53 @@ pub(crate) async fn the_projector_dies_and_the_read_model_is_as_if_it_had_not(
         on_hand(&api, "FOLD", Some(&position)).await.ok()
     })
     .await?;
+    ensure!(
+        there == i64::try_from(acknowledged)? + 2,
+        "{acknowledged} acknowledged, {there} on hand"
+    );
+    Ok(())
+}
+
+/// Kafka aborts a transaction that is open for longer than it may be, and fences its writer: to that it
+/// looks as if another process had taken over.
+pub(crate) async fn a_process_that_stood_still_is_fenced_and_serves_again(
+    stack: Arc<TestStack>,
+) -> anyhow::Result<()> {
+    const FREEZES: usize = 10;
+    // Three seconds for a transaction, and one until the broker looks.
+    const FROZEN: Duration = Duration::from_secs(6);
+    const NOTICED: Duration = Duration::from_secs(3);
+    let api = stack.api();
+    stock_product(&api, "STILL", 100, 1).await?;
+    let says_fenced = || async {
+        let told = api.get_command("/readyz?verbose").await.ok()?;
+        told.text.contains("fenced").then_some(())
+    };
+    let acknowledged = under_load(&api, "STILL", || async {
+        until_received(&api, "STILL", 20).await?;
+        let mut fenced = false;
+        for _ in 0..FREEZES {
+            ensure!(stack.stack.freeze(Part::CommandApi).await, "not frozen");
+            tokio::time::sleep(FROZEN).await;
+            stack.stack.thaw(Part::CommandApi);
+            // Unless no transaction was open just then.
+            fenced = eventually("a shard is fenced", NOTICED, says_fenced)
+                .await
+                .is_ok();
+            if fenced {
+                break;
+            }
+        }
+        ensure!(fenced, "no transaction was open in {FREEZES} freezes");
+        eventually("it serves again", PATIENCE, || async {
+            let ready = api.get_command("/readyz").await.ok()?;
+            (ready.status == 200).then_some(())
+        })
+        .await
+    })
+    .await?;
+    let position = last_receipt(&api, "STILL").await?;
+    let there = on_hand(&api, "STILL", Some(&position)).await?;
     ensure!(
         there == i64::try_from(acknowledged)? + 2,
         "{acknowledged} acknowledged, {there} on hand"

@@ -113,6 +113,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         crashes::command_api_dies_and_no_acknowledged_command_is_lost,
         crashes::the_projector_dies_and_the_read_model_is_as_if_it_had_not,
         projectors::a_projector_joins_and_leaves_under_load_and_every_row_is_right,
+        crashes::a_process_that_stood_still_is_fenced_and_serves_again,
         crashes::a_second_owner_fences_the_first,
         hanging::a_transaction_that_a_killed_broker_left_hanging_is_ended,
         nodes::three_nodes_lose_and_refuse_nothing,
