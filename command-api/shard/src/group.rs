@@ -12,6 +12,7 @@ use cartwright_events::journal::{
 };
 use cartwright_events::{Event, PositionToken, Stream, Timestamp};
 
+use crate::archive::NextPage;
 use crate::mailbox::{Reply, Submission};
 use crate::results::{Evicted, ResultKey};
 use crate::snapshots::CHECKPOINT;
@@ -78,6 +79,8 @@ pub(crate) struct Group<C> {
     pub(crate) touched: BTreeSet<String>,
     /// Whether a message of the inbox was applied.
     pub(crate) read_inbox: bool,
+    /// Which record begins a page of the archive's index, and what that holds.
+    pub(crate) page: Option<(usize, NextPage)>,
     /// Which record begins a round of snapshots.
     pub(crate) begin: Option<usize>,
     /// Aggregates that leave memory with this transaction, and which record holds them.
@@ -99,6 +102,7 @@ impl<C> Group<C> {
             failed: Vec::new(),
             touched: BTreeSet::new(),
             read_inbox: false,
+            page: None,
             begin: None,
             leaving: BTreeMap::new(),
             events: 0,

@@ -47,6 +47,9 @@ pub struct ShardOptions {
     pub archive_after_ms: i64,
     /// Finished aggregates that may stay in memory for that time; the oldest leave first.
     pub finished_kept: usize,
+    /// Aggregates that have left memory after which a page of the index of them is written: with more, a
+    /// take-over reads more of their snapshots, with fewer, more pages.
+    pub archive_page: usize,
     /// Aggregates in memory beyond which none is created.
     pub live_max: usize,
     /// Bytes that a shard's state may take, by an estimate of its aggregates, its remembered results
@@ -93,6 +96,7 @@ impl Default for ShardOptions {
             snapshot_bytes_per_event: 1_024,
             archive_after_ms: 600_000,
             finished_kept: 50_000,
+            archive_page: 20_000,
             live_max: 2_000_000,
             memory_bytes: 4 * 1_024 * 1_024 * 1_024,
             waiters: 20_000,

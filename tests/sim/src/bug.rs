@@ -23,6 +23,8 @@ pub enum Bug {
     ForgetWhatHasPassed,
     /// A transaction with nothing but its journal record is not sent.
     EmptyTransaction,
+    /// The pages of the index of what has left memory list nobody.
+    EmptyPages,
     /// Messages to other shards are sent in a transaction of their own, before the events.
     MessagesApart,
     /// The edge says that a command is in the inbox, which it is not.
@@ -88,7 +90,7 @@ const fn planted(bug: Bug, name: &'static str, seeds: u64) -> Planted {
 }
 
 /// Every bug.
-pub const BUGS: [Planted; 31] = [
+pub const BUGS: [Planted; 32] = [
     planted(Bug::ReplyBeforeCommit, "reply-before-commit", 20),
     planted(Bug::RecoverToLso, "recover-to-lso", 20),
     planted(Bug::TrustOkAfterDisconnect, "trust-ok-after-disconnect", 20),
@@ -97,6 +99,7 @@ pub const BUGS: [Planted; 31] = [
     planted(Bug::DropInboxPosition, "drop-inbox-position", 20),
     planted(Bug::ForgetWhatHasPassed, "forget-what-has-passed", 1_000),
     planted(Bug::EmptyTransaction, "empty-transaction", 20),
+    planted(Bug::EmptyPages, "empty-pages", 40),
     planted(Bug::MessagesApart, "messages-apart", 20),
     planted(Bug::QueueWithoutTheLog, "queue-without-the-log", 20),
     planted(Bug::ForgetIfMatch, "forget-if-match", 20),

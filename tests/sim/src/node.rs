@@ -91,7 +91,7 @@ impl<B: BoundedContext + Clone> Node<B> {
     /// When the shard refuses to serve: the log holds what no shard may write after.
     pub(crate) fn act(&mut self, most_inbox: usize) -> Result<bool, String> {
         let ownership = self.owner.shard.ownership().borrow().clone();
-        if matches!(ownership, Ownership::Fenced | Ownership::Stopped) {
+        if matches!(ownership, Ownership::Fenced { .. } | Ownership::Stopped) {
             self.crash();
             return Ok(true);
         }
@@ -144,7 +144,7 @@ fn act<B: BoundedContext>(
         Ownership::Refused { reason } | Ownership::Outdated { reason } => {
             Err(format!("{} refuses: {reason}", name()))
         }
-        Ownership::Fenced | Ownership::Stopped => Ok(false),
+        Ownership::Fenced { .. } | Ownership::Replaced | Ownership::Stopped => Ok(false),
         Ownership::Recovering { .. } | Ownership::Standby if log.sim.strikes(300) => {
             // Gets ready while somebody else may still write.
             let ready = process.shard.prepare();
@@ -255,6 +255,7 @@ fn start<B: BoundedContext + Clone>(
         snapshot_group_bytes: 2_000,
         archive_after_ms: 2_000,
         finished_kept: 4,
+        archive_page: 1 + partition as usize,
         ..ShardOptions::default()
     };
     Process {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cartwright_event_log::{EventLog, LogError, LogReader, ReaderPurpose, Start, TopicPartition};
 
-use super::{Index, Scan};
+use super::{Paged, Scan, Scanned};
 use crate::snapshots::format::{Assembler, Unreadable, Whole};
 
 /// The longest that a fetch may stand still before it is given up for now: others wait behind it.
@@ -22,8 +22,8 @@ pub struct ArchiveAsk {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// Where are all that left memory before this offset?
-    Scan { to: u64 },
+    /// Where are all that left memory before this offset? There are these pages.
+    Scan { paged: Paged, to: u64 },
     /// The last snapshot of this aggregate, which is at this offset.
     Fetch { aggregate_id: String, offset: u64 },
 }
@@ -37,7 +37,7 @@ pub struct ArchiveAnswer {
 
 #[derive(Debug)]
 pub(super) enum Found {
-    Index(Index),
+    Index(Scanned),
     Snapshot {
         aggregate_id: String,
         whole: Result<Whole, Unreadable>,
@@ -46,7 +46,7 @@ pub(super) enum Found {
 
 impl ArchiveAsk {
     /// Reads the answer from the partition of the snapshots topic. Blocks, for a scan as long as it
-    /// takes to read the whole partition.
+    /// takes to read all pages of the index, or without them the whole partition.
     ///
     /// # Errors
     /// The log's; ask again after a pause.
@@ -93,16 +93,16 @@ impl<L: EventLog> Errand<L> {
         stall: Duration,
     ) -> Result<Option<ArchiveAnswer>, LogError> {
         let what = match &self.ask.what {
-            Ask::Scan { to } => {
+            Ask::Scan { paged, to } => {
                 let scan = match &mut self.scan {
                     Some(scan) => scan,
                     none => {
                         let reader = log.reader(ReaderPurpose::Recovery)?;
-                        none.insert(Scan::begin(reader, snapshots.clone(), *to)?)
+                        none.insert(Scan::new(reader, snapshots.clone(), paged.clone(), *to))
                     }
                 };
                 match scan.read_on(stall)? {
-                    Some(index) => Found::Index(index),
+                    Some(found) => Found::Index(found),
                     None => return Ok(None),
                 }
             }
@@ -118,7 +118,10 @@ impl<L: EventLog> Errand<L> {
                         problem,
                     })
                 };
-                let whole = match fetch(&mut reader, snapshots, aggregate_id, *offset, stall) {
+                let whole = match whole_at(&mut reader, snapshots, *offset, stall) {
+                    Ok(Ok(whole)) if whole.name != *aggregate_id => {
+                        unreadable(format!("it is not {aggregate_id} but {}", whole.name))
+                    }
                     Err(LogError::Stalled { .. }) if self.stalls + 1 >= STALLS => {
                         unreadable(format!("it did not come in {STALLS} times {stall:?}"))
                     }
@@ -141,10 +144,10 @@ impl<L: EventLog> Errand<L> {
     }
 }
 
-fn fetch<R: LogReader>(
+/// The value whose first record is at `offset`.
+pub(super) fn whole_at<R: LogReader>(
     reader: &mut R,
     snapshots: &TopicPartition,
-    aggregate_id: &str,
     offset: u64,
     stall: Duration,
 ) -> Result<Result<Whole, Unreadable>, LogError> {
@@ -160,11 +163,9 @@ fn fetch<R: LogReader>(
         for record in records {
             match assembler.take(&record) {
                 Ok(None) => {}
-                Ok(Some(whole)) if whole.offset == offset && whole.name == aggregate_id => {
-                    return Ok(Ok(whole));
-                }
+                Ok(Some(whole)) if whole.offset == offset => return Ok(Ok(whole)),
                 Ok(Some(whole)) => {
-                    let problem = format!("it is not {aggregate_id} but {}", whole.name);
+                    let problem = format!("{} at offset {} is next", whole.name, whole.offset);
                     return Ok(unreadable(problem));
                 }
                 Err(error) => return Ok(Err(error)),

@@ -3,36 +3,41 @@
 //! An aggregate leaves with its last snapshot; what stays is where that record is: a hash of the
 //! id, and an offset. A command for it waits until the record was fetched. After a take-over the
 //! aggregates in memory are served at once. Where the others are, the index, a shard that stood by has
-//! read before; otherwise it is read in the background, and until then a command for an id that is not
-//! in memory waits, because it can't be told whether the id was ever used. A shard that reads its own
-//! log back after a doubt keeps its index.
+//! read before; otherwise it is read in the background, from its [pages], and until then a command for an
+//! id that is not in memory waits, because it can't be told whether the id was ever used. A shard that
+//! reads its own log back after a doubt keeps its index.
 
 mod asks;
+mod pages;
 mod reader;
 mod scan;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use cartwright_events::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use crate::snapshots::format::{Unreadable, Whole};
 pub use asks::{ArchiveAnswer, ArchiveAsk};
 use asks::{Ask, Found};
+use pages::{Departure, Pages};
+pub(crate) use pages::{NextPage, Paged};
 pub(crate) use reader::ArchiveReader;
-pub(crate) use scan::Scan;
+pub(crate) use scan::{Scan, Scanned};
 
-/// 128 bits of an id: two ids that share them are not to be expected (one chance in 10^24 among
-/// ten million), and would be noticed, since the record names the id.
+/// 128 bits of an id's SHA-256: two ids that share them are not to be expected (one chance in 10^24 among
+/// ten million), nor can be made, and would be noticed, since the record names the id. It is kept in
+/// pages: another hash is another format.
 type IdHash = (u64, u64);
 
 fn hash(id: &str) -> IdHash {
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        (salt, id).hash(&mut hasher);
-        hasher.finish()
+    let digest = Sha256::digest(id);
+    let half = |at: usize| {
+        let mut half = [0; 8];
+        half.copy_from_slice(&digest[at..at + 8]);
+        u64::from_be_bytes(half)
     };
-    (half(0), half(1))
+    (half(0), half(8))
 }
 
 /// Where the last snapshots are of aggregates that have left memory.
@@ -58,9 +63,9 @@ pub(crate) enum Whereabouts {
 /// What is known of the aggregates that left memory before the records that a take-over has read.
 pub(crate) enum Earlier {
     /// Where all of them are.
-    Known(Index),
-    /// Nothing: they are to be looked for before this offset.
-    Unread { to: u64 },
+    Known(Scanned),
+    /// Nothing: they are to be looked for in these pages, and behind them before this offset.
+    Unread { paged: Paged, to: u64 },
 }
 
 /// The archive of one shard: only what is committed is ever in it.
@@ -69,6 +74,7 @@ pub(crate) struct Archive {
     /// The take-over since which it is kept.
     take_over: u64,
     index: Index,
+    pages: Pages,
     /// Records before this offset have still to be read.
     scan_to: Option<u64>,
     /// All that was written before this offset, and from `scan_to` on, is in the index or in memory.
@@ -92,8 +98,11 @@ impl Archive {
             ..Self::default()
         };
         match earlier {
-            Earlier::Known(index) => archive.index = index,
-            Earlier::Unread { to } => archive.scan(to),
+            Earlier::Known(Scanned { index, pages }) => {
+                archive.index = index;
+                archive.pages = pages;
+            }
+            Earlier::Unread { paged, to } => archive.scan(paged, to),
         }
         archive
     }
@@ -126,14 +135,24 @@ impl Archive {
                 self.awaited.remove(id);
             }
         }
-        let left = left.into_iter();
-        self.index
-            .extend(left.map(|(id, offset)| (hash(&id), offset)));
+        let left = left.into_iter().map(|(id, offset)| (hash(&id), offset));
+        self.all_left(left.collect());
     }
 
-    fn scan(&mut self, to: u64) {
+    /// These have left, by records that were read or committed together.
+    fn all_left(&mut self, mut departures: Vec<Departure>) {
+        departures.sort_by_key(|(_, offset)| *offset);
+        for (id, offset) in departures {
+            self.index.insert(id, offset);
+            self.pages.note(id, offset);
+            self.written(offset);
+        }
+    }
+
+    fn scan(&mut self, paged: Paged, to: u64) {
+        self.pages = Pages::new(paged.clone(), Vec::new());
         self.scan_to = Some(to);
-        self.ask(Ask::Scan { to });
+        self.ask(Ask::Scan { paged, to });
     }
 
     fn ask(&mut self, what: Ask) {
@@ -159,7 +178,10 @@ impl Archive {
 
     /// Bytes that it takes in memory, about.
     pub(crate) fn bytes(&self) -> usize {
-        ENTRY_BYTES * self.index.len() + 96 * self.unchanged.len() + 64 * self.leaving.len()
+        ENTRY_BYTES * self.index.len()
+            + self.pages.bytes()
+            + 96 * self.unchanged.len()
+            + 64 * self.leaving.len()
     }
 
     /// Whether it is known what has left memory.
@@ -195,12 +217,13 @@ impl Archive {
             return Ok(None);
         }
         match answer.what {
-            Found::Index(mut found) => {
+            Found::Index(Scanned { mut index, pages }) => {
                 for id in in_memory {
-                    found.remove(&hash(id));
+                    index.remove(&hash(id));
                 }
-                found.extend(std::mem::take(&mut self.index));
-                self.index = found;
+                index.extend(std::mem::take(&mut self.index));
+                self.index = index;
+                self.pages = pages.followed_by(std::mem::take(&mut self.pages));
                 self.scan_to = None;
                 Ok(None)
             }
@@ -224,7 +247,7 @@ impl Archive {
         self.unchanged.remove(aggregate_id);
     }
 
-    /// A snapshot at `offset` is committed.
+    /// A snapshot at `offset` is committed, and all before it are known.
     pub(crate) fn written(&mut self, offset: u64) {
         self.known_to = self.known_to.max(offset + 1);
     }
@@ -266,9 +289,38 @@ impl Archive {
         self.unchanged.get(aggregate_id).copied()
     }
 
-    /// The aggregate has left; its last snapshot is at `offset`.
-    pub(crate) fn left(&mut self, aggregate_id: &str, offset: u64) {
-        self.unchanged.remove(aggregate_id);
-        self.index.insert(hash(aggregate_id), offset);
+    /// The aggregates have left with one transaction; their last snapshots are at these offsets.
+    pub(crate) fn left(&mut self, aggregates: impl IntoIterator<Item = (String, u64)>) {
+        let aggregates = aggregates.into_iter();
+        let departures = aggregates.map(|(id, offset)| {
+            self.unchanged.remove(&id);
+            (hash(&id), offset)
+        });
+        let departures = departures.collect();
+        self.all_left(departures);
+    }
+
+    /// An aggregate that came back and has not changed since has left again.
+    pub(crate) fn left_unchanged(&mut self, aggregate_id: &str) {
+        if let Some(offset) = self.unchanged.remove(aggregate_id) {
+            self.index.insert(hash(aggregate_id), offset);
+        }
+    }
+
+    /// Where the pages of the index are.
+    pub(crate) fn paged(&self) -> &Paged {
+        self.pages.paged()
+    }
+
+    /// The next page of the index, of `len` entries, if it is due, and what it holds.
+    pub(crate) fn next_page(&self, len: usize) -> Option<(NextPage, String)> {
+        // Those that the scan will find come first.
+        let page = self.pages.next(len, self.known_to)?;
+        self.knows_all().then(|| (page, self.pages.content(page)))
+    }
+
+    /// The page is committed, at `offset`.
+    pub(crate) fn page_written(&mut self, page: NextPage, offset: u64) {
+        self.pages.written(page, offset);
     }
 }

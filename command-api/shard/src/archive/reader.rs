@@ -111,7 +111,7 @@ mod tests {
     use cartwright_event_log::memory::MemoryLog;
     use cartwright_event_log::{LogWriter, NewRecord};
 
-    use super::super::Archive;
+    use super::super::{Archive, Paged};
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -137,8 +137,7 @@ mod tests {
         };
         writer.commit(vec![record; 3]).expect("a commit");
         let mut archive = Archive::default();
-        archive.left("a", 2);
-        archive.left("b", 3);
+        archive.left([("a".to_owned(), 2), ("b".to_owned(), 3)]);
         (log, at, archive)
     }
 
@@ -167,7 +166,7 @@ mod tests {
     #[test]
     fn it_ends_in_the_middle_of_a_scan_that_nobody_wants_any_more() {
         let (log, at, mut archive) = written();
-        archive.scan(u64::MAX);
+        archive.scan(Paged::default(), u64::MAX);
         let reader = ArchiveReader::spawn(log, at, Duration::from_millis(1)).expect("a thread");
         for ask in archive.take_asks() {
             reader.ask(ask).expect("room");

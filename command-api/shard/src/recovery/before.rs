@@ -6,16 +6,16 @@ use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose};
 
 use super::{Ground, TakeOverError};
-use crate::archive::{Earlier, Index, Scan};
+use crate::archive::{Earlier, Paged, Scan, Scanned};
 
 /// How far that is read.
 pub(super) enum Before<R> {
-    /// Not at all; they are to be looked for before this offset.
-    Unread { to: u64 },
+    /// Not at all; they are to be looked for in these pages, and behind them before this offset.
+    Unread { paged: Paged, to: u64 },
     /// So far.
     Reading(Scan<R>),
     /// All of it.
-    Known(Index),
+    Known(Scanned),
 }
 
 impl<R: LogReader> Before<R> {
@@ -25,15 +25,15 @@ impl<R: LogReader> Before<R> {
         ground: &Ground<'_, B, L>,
         stall: Duration,
     ) -> Result<(), TakeOverError> {
-        if let Before::Unread { to } = *self {
+        if let Before::Unread { paged, to } = self {
             let reader = ground.log.reader(ReaderPurpose::Recovery)?;
             let snapshots = ground.at(B::CONTEXT.snapshots_topic());
-            *self = Before::Reading(Scan::begin(reader, snapshots, to)?);
+            *self = Before::Reading(Scan::new(reader, snapshots, std::mem::take(paged), *to));
         }
         if let Before::Reading(scan) = self
-            && let Some(index) = scan.read_on(stall)?
+            && let Some(found) = scan.read_on(stall)?
         {
-            *self = Before::Known(index);
+            *self = Before::Known(found);
         }
         Ok(())
     }
@@ -41,9 +41,12 @@ impl<R: LogReader> Before<R> {
     /// What a shard knows that takes over now: a part of it is of no use.
     pub(super) fn into_earlier(self) -> Earlier {
         match self {
-            Before::Unread { to } => Earlier::Unread { to },
-            Before::Reading(scan) => Earlier::Unread { to: scan.to() },
-            Before::Known(index) => Earlier::Known(index),
+            Before::Unread { paged, to } => Earlier::Unread { paged, to },
+            Before::Reading(scan) => {
+                let (paged, to) = scan.goal();
+                Earlier::Unread { paged, to }
+            }
+            Before::Known(found) => Earlier::Known(found),
         }
     }
 }

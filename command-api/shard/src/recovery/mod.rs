@@ -18,7 +18,7 @@ use cartwright_event_log::{
 };
 use thiserror::Error;
 
-use crate::archive::{Archive, Earlier, Index};
+use crate::archive::{Archive, Earlier, Scanned};
 use crate::clock::Clock;
 use crate::group::{Group, Place};
 use crate::options::ShardOptions;
@@ -281,10 +281,16 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         reader.assign(&starts)?;
         reader.pause(&ground.own())?;
         let mut assembler = Assembler::default();
-        let archived = found.as_ref().filter(|found| found.begin.archived);
-        let before = archived.map_or(Before::Known(Index::new()), |found| Before::Unread {
-            to: found.offset,
-        });
+        let before = match &found {
+            Some(found) if found.begin.archived => Before::Unread {
+                paged: found.begin.paged.clone(),
+                to: found.offset,
+            },
+            found => {
+                let to = found.as_ref().map_or(0, |found| found.offset);
+                Before::Known(Scanned::nobody(to))
+            }
+        };
         if let Some(found) = &found {
             back.begin(&found.begin);
             read_to(&mut reader, &[(at, high)], stall, |record| {

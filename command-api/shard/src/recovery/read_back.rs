@@ -81,7 +81,7 @@ impl<B: BoundedContext> ReadBack<B> {
     pub(super) fn take_snapshot(&mut self, context: &B, whole: Whole) -> Result<(), Unreadable> {
         self.snapshot_transaction = self.snapshot_transaction.max(whole.transaction);
         match whole.kind {
-            Kind::Begin => {}
+            Kind::Begin | Kind::Page => {}
             Kind::Live => {
                 context.restore(&mut self.state.aggregates, &whole.name, whole.read()?);
                 self.finished.remove(&whole.name);
@@ -127,7 +127,7 @@ impl<B: BoundedContext> ReadBack<B> {
             Kind::Live | Kind::Finished if !held => self.take_snapshot(context, whole)?,
             Kind::Live => drop(self.left.remove(&whole.name)),
             Kind::Finished => drop(self.left.insert(whole.name, whole.offset)),
-            Kind::Begin | Kind::Results => {}
+            Kind::Begin | Kind::Results | Kind::Page => {}
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use crate::group::{Group, Place};
 use crate::options::ShardOptions;
 use crate::state::ShardState;
 
-/// Adds a piece of the round under way, the aggregates that came back from the archive and changed,
-/// and those that leave memory now. To be called last before the group is closed.
+/// Adds a piece of the round under way, the aggregates that came back from the archive and changed, a
+/// page of its index, and those that leave memory now. To be called last before the group is closed.
 pub(crate) fn add<B: BoundedContext>(
     context: &B,
     place: &Place,
@@ -33,6 +33,9 @@ pub(crate) fn add<B: BoundedContext>(
             piece.aggregate(state, Kind::Live, id)?;
         }
     }
+    if let Some((page, content)) = state.archive.next_page(options.archive_page) {
+        piece.page(page, &content)?;
+    }
     let full_at = piece.bytes() + most_bytes;
     while !piece.is_full(full_at)
         && let Some(id) = state.archive.pop_leaving(
@@ -47,12 +50,11 @@ pub(crate) fn add<B: BoundedContext>(
         {
             continue;
         }
-        match state.archive.unchanged_at(&id) {
-            Some(offset) => {
-                state.forget(context, &id);
-                state.archive.left(&id, offset);
-            }
-            None => piece.aggregate(state, Kind::Finished, &id)?,
+        if state.archive.unchanged_at(&id).is_some() {
+            state.forget(context, &id);
+            state.archive.left_unchanged(&id);
+        } else {
+            piece.aggregate(state, Kind::Finished, &id)?;
         }
     }
     piece.put_into(group);
@@ -80,12 +82,18 @@ pub(crate) fn committed<B: BoundedContext>(
     if let Some(offset) = group.begin.and_then(offset_of) {
         state.rounds.begun_at(offset);
     }
-    for (id, index) in std::mem::take(&mut group.leaving) {
-        if let Some(offset) = offset_of(index) {
-            state.forget(context, &id);
-            state.archive.left(&id, offset);
-        }
+    if let Some((index, page)) = group.page
+        && let Some(offset) = offset_of(index)
+    {
+        state.archive.page_written(page, offset);
     }
+    let leaving = std::mem::take(&mut group.leaving).into_iter();
+    let leaving = leaving.filter_map(|(id, index)| Some((id, offset_of(index)?)));
+    let leaving: Vec<(String, u64)> = leaving.collect();
+    for (id, _) in &leaving {
+        state.forget(context, id);
+    }
+    state.archive.left(leaving);
     state.rounds.count(group.weight());
     for id in &group.touched {
         state.archive.changed(id);

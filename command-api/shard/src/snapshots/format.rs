@@ -3,8 +3,8 @@
 //! A value is JSON, cut into parts where it is large. The headers say what it is (`kind`), which
 //! format it has, in which transaction it was written and, for an aggregate, up to which seqs it
 //! holds its events. Keys are chosen so that compaction keeps the latest state of each aggregate and
-//! the latest two rounds of everything else: a round that was begun and never completed must not
-//! take away what the one before it stands on.
+//! every page of the index, and the latest two rounds of everything else: a round that was begun and never
+//! completed must not take away what the one before it stands on.
 
 use std::sync::Arc;
 
@@ -39,10 +39,18 @@ pub(crate) enum Kind {
     Finished,
     /// Results by idempotency key.
     Results,
+    /// Where aggregates are that have left memory.
+    Page,
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [Kind::Begin, Kind::Live, Kind::Finished, Kind::Results];
+    const ALL: [Kind; 5] = [
+        Kind::Begin,
+        Kind::Live,
+        Kind::Finished,
+        Kind::Results,
+        Kind::Page,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -50,6 +58,7 @@ impl Kind {
             Kind::Live => "live",
             Kind::Finished => "finished",
             Kind::Results => "results",
+            Kind::Page => "page",
         }
     }
 
@@ -59,6 +68,7 @@ impl Kind {
             Kind::Begin => "begin",
             Kind::Live | Kind::Finished => "aggregate",
             Kind::Results => "results",
+            Kind::Page => "page",
         }
     }
 }
@@ -74,7 +84,7 @@ pub(crate) struct Unreadable {
 /// Something to be written.
 pub(crate) struct Draft<'a> {
     pub(crate) kind: Kind,
-    /// The aggregate's id, or the round and the number within it.
+    /// The aggregate's id, the round and the number within it, or the transaction of a page.
     pub(crate) name: &'a str,
     pub(crate) transaction: u64,
     /// For aggregates: the seqs up to which it holds the shard's events.

@@ -20,6 +20,7 @@ use cartwright_domain::BoundedContext;
 use cartwright_events::{Stream, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::archive::Paged;
 use crate::options::ShardOptions;
 use crate::state::ShardState;
 use format::Kind;
@@ -55,6 +56,9 @@ pub(crate) struct Begin {
     pub(crate) results_from: Option<u64>,
     /// Whether aggregates had left memory by then: they are to be looked for before this record.
     pub(crate) archived: bool,
+    /// Where it says where they are.
+    #[serde(default)]
+    pub(crate) paged: Paged,
 }
 
 impl Begin {
@@ -75,6 +79,7 @@ impl Begin {
             journal_offset: state.tail.journal,
             results_from: results_in_journal(state, reach),
             archived: !state.archive.is_empty(),
+            paged: state.archive.paged().clone(),
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Begin;
 use super::format::{Draft, Kind};
+use crate::archive::NextPage;
 use crate::group::{Group, Place};
 use crate::results::Remembered;
 use crate::state::ShardState;
@@ -29,6 +30,7 @@ pub(crate) struct Piece<'a, B: BoundedContext> {
     bytes: usize,
     begin: Option<usize>,
     leaving: BTreeMap<String, usize>,
+    page: Option<(usize, NextPage)>,
 }
 
 impl<'a, B: BoundedContext> Piece<'a, B> {
@@ -50,6 +52,7 @@ impl<'a, B: BoundedContext> Piece<'a, B> {
             bytes: 0,
             begin: None,
             leaving: BTreeMap::new(),
+            page: None,
         }
     }
 
@@ -101,6 +104,12 @@ impl<'a, B: BoundedContext> Piece<'a, B> {
         self.write(Kind::Results, &name, results)
     }
 
+    /// A page of the archive's index.
+    pub(crate) fn page(&mut self, page: NextPage, content: &str) -> Result<(), serde_json::Error> {
+        self.page = Some((self.records.len(), page));
+        self.write(Kind::Page, &self.transaction.to_string(), content)
+    }
+
     fn write(
         &mut self,
         kind: Kind,
@@ -125,6 +134,7 @@ impl<'a, B: BoundedContext> Piece<'a, B> {
     pub(crate) fn put_into(self, group: &mut Group<B::Command>) {
         let base = group.records.len();
         group.begin = self.begin.map(|index| base + index);
+        group.page = self.page.map(|(index, page)| (base + index, page));
         let leaving = self.leaving.into_iter();
         group.leaving = leaving.map(|(id, index)| (id, base + index)).collect();
         group.records.extend(self.records);

@@ -213,6 +213,12 @@ impl SimWriter {
                     record.headers.retain(|(name, _)| *name != INBOX_PASSED);
                 }
             }
+            Bug::EmptyPages => {
+                let is_page = |each: &&mut NewRecord| each.key.starts_with(b"page/");
+                for page in records.iter_mut().filter(is_page) {
+                    page.value = Some(b"\"\"".to_vec());
+                }
+            }
             Bug::DropInboxPosition => self.lies.keep_inbox_position(records),
             _ => {}
         }

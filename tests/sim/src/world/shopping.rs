@@ -32,6 +32,7 @@ impl World {
             Wish::Ask(key, ticket) => self.ask(who, &key, &ticket),
             Wish::Wait | Wish::Done => {}
         }
+        self.begin_anew();
         // Now and then an old request arrives once more, or its key with another request.
         let choice = self.sim.below(100);
         let Some(asked) = self.shoppers[who].earlier(choice) else {
@@ -43,6 +44,20 @@ impl World {
             self.network.send(Request { misused, ..request });
         }
         Ok(())
+    }
+
+    /// Somebody who has forgotten that he was here creates his cart once more, under another key: it
+    /// may have left memory, and is there all the same.
+    fn begin_anew(&mut self) {
+        let who = self.sim.below(self.shoppers.len());
+        let Some(first) = self.shoppers[who].earlier(0) else {
+            return;
+        };
+        if self.sim.fault("created once more under another key", 30) {
+            let key = format!("{}/anew-{}", self.shoppers[who].name, self.keys.len());
+            let request = self.request(who, Asked { key, ..first });
+            self.network.send(request);
+        }
     }
 
     /// A request, a quarter of them with a caller that does not wait, also where one like it had one
