@@ -21,10 +21,11 @@ pub(crate) fn fold_product(
     event: &Event,
     product: &ProductEvent,
 ) -> Outcome {
-    let mut cells = vec![
+    let mut cells = Vec::with_capacity(table.cells.len());
+    cells.extend([
         ("version", event.version.into()),
         ("updated_at", event.occurred_at.into()),
-    ];
+    ]);
     match product {
         ProductEvent::Created(created) => cells.extend([
             ("name", created.name.as_str().into()),

@@ -40,7 +40,7 @@ impl SerializeValue for Value {
     ) -> Result<WrittenCellProof<'b>, SerializationError> {
         match self {
             Value::Unset => scylla::value::Unset.serialize(typ, writer),
-            Value::Text(text) => text.serialize(typ, writer),
+            Value::Text(text) => text.as_str().serialize(typ, writer),
             // `LIMIT ?` is the one place that takes a 32-bit number.
             Value::Int(number) => match (typ, i32::try_from(*number)) {
                 (CqlType::Native(NativeType::Int), Ok(small)) => small.serialize(typ, writer),
@@ -63,7 +63,7 @@ pub(crate) fn from_cql(
         return Ok(Value::Unset);
     };
     let found = match (column.kind, value) {
-        (ColumnType::Text, CqlValue::Text(text)) => Some(Value::Text(text)),
+        (ColumnType::Text, CqlValue::Text(text)) => Some(text.into()),
         (ColumnType::Int, CqlValue::BigInt(number)) => Some(Value::Int(number)),
         (ColumnType::Bool, CqlValue::Boolean(flag)) => Some(Value::Bool(flag)),
         (ColumnType::Time, CqlValue::BigInt(micros)) => {

@@ -91,16 +91,13 @@ impl RowOp {
         key: impl Into<Vec<Value>>,
         cells: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Self {
-        let cells = cells.into_iter();
-        let said = |(_, value): &(&'static str, Value)| *value != Value::Unset;
-        // A filter tells no length, and nearly all of them are said.
-        let (least, most) = cells.size_hint();
-        let mut kept = Vec::with_capacity(most.unwrap_or(least));
-        kept.extend(cells.filter(said));
+        // A vector stays where it is.
+        let mut cells: Vec<_> = cells.into_iter().collect();
+        cells.retain(|(_, value)| *value != Value::Unset);
         RowOp::Upsert {
             table,
             key: key.into(),
-            cells: kept,
+            cells,
         }
     }
 

@@ -39,7 +39,7 @@ pub trait FromCell: Sized {
 impl FromCell for String {
     fn from_cell(value: &Value) -> Option<Self> {
         match value {
-            Value::Text(text) => Some(text.clone()),
+            Value::Text(text) => Some(text.to_string()),
             _ => None,
         }
     }

@@ -106,7 +106,7 @@ pub fn carried_row(row: &Row, from: u32, to: u32) -> (Vec<Value>, Vec<(&'static 
     let cells = SKIPPED.cells.iter().map(|column| {
         let value = match (column.name, row.value(column.name)) {
             ("note", Value::Text(note)) if !note.contains(CARRIED_OVER) => {
-                Value::Text(format!("{note} ({CARRIED_OVER} {from})"))
+                format!("{note} ({CARRIED_OVER} {from})").into()
             }
             (_, value) => value.clone(),
         };

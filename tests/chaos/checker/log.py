@@ -237,7 +237,7 @@ def what_was_queued_is_decided(log, queued, journal, verdict):
 
 
 def what_was_exercised(log, operations, journal, remembered_s, verdict):
-    """Counts results that were forgotten, and orders that had left memory when a command came for them."""
+    """Counts results that were forgotten, orders that had left memory when a command came for them, and pages."""
     for times in journal.times.values():
         old = (max(times) - decided for decided in times)
         verdict.looked_at["results forgotten"] += sum(age.total_seconds() > remembered_s for age in old)
@@ -245,6 +245,7 @@ def what_was_exercised(log, operations, journal, remembered_s, verdict):
     left = collections.defaultdict(list)
     for partition, records in log.records(SNAPSHOTS).items():
         for record in records:
+            verdict.looked_at["pages of who has left memory"] += header(record, "kind") == "page"
             if header(record, "kind") == "finished":
                 name = record.key.decode().split("/", 2)[2]
                 left[partition, name].append(int(header(record, "transaction")))

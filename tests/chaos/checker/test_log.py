@@ -112,6 +112,7 @@ class Journals(unittest.TestCase):
             Record(None, key=f"aggregate/0/{name}", kind=kind, transaction=transaction)
             for name, kind, transaction in (("o", "finished", 3), ("p", "live", 3), ("q", "finished", 6))
         ]
+        left.append(Record(None, key="page/0/7", kind="page", transaction=7))
         operations = {
             key: {"aggregate": name} for key, name in (("k1", "o"), ("k2", "p"), ("k3", "o"), ("k4", "q"))
         }
@@ -119,6 +120,7 @@ class Journals(unittest.TestCase):
         logs.what_was_exercised(FakeLog({logs.SNAPSHOTS: left}), operations, self.journal, 60, verdict)
         self.assertEqual(verdict.looked_at["results forgotten"], 2)
         self.assertEqual(verdict.looked_at["archived orders that came back"], 1)
+        self.assertEqual(verdict.looked_at["pages of who has left memory"], 1)
 
 
 class Queued(unittest.TestCase):

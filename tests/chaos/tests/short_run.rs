@@ -121,6 +121,7 @@ fn a_short_run_has_a_clean_verdict_and_leaves_nothing() {
     }
     for happened in [
         "rounds of snapshots completed",
+        "pages of who has left memory",
         "archived orders that came back",
         "results forgotten",
         "aggregates that several clients changed",

@@ -124,6 +124,9 @@ impl<R: LogReader> Scan<R> {
         };
         match found.and_then(|page| pages::read(&page)) {
             Ok(departures) => {
+                // Pages are of one size, and a table that grows is there twice for a while.
+                let left = self.paged.at.len() - self.pages_read;
+                self.index.reserve(departures.len() * left);
                 self.index.extend(departures);
                 self.pages_read += 1;
             }

@@ -319,7 +319,7 @@ fn parameters(values: &[Value]) -> Vec<Parameter> {
     let parameter = |value: &Value| -> Parameter {
         match value {
             Value::Unset => (Box::new(None::<String>), Type::TEXT),
-            Value::Text(text) => (Box::new(text.clone()), Type::TEXT),
+            Value::Text(text) => (Box::new(text.to_string()), Type::TEXT),
             Value::Int(number) => (Box::new(*number), Type::INT8),
             Value::Bool(flag) => (Box::new(*flag), Type::BOOL),
             Value::Time(time) => (Box::new(Micros(*time)), Type::TIMESTAMPTZ),

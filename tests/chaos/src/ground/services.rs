@@ -11,7 +11,7 @@ use crate::process::Process;
 /// A shard that does within two minutes what one of production does in hours: many rounds of snapshots, each
 /// over several transactions so that it can be broken off, some of which hold the results too.
 const SMALL_SHARDS: &str = "[shard]\ncheckpoint_tail = 100\nsnapshot_group_bytes = 8192\n\
-    snapshot_bytes_per_event = 128\nresults_reach = 100\n";
+    snapshot_bytes_per_event = 128\nresults_reach = 100\narchive_page = 10\n";
 
 impl Ground {
     pub(super) fn node(&self, node: u16) -> anyhow::Result<Process> {
