@@ -58,7 +58,7 @@ pub struct Nodes {
     #[serde(default = "default_election_session_ms")]
     pub election_session_ms: u64,
     /// How long a node that was told to stop waits for others to take its shards over. A successor
-    /// first reads where finished orders are, for half a minute with a million of them. Default
+    /// first reads where finished orders are, for some seconds with a million of them. Default
     /// 60,000.
     #[serde(default = "default_leave_limit_ms")]
     pub leave_limit_ms: u64,
@@ -152,6 +152,9 @@ pub struct Command {
     pub boot_wait_ms: u64,
     /// How long the shards may take to stop. Default 10,000.
     pub stop_limit_ms: u64,
+    /// After a commit that took longer a shard reads its log back, since a late copy of what ended the
+    /// transaction may be on its way. For a disk that is slow by nature, more. Default 500.
+    pub slow_commit_ms: u64,
 }
 
 impl Default for Command {
@@ -168,6 +171,7 @@ impl Default for Command {
             queue_group: 500,
             boot_wait_ms: 30_000,
             stop_limit_ms: 10_000,
+            slow_commit_ms: 500,
         }
     }
 }
@@ -351,6 +355,7 @@ impl Config {
     pub fn kafka_options(&self) -> KafkaOptions {
         let mut options = KafkaOptions::new(self.kafka.bootstrap.clone());
         options.client_id = "cartwright-command-api".to_owned();
+        options.slow_commit = Duration::from_millis(self.command.slow_commit_ms);
         if let Some(nodes) = &self.nodes {
             options.session_timeout = Duration::from_millis(nodes.election_session_ms);
         }

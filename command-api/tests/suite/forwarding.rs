@@ -155,7 +155,7 @@ async fn a_queued_command_is_taken_and_asked_for_at_any_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_goes_round_no_circle() {
-    let cluster = Cluster::of(2, "[command]\ndeadline_ms = 50\n").await;
+    let cluster = Cluster::of(2, "[command]\ndeadline_ms = 1000\n").await;
     let owner = cluster.owner_of(stock_of("mug"));
     let far = receipt("mug").header("cartwright-hops", "2");
     let refused = cluster.send(1 - owner, far).await;

@@ -140,6 +140,7 @@ fn cassandra_keeps_the_contract() {
         return eprintln!("skipped: CARTWRIGHT_TEST_CASSANDRA is not set");
     };
     let runtime = runtime();
-    let options = CassandraOptions::new(vec![node], "cartwright_suites");
+    let mut options = CassandraOptions::new(vec![node], "cartwright_suites");
+    options.request_timeout = Duration::from_secs(60);
     check(&CassandraSubject::new(runtime.handle().clone(), options));
 }

@@ -174,6 +174,8 @@ impl Shopper {
     /// [`StoryError`].
     pub async fn add(&mut self, product: &Product, quantity: i64) -> Step<()> {
         let request = self.add_request(product, quantity);
+        // Where the price was read it was known; the shop has to know it as well.
+        let request = request.at(self.floor.position().to_string());
         self.send("add item", &request).await.map(drop)
     }
 

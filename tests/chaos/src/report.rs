@@ -14,7 +14,7 @@ use crate::ground::{Ground, RESULTS_REMEMBERED};
 use crate::load::Load;
 
 /// Successes without which a verdict says nothing.
-const ENOUGH: u64 = 200;
+const ENOUGH: u64 = 100;
 /// A fault in which a command can be expected to have a success.
 const LONG_ENOUGH: Duration = Duration::from_secs(3);
 /// Such faults, below which one busy moment of the machine would decide.

@@ -125,13 +125,23 @@ impl Api {
             .await
     }
 
-    /// A PUT to command-api.
+    /// A PUT to command-api, repeated as [`post`](Self::post).
     ///
     /// # Errors
     /// When there is no answer.
     pub async fn put(&self, path: &str, body: Value) -> anyhow::Result<Answer> {
-        self.send(Method::PUT, &self.command, path, Some(body), &[])
-            .await
+        let key = fresh_key();
+        let headers = [("Idempotency-Key", key.as_str())];
+        let put = || {
+            self.send(
+                Method::PUT,
+                &self.command,
+                path,
+                Some(body.clone()),
+                &headers,
+            )
+        };
+        repeated(&[StatusCode::SERVICE_UNAVAILABLE], put).await
     }
 
     /// A read, waiting for `position` if one is given: repeated while the view has not reached it.

@@ -70,6 +70,17 @@ impl Topics {
     }
 }
 
+/// What production does within seconds may take longer on a busy machine, and is not what is tested.
+fn patient(brokers: &str) -> KafkaOptions {
+    KafkaOptions {
+        transaction_timeout: PATIENCE,
+        commit_timeout: PATIENCE,
+        take_over_timeout: PATIENCE,
+        request_timeout: PATIENCE,
+        ..KafkaOptions::new(brokers)
+    }
+}
+
 /// The brokers to test against, or a line that says that nothing was tested.
 fn brokers() -> Option<String> {
     let brokers = std::env::var("CARTWRIGHT_TEST_KAFKA").ok();
@@ -85,7 +96,7 @@ fn kafka_keeps_the_contract() {
         return;
     };
     let topics = Topics::new(&brokers);
-    let log = KafkaLog::new(KafkaOptions::new(brokers)).expect("a client");
+    let log = KafkaLog::new(patient(&brokers)).expect("a client");
     let make_topic = |hint: &str, partitions: u32| topics.create(hint, partitions);
     let passed = contract::run_all(&log, &make_topic);
     assert_eq!(passed, contract::names::<KafkaLog>());
@@ -112,7 +123,7 @@ fn an_open_transaction_counts_for_the_high_watermark_until_a_take_over_ends_it()
     assert!(producer.send(left_open).is_ok());
     producer.flush(PATIENCE).expect("to flush");
 
-    let log = KafkaLog::new(KafkaOptions::new(brokers)).expect("a client");
+    let log = KafkaLog::new(patient(&brokers)).expect("a client");
     let mut reader = log.reader(ReaderPurpose::Recovery).expect("a reader");
     reader
         .assign(&[(at.clone(), Start::Beginning)])

@@ -62,7 +62,8 @@ pub fn postgres() -> Option<RealStore> {
 
 pub fn cassandra() -> Option<RealStore> {
     let node = variable("CARTWRIGHT_TEST_CASSANDRA")?;
-    let options = CassandraOptions::new(vec![node], KEYSPACE);
+    let mut options = CassandraOptions::new(vec![node], KEYSPACE);
+    options.request_timeout = std::time::Duration::from_secs(60);
     Some(RealStore {
         runtime: runtime(),
         kind: Kind::Cassandra(CassandraStore::new(options, 128)),

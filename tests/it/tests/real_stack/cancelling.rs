@@ -19,7 +19,7 @@ pub(crate) async fn a_build_that_is_cancelled_while_its_keys_are_made_leaves_not
     let plan = done(&stack, &["plan", "sales"]).await?;
     let number = u32::try_from(plan["next_version"].as_u64().context("a version")?)?;
     let table = SALES_REFUND_SHARES.physical_name(number);
-    let building = tool(&stack, &["start", "sales", "--again", "--max-rate", "40"]).spawn()?;
+    let building = tool(&stack, &["start", "sales", "--again", "--max-rate", "10"]).spawn()?;
     until_progress(&stack, "sales").await?;
     let pool = pool(&PostgresOptions::new(stack.stack.postgres_url()))?;
     let mut writer = pool.get().await?;

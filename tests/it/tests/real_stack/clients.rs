@@ -270,7 +270,7 @@ pub(crate) async fn an_import_survives_the_death_of_every_process(
 
 pub(crate) async fn the_demo_holds_its_invariants(stack: Arc<TestStack>) -> anyhow::Result<()> {
     let mut demo = Command::new(stack.stack.config().program("cartwright-shop"));
-    demo.args(["demo", "--seconds", "8", "--shoppers", "60", "--json"])
+    demo.args(["demo", "--seconds", "16", "--shoppers", "60", "--json"])
         .args([
             "--command-url",
             &stack.stack.command_url(),

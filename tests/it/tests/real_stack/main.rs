@@ -34,10 +34,14 @@ mod versions;
 use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cartwright_harness::TestStack;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
+
+/// Several times what the longest takes on a busy machine: what hangs is named, with what the parts say.
+const TRIAL_LIMIT: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -131,8 +135,13 @@ where
     let rig = rig.clone();
     Trial::test(name, move || {
         let (runtime, stack) = rig.ok_or_else(|| Failed::from("no stack"))?;
+        let limited = async {
+            let test = tokio::time::timeout(TRIAL_LIMIT, test(Arc::clone(&stack)));
+            let late = |_| anyhow::anyhow!("it has not ended after {TRIAL_LIMIT:?}");
+            test.await.map_err(late)?
+        };
         runtime
-            .block_on(test(Arc::clone(&stack)))
+            .block_on(limited)
             .map_err(|error| Failed::from(format!("{error:#}\n{}", stack.complaints())))
     })
 }

@@ -67,7 +67,10 @@ impl Balancer {
                     ready.push(index);
                 }
             }
-            *self.ready.lock().unwrap_or_else(|e| e.into_inner()) = ready;
+            // All of them silent is this machine standing still.
+            if !ready.is_empty() {
+                *self.ready.lock().unwrap_or_else(|e| e.into_inner()) = ready;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -28,7 +28,7 @@ pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
     let token = product.position.as_deref();
     fill_cart(&api, "bad-1", "POISON", 1, token).await?;
     // The shard must not read its log back while the test needs it: a commit must not be slow, so
-    // nothing may be catching up beside it.
+    // nothing may be catching up beside it. After the storm shards bear slow ones.
     every_projection_follows(&stack).await?;
     let bootstrap = stack.stack.bootstrap();
     let partition = tokio::task::spawn_blocking(move || -> anyhow::Result<u32> {

@@ -27,8 +27,11 @@ pub(crate) async fn the_commands_to_try_sell_a_mug(stack: Arc<TestStack>) -> any
         .replace("MUG", "README-MUG") // other tests sell mugs too
         .replace("localhost:7001", &stack.stack.command_url())
         .replace("localhost:7002", &stack.stack.query_url());
+    // A person is slower than a script, which may come before the shop knows the price.
+    let patient =
+        "curl() { command curl --fail --retry 30 --retry-delay 1 --retry-all-errors \"$@\"; }";
     let output = Command::new("bash")
-        .args(["-e", "-c", &script])
+        .args(["-e", "-c", &format!("{patient}\n{script}")])
         .stdin(Stdio::null())
         .output()
         .await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use cartwright_events::partition::partition_of;
-use cartwright_harness::{Answer, Api, TestStack};
+use cartwright_harness::{Answer, Api, PATIENCE, TestStack, eventually};
 use serde_json::{Value, json};
 
 /// An amount in pounds.
@@ -61,9 +61,14 @@ pub(crate) async fn fill_cart(
 pub(crate) async fn check_out(api: &Api, cart: &str) -> anyhow::Result<Answer> {
     let key = format!("\"checkout-{cart}\"");
     let headers = [("Idempotency-Key", key.as_str()), ("Prefer", "wait=20")];
-    api.post_under(&format!("/v1/carts/{cart}/checkout"), json!({}), &headers)
-        .await?
-        .accepted()
+    let path = format!("/v1/carts/{cart}/checkout");
+    // 202: it has not come to an end within the wait.
+    eventually("the order's outcome", PATIENCE, || async {
+        let answer = api.post_under(&path, json!({}), &headers).await.ok()?;
+        (answer.status != 202).then_some(answer)
+    })
+    .await?
+    .accepted()
 }
 
 /// Reports a capture of `amount`.
@@ -199,7 +204,7 @@ pub(crate) async fn a_price_that_changed_is_a_conflict_with_both_prices(
     ];
     let stale = json!({"sku": "LAMP", "quantity": 1, "expected_price": gbp(2000)});
     let conflict = api
-        .post_with("/v1/carts/price-1/items", stale, &key)
+        .post_under("/v1/carts/price-1/items", stale, &key)
         .await?
         .expect(409)?;
     ensure!(conflict.code() == "price_changed", "{}", conflict.text);
@@ -222,7 +227,7 @@ pub(crate) async fn a_price_that_changed_is_a_conflict_with_both_prices(
         ("Prefer", "wait=20"),
     ];
     let outcome = api
-        .post_with("/v1/carts/price-1/checkout", accepted, &headers)
+        .post_under("/v1/carts/price-1/checkout", accepted, &headers)
         .await?
         .accepted()?;
     ensure!(outcome.body["total_minor"] == 2500, "{}", outcome.text);
@@ -318,7 +323,7 @@ pub(crate) async fn duplicate_requests_have_one_effect(
     let api = stack.api();
     stock_product(&api, "DUP", 100, 1).await?;
     let headers = [("Idempotency-Key", "\"duplicate\"")];
-    let receive = || api.post_with("/v1/stock/DUP/receipts", json!({"quantity": 5}), &headers);
+    let receive = || api.post_under("/v1/stock/DUP/receipts", json!({"quantity": 5}), &headers);
     let (first, second, third) = tokio::join!(receive(), receive(), receive());
     let (first, second, third) = (first?.accepted()?, second?.accepted()?, third?.accepted()?);
     ensure!(
@@ -333,7 +338,7 @@ pub(crate) async fn duplicate_requests_have_one_effect(
         .expect(200)?;
     ensure!(stock.body["on_hand"] == 6, "{}", stock.text);
     let other = api
-        .post_with("/v1/stock/DUP/receipts", json!({"quantity": 6}), &headers)
+        .post_under("/v1/stock/DUP/receipts", json!({"quantity": 6}), &headers)
         .await?
         .expect(422)?;
     ensure!(other.code() == "idempotency_key_reused", "{}", other.text);

@@ -279,7 +279,7 @@ pub(crate) async fn a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_
 ) -> anyhow::Result<()> {
     let api = stack.api();
     sell(&api, "KILLED", 20).await?;
-    let slow = ["start", "orders", "--again", "--max-rate", "40"];
+    let slow = ["start", "orders", "--again", "--max-rate", "10"];
     let mut child: Child = tool(&stack, &slow).spawn()?;
     until_progress(&stack, "orders").await?;
     child.kill().await?;
@@ -304,7 +304,7 @@ pub(crate) async fn a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_
     ensure!(versions.len() == 2, "the cancelled version is gone: {list}");
     nothing_is_left_of(&stack, "orders", 3).await?;
 
-    let building = tool(&stack, &["start", "timeline", "--max-rate", "40"]).spawn()?;
+    let building = tool(&stack, &["start", "timeline", "--max-rate", "10"]).spawn()?;
     until_progress(&stack, "timeline").await?;
     done(&stack, &["cancel", "timeline"]).await?;
     let ended = building.wait_with_output().await?;
@@ -321,7 +321,7 @@ pub(crate) async fn a_build_whose_store_is_killed_ends_as_if_it_had_not_been(
     for (projection, store) in [("sales", Part::Postgres), ("orders", Part::Cassandra)] {
         let mut building = tool(
             &stack,
-            &["start", projection, "--again", "--max-rate", "40"],
+            &["start", projection, "--again", "--max-rate", "20"],
         )
         .spawn()?;
         until_progress(&stack, projection).await?;
