@@ -113,6 +113,7 @@ async fn rehearse_and_judge(ground: &mut Ground, arguments: &Arguments) -> anyho
     let (load, nemesis) = rehearse(ground, arguments).await?;
     report::print(ground, &load, &nemesis)?;
     let went_on = report::commands_went_on(&load, &nemesis);
+    let served = report::no_shard_refused(ground)?;
     let judged = report::judge(ground, &checker).await?;
     let audited = report::audit(ground).await?;
     println!(
@@ -120,7 +121,7 @@ async fn rehearse_and_judge(ground: &mut Ground, arguments: &Arguments) -> anyho
         arguments.seed,
         began.elapsed().as_secs_f64()
     );
-    Ok(went_on && judged && audited && report::enough(&load, &nemesis))
+    Ok(went_on && served && judged && audited && report::enough(&load, &nemesis))
 }
 
 async fn rehearse(

@@ -35,6 +35,13 @@ impl Process {
         }
     }
 
+    /// The lines of its log with this in them, over all of its starts.
+    pub(crate) fn has_logged(&self, text: &str) -> anyhow::Result<Vec<String>> {
+        let log = std::fs::read_to_string(&self.log)?;
+        let lines = log.lines().filter(|line| line.contains(text));
+        Ok(lines.map(str::to_owned).collect())
+    }
+
     /// Starts it with these additional variables in its environment. It ends with this program,
     /// however that ends.
     pub(crate) fn start(&mut self, env: &[(&str, String)]) -> anyhow::Result<()> {

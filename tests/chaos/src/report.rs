@@ -19,7 +19,7 @@ const ENOUGH: u64 = 100;
 const LONG_ENOUGH: Duration = Duration::from_secs(3);
 /// Such faults, below which one busy moment of the machine would decide.
 const FEW: usize = 3;
-/// Findings of the audit that are printed.
+/// Findings of a kind that are printed.
 const MOST_PRINTED: usize = 40;
 /// Reads without which it says nothing of them.
 const ENOUGH_READ: u64 = 50;
@@ -124,6 +124,22 @@ pub(crate) fn print(ground: &Ground, load: &Load, nemesis: &Nemesis) -> anyhow::
         println!("{rate:>7.0}  successes a second, over {seconds:.0} s");
     }
     Ok(())
+}
+
+/// Whether no shard found in its log what it must not write after. Where one does another node goes on,
+/// so that no client sees it.
+pub(crate) fn no_shard_refused(ground: &Ground) -> anyhow::Result<bool> {
+    let mut refused = Vec::new();
+    for node in &ground.nodes {
+        refused.extend(node.has_logged("refuses to serve")?);
+    }
+    if !refused.is_empty() {
+        println!("{} times a shard refused its log:", refused.len());
+        for line in refused.iter().take(MOST_PRINTED) {
+            println!("  {line}");
+        }
+    }
+    Ok(refused.is_empty())
 }
 
 /// Whether enough happened for a verdict to say anything.

@@ -136,6 +136,11 @@ pub trait LogReader: Send {
     /// HIGH watermark and never the last stable offset: open transactions count.
     fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError>;
 
+    /// The last stable offset: every transaction with a record before it has
+    /// ended, and what it wrote anywhere has been written. It may be behind what
+    /// is committed, so it says nothing of where the log ends.
+    fn stable_end(&self, at: &TopicPartition) -> Result<u64, LogError>;
+
     /// Delivers nothing of these partitions until `resume`. Positions stay.
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError>;
 

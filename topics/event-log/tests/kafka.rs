@@ -129,6 +129,7 @@ fn an_open_transaction_counts_for_the_high_watermark_until_a_take_over_ends_it()
         .assign(&[(at.clone(), Start::Beginning)])
         .expect("an assignment");
     assert_eq!(reader.watermarks(&at), Ok((0, 1)));
+    assert_eq!(reader.stable_end(&at), Ok(0));
     let end = [(at.clone(), 1)];
     let nothing = |_| Ok::<(), LogError>(());
     let stalled = read_to(&mut reader, &end, Duration::from_millis(300), nothing);
@@ -154,6 +155,7 @@ fn an_open_transaction_counts_for_the_high_watermark_until_a_take_over_ends_it()
     })
     .expect("to read past the aborted record");
     assert_eq!(shown, 0);
+    assert_eq!(reader.stable_end(&at), Ok(2));
 }
 
 /// Needs no broker, and least of all one that answers.

@@ -106,7 +106,7 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         mut standby: Standby<B, L>,
     ) -> Result<Standby<B, L>, TakeOverError> {
         let recovery = &mut standby.recovery;
-        let read = recovery.catch_up(self, STANDBY_STALL);
+        let read = recovery.catch_up(self, End::Stable, STANDBY_STALL);
         match read.and_then(|()| recovery.before.read_on(self, STANDBY_STALL)) {
             // What an open transaction hides is read after the fence.
             Ok(()) | Err(TakeOverError::Log(_)) => Ok(standby),
@@ -132,7 +132,7 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
             None => Recovery::open(self)?,
         };
         recovery
-            .catch_up(self, self.options.recovery_stall())
+            .catch_up(self, End::High, self.options.recovery_stall())
             .map_err(|error| self.with_what_holds_it_up(error))?;
         let mut state = recovery.finish(self, kept)?;
         match self.begin_epoch(&mut writer, &mut state) {
@@ -221,6 +221,16 @@ impl<B: BoundedContext, L: EventLog> Standby<B, L> {
     pub(crate) fn is_ready(&self) -> bool {
         matches!(self.recovery.before, Before::Known(_))
     }
+}
+
+/// How far the shard's own partitions are read.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// All that there is. After the fence, when no transaction of the shard is open any more.
+    High,
+    /// What has been committed for certain. Of a transaction that is still open an event may be there
+    /// already and the snapshot of what it applies to not yet.
+    Stable,
 }
 
 /// A partition being read back.
@@ -316,14 +326,18 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
     fn catch_up<L: EventLog<Reader = R>>(
         &mut self,
         ground: &Ground<'_, B, L>,
+        end: End,
         stall: Duration,
     ) -> Result<(), TakeOverError> {
         let (context, place) = (ground.context, ground.place);
         let own = ground.own();
         let mut targets = Vec::with_capacity(own.len());
         for at in &own {
-            let (_, high) = self.reader.watermarks(at)?;
-            targets.push((at.clone(), high));
+            let end = match end {
+                End::High => self.reader.watermarks(at)?.1,
+                End::Stable => self.reader.stable_end(at)?,
+            };
+            targets.push((at.clone(), end));
         }
         // Asked for after the others: an aggregate that came back from the archive was written in
         // the transaction of its next event, and must be there before that event is applied.

@@ -1,15 +1,16 @@
 //! What is finished leaves memory, and comes back for a command.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cartwright_event_log::memory::Fault;
-use cartwright_event_log::{Record, TopicPartition};
-use cartwright_shard::{Found, Inputs, Outcome, Ownership, Step};
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, TopicPartition};
+use cartwright_shard::{Found, Inputs, Outcome, Ownership, Shard, Step};
 
 use crate::bent::{Bent, BentLog};
 use crate::rig::{Rig, SNAPSHOTS, leave_at_once, small_rounds, version};
-use crate::toy::{Command, Counter, add};
+use crate::toy::{Command, Counter, Toy, add};
 
 #[test]
 fn a_finished_aggregate_leaves_memory_and_comes_back_for_a_command() {
@@ -428,4 +429,51 @@ fn a_snapshot_that_cannot_be_read_makes_the_shard_build_its_state_from_the_event
     rig.step(Vec::new());
     assert_eq!(version(caller.reply()), 4);
     assert_eq!(rig.restart(), Ok(Step::Idle), "{}", rig.ownership());
+}
+
+/// While an aggregate comes back its next event may be in its partition before the snapshot that it applies
+/// to is in the other, and be committed before the event is read.
+#[test]
+fn who_stands_by_reads_no_event_before_the_snapshot_that_it_applies_to() {
+    let mut rig = with_one_that_left_long_ago();
+    // No round begins from here on.
+    rig.options.checkpoint_tail = 1_000;
+    assert_eq!(rig.restart(), Ok(Step::Idle));
+    rig.read_archive();
+    let topics = [
+        "inventory.stock.events.v1",
+        "inventory.journal.v1",
+        SNAPSHOTS,
+    ];
+    let places = topics.map(|topic| TopicPartition::new(topic, 0));
+    let reader = rig.log.reader(ReaderPurpose::Recovery).expect("a reader");
+    let end = |at: &TopicPartition| reader.watermarks(at).expect("an end").1;
+    let before = places.each_ref().map(end);
+    let (again, mut caller) = rig.add("a");
+    rig.step(vec![again]);
+    rig.read_archive();
+    assert_eq!(version(caller.reply()), 4);
+
+    let log = BentLog::new(rig.log.clone(), SNAPSHOTS);
+    let [events, journal, snapshots] = places;
+    let [events_before, journal_before, snapshots_before] = before;
+    log.say_ends(BTreeMap::from([
+        (events.clone(), (end(&events), events_before)),
+        (journal.clone(), (end(&journal), journal_before)),
+        (snapshots, (snapshots_before, snapshots_before)),
+    ]));
+    let (options, clock) = (rig.options.clone(), Arc::clone(&rig.clock) as _);
+    let mut successor = Shard::new(Toy, 0, log.clone(), rig.codec.clone(), options, clock);
+    for _ in 0..3 {
+        assert_eq!(successor.prepare(), Ok(Step::Idle));
+    }
+    log.say_ends(BTreeMap::new());
+    assert_eq!(successor.prepare(), Ok(Step::Idle));
+    assert_eq!(successor.take_over(), Ok(Step::Idle));
+    let (again, mut caller) = rig.add("a");
+    successor.step(Inputs {
+        commands: vec![again],
+        ..Inputs::default()
+    });
+    assert_eq!(version(caller.reply()), 5);
 }

@@ -105,6 +105,10 @@ impl<R: LogReader> LogReader for Bounded<R> {
         Ok((low, high.min(self.end.offset)))
     }
 
+    fn stable_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        Ok(self.reader.stable_end(at)?.min(self.end.offset))
+    }
+
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         self.reader.pause(partitions)
     }

@@ -116,6 +116,11 @@ impl LogReader for SimReader {
         Ok((low, high))
     }
 
+    fn stable_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        let shown = self.lags_at(at).unwrap_or(u64::MAX);
+        Ok(self.inner.stable_end(at)?.min(shown))
+    }
+
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         self.inner.pause(partitions)
     }

@@ -69,6 +69,11 @@ impl Cluster {
         })
     }
 
+    /// How long a question may take.
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The client that asks now.
     fn client(&self) -> Arc<Client> {
         let client = self.client.read().unwrap_or_else(PoisonError::into_inner);

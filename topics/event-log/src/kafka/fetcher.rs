@@ -303,6 +303,16 @@ impl Fetcher {
         Ok(known.collect())
     }
 
+    /// The end that a read_committed consumer is told.
+    pub(super) fn stable_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        let timeout = self.cluster.timeout();
+        let asked = self
+            .consumer()?
+            .fetch_watermarks(&at.topic, number(at), timeout);
+        let (_, end) = asked.map_err(|error| unavailable(&error))?;
+        Ok(u64::try_from(end).unwrap_or(0))
+    }
+
     pub(super) fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
         self.cluster.watermarks(at)
     }

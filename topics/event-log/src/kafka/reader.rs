@@ -114,6 +114,10 @@ impl LogReader for KafkaReader {
         self.cluster.watermarks(at)
     }
 
+    fn stable_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        self.assigned(at)?.stable_end(at)
+    }
+
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         if let Some(at) = partitions.first() {
             self.assigned(at)?.set_paused(partitions, true)?;

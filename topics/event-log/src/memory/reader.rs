@@ -118,6 +118,10 @@ impl LogReader for MemoryReader {
         self.log.watermarks(at)
     }
 
+    fn stable_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        self.log.last_stable_offset(at)
+    }
+
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         self.cursors.set_paused(partitions, true)
     }
