@@ -1,6 +1,6 @@
 //! Readers that can be killed at every call, whose leader may be behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(crate) struct SimReader {
     inner: MemoryReader,
     purpose: ReaderPurpose,
     assigned: Vec<TopicPartition>,
+    /// What whoever reads has paused, beside what a leader does not show.
+    paused: BTreeSet<TopicPartition>,
 }
 
 impl SimReader {
@@ -32,6 +34,7 @@ impl SimReader {
             inner,
             purpose,
             assigned: Vec::new(),
+            paused: BTreeSet::new(),
         }
     }
 
@@ -56,7 +59,7 @@ impl SimReader {
         for at in self.assigned.clone() {
             let position = self.inner.position(&at)?;
             let beyond = self.lags_at(&at).is_some_and(|end| position >= end);
-            match beyond {
+            match beyond || self.paused.contains(&at) {
                 true => self.inner.pause(&[at])?,
                 false => self.inner.resume(&[at])?,
             }
@@ -78,6 +81,7 @@ impl SimReader {
 impl LogReader for SimReader {
     fn assign(&mut self, partitions: &[(TopicPartition, Start)]) -> Result<(), LogError> {
         self.assigned = partitions.iter().map(|(at, _)| at.clone()).collect();
+        self.paused.clear();
         self.inner.assign(partitions)
     }
 
@@ -92,7 +96,9 @@ impl LogReader for SimReader {
         if self.lags() {
             return self.poll_lagging();
         }
-        self.inner.resume(&self.assigned)?;
+        let wanted = self.assigned.iter().filter(|at| !self.paused.contains(at));
+        let wanted: Vec<TopicPartition> = wanted.cloned().collect();
+        self.inner.resume(&wanted)?;
         let mut records = self.inner.poll(max, timeout)?;
         let forgets = self.sim().has(Bug::ForgetResultsAtRecovery);
         if forgets && self.purpose == ReaderPurpose::Recovery {
@@ -122,10 +128,12 @@ impl LogReader for SimReader {
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.paused.extend(partitions.iter().cloned());
         self.inner.pause(partitions)
     }
 
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.paused.retain(|at| !partitions.contains(at));
         self.inner.resume(partitions)
     }
 }
