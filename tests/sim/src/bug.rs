@@ -129,6 +129,6 @@ pub const BUGS: [Planted; 32] = [
         "feed-from-another-position",
         60,
     ),
-    planted(Bug::CancelledComesBack, "cancelled-comes-back", 300),
+    planted(Bug::CancelledComesBack, "cancelled-comes-back", 1_000),
     planted(Bug::FlipWhileBehind, "flip-while-behind", 60),
 ];
