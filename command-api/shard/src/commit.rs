@@ -47,8 +47,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 Step::Committed
             }
             Err(CommitError::Fenced) => {
-                let epoch = self.last_epoch;
-                let fenced = Ownership::Fenced { epoch };
+                let fenced = self.fenced();
                 fail_all(group.pending, &fenced.to_string());
                 self.end(fenced)
             }

@@ -122,6 +122,13 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         Ok(last > self.last_epoch)
     }
 
+    /// What it is once Kafka takes nothing of it any more.
+    pub(crate) const fn fenced(&self) -> Ownership {
+        Ownership::Fenced {
+            epoch: self.last_epoch,
+        }
+    }
+
     fn not_taken_over(&mut self, error: TakeOverError) -> Result<Step, String> {
         match error {
             TakeOverError::Retry(_) | TakeOverError::Log(_) | TakeOverError::Unreadable(_) => {
@@ -131,10 +138,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 });
                 Err(because)
             }
-            TakeOverError::Fenced => {
-                let epoch = self.last_epoch;
-                Ok(self.end(Ownership::Fenced { epoch }))
-            }
+            TakeOverError::Fenced => Ok(self.end(self.fenced())),
             TakeOverError::Refused(reason) => Ok(self.end(Ownership::Refused { reason })),
             TakeOverError::Outdated(reason) => Ok(self.end(Ownership::Outdated { reason })),
         }

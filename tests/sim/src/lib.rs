@@ -18,6 +18,7 @@ mod node;
 mod prices;
 mod projector;
 mod replay;
+mod script;
 mod shopper;
 mod sim;
 mod stock;

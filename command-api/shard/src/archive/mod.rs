@@ -32,12 +32,8 @@ type IdHash = (u64, u64);
 
 fn hash(id: &str) -> IdHash {
     let digest = Sha256::digest(id);
-    let half = |at: usize| {
-        let mut half = [0; 8];
-        half.copy_from_slice(&digest[at..at + 8]);
-        u64::from_be_bytes(half)
-    };
-    (half(0), half(8))
+    let (halves, _) = digest.as_chunks();
+    (u64::from_be_bytes(halves[0]), u64::from_be_bytes(halves[1]))
 }
 
 /// Where the last snapshots are of aggregates that have left memory.

@@ -123,12 +123,9 @@ pub(super) fn read(page: &Whole) -> Result<Vec<Departure>, Unreadable> {
         return Err(unreadable("its last entry is cut off".to_owned()));
     };
     let departures = entries.iter().map(|entry| {
-        let number = |at: usize| {
-            let mut number = [0; 8];
-            number.copy_from_slice(&entry[at..at + 8]);
-            u64::from_be_bytes(number)
-        };
-        ((number(0), number(8)), number(16))
+        let (numbers, _) = entry.as_chunks();
+        let number = |index: usize| u64::from_be_bytes(numbers[index]);
+        ((number(0), number(1)), number(2))
     });
     Ok(departures.collect())
 }

@@ -1,16 +1,13 @@
 //! What is finished leaves memory, and comes back for a command.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
+use cartwright_event_log::TopicPartition;
 use cartwright_event_log::memory::Fault;
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, TopicPartition};
-use cartwright_shard::{Found, Inputs, Outcome, Ownership, Shard, Step};
+use cartwright_shard::{Found, Inputs, Outcome, Ownership, Step};
 
-use crate::bent::{Bent, BentLog};
 use crate::rig::{Rig, SNAPSHOTS, leave_at_once, small_rounds, version};
-use crate::toy::{Command, Counter, Toy, add};
+use crate::toy::{Command, Counter, add};
 
 #[test]
 fn a_finished_aggregate_leaves_memory_and_comes_back_for_a_command() {
@@ -29,7 +26,7 @@ fn a_finished_aggregate_leaves_memory_and_comes_back_for_a_command() {
 
 /// A shard with "b" in memory, and a finished "a" that left it before the latest round began, so that
 /// a take-over does not come across it.
-fn with_one_that_left_long_ago() -> Rig {
+pub(crate) fn with_one_that_left_long_ago() -> Rig {
     let mut rig = Rig::with(|options| {
         small_rounds(options);
         leave_at_once(options);
@@ -43,7 +40,7 @@ fn with_one_that_left_long_ago() -> Rig {
     rig
 }
 
-fn write_rounds(rig: &mut Rig) {
+pub(crate) fn write_rounds(rig: &mut Rig) {
     for _ in 0..40 {
         let _ = rig.decide(Command::Refuse { sku: "b".into() }, None);
         rig.settle();
@@ -67,92 +64,6 @@ fn it_comes_back_after_a_restart_and_commands_for_ids_never_seen_wait_for_the_in
     rig.read_archive();
     assert_eq!(version(gone_caller.reply()), 4);
     assert_eq!(version(fresh_caller.reply()), 1);
-}
-
-/// Ten that left memory, each on its own, a page for every three of them, and a round that says so.
-fn with_pages() -> (Rig, Vec<String>) {
-    let mut rig = Rig::with(|options| {
-        small_rounds(options);
-        leave_at_once(options);
-        options.archive_page = 3;
-    });
-    let ids: Vec<String> = (0..10).map(|number| format!("sku-{number}")).collect();
-    for id in &ids {
-        for _ in 0..3 {
-            let _ = rig.decide(add(id), None);
-        }
-        rig.settle();
-    }
-    let _ = rig.decide(add("b"), None);
-    write_rounds(&mut rig);
-    assert_eq!(rig.snapshots_of("page"), 3);
-    (rig, ids)
-}
-
-/// Answers what the shard asks, from a log whose topic of snapshots nobody may read from its beginning.
-fn read_pages_alone(rig: &mut Rig) {
-    let bent = BentLog::new(rig.log.clone(), SNAPSHOTS);
-    bent.bend(Bent::Broken);
-    let at = TopicPartition::new(SNAPSHOTS, 0);
-    let asks = rig.shard.take_asks();
-    let answers = asks.iter().map(|ask| {
-        let answer = ask.answer(&bent, &at, Duration::from_millis(200));
-        answer.expect("an answer")
-    });
-    let archive: Vec<_> = answers.collect();
-    rig.shard.step(Inputs {
-        archive,
-        ..Inputs::default()
-    });
-}
-
-fn all_come_back(rig: &mut Rig, ids: &[String], expected: u64) {
-    for id in ids {
-        let (again, mut caller) = rig.add(id);
-        rig.step(vec![again]);
-        rig.read_archive();
-        assert_eq!(version(caller.reply()), expected, "{id}");
-    }
-}
-
-#[test]
-fn a_take_over_reads_pages_of_the_index_and_not_every_snapshot() {
-    let (mut rig, ids) = with_pages();
-    assert_eq!(rig.restart(), Ok(Step::Idle));
-    read_pages_alone(&mut rig);
-    all_come_back(&mut rig, &ids, 4);
-    // What came back has left again, changed, and is on later pages.
-    rig.settle();
-    write_rounds(&mut rig);
-    assert!(rig.snapshots_of("page") > 5);
-    assert_eq!(rig.restart(), Ok(Step::Idle));
-    read_pages_alone(&mut rig);
-    all_come_back(&mut rig, &ids, 5);
-    let (fresh, mut caller) = rig.add("fresh");
-    rig.step(vec![fresh]);
-    assert_eq!(version(caller.reply()), 1, "known to be new at once");
-}
-
-#[test]
-fn pages_that_cannot_be_read_only_cost_time_and_are_written_again() {
-    let (mut rig, ids) = with_pages();
-    let at = TopicPartition::new(SNAPSHOTS, 0);
-    let pages = || {
-        let all = rig.log.committed(&at).expect("the topic").into_iter();
-        let is_page = |record: &Record| record.header("kind") == Some(b"page");
-        all.filter(is_page).collect::<Vec<Record>>()
-    };
-    // What stands before the second page is gone, and with it the first one.
-    let second = pages()[1].offset;
-    rig.log.delete_records(&at, second);
-    assert_eq!(rig.restart(), Ok(Step::Idle));
-    rig.read_archive();
-    // The latest snapshots of these are still there.
-    all_come_back(&mut rig, &ids[6..], 4);
-    write_rounds(&mut rig);
-    assert_eq!(rig.restart(), Ok(Step::Idle));
-    read_pages_alone(&mut rig);
-    all_come_back(&mut rig, &ids[6..], 5);
 }
 
 #[test]
@@ -429,51 +340,4 @@ fn a_snapshot_that_cannot_be_read_makes_the_shard_build_its_state_from_the_event
     rig.step(Vec::new());
     assert_eq!(version(caller.reply()), 4);
     assert_eq!(rig.restart(), Ok(Step::Idle), "{}", rig.ownership());
-}
-
-/// While an aggregate comes back its next event may be in its partition before the snapshot that it applies
-/// to is in the other, and be committed before the event is read.
-#[test]
-fn who_stands_by_reads_no_event_before_the_snapshot_that_it_applies_to() {
-    let mut rig = with_one_that_left_long_ago();
-    // No round begins from here on.
-    rig.options.checkpoint_tail = 1_000;
-    assert_eq!(rig.restart(), Ok(Step::Idle));
-    rig.read_archive();
-    let topics = [
-        "inventory.stock.events.v1",
-        "inventory.journal.v1",
-        SNAPSHOTS,
-    ];
-    let places = topics.map(|topic| TopicPartition::new(topic, 0));
-    let reader = rig.log.reader(ReaderPurpose::Recovery).expect("a reader");
-    let end = |at: &TopicPartition| reader.watermarks(at).expect("an end").1;
-    let before = places.each_ref().map(end);
-    let (again, mut caller) = rig.add("a");
-    rig.step(vec![again]);
-    rig.read_archive();
-    assert_eq!(version(caller.reply()), 4);
-
-    let log = BentLog::new(rig.log.clone(), SNAPSHOTS);
-    let [events, journal, snapshots] = places;
-    let [events_before, journal_before, snapshots_before] = before;
-    log.say_ends(BTreeMap::from([
-        (events.clone(), (end(&events), events_before)),
-        (journal.clone(), (end(&journal), journal_before)),
-        (snapshots, (snapshots_before, snapshots_before)),
-    ]));
-    let (options, clock) = (rig.options.clone(), Arc::clone(&rig.clock) as _);
-    let mut successor = Shard::new(Toy, 0, log.clone(), rig.codec.clone(), options, clock);
-    for _ in 0..3 {
-        assert_eq!(successor.prepare(), Ok(Step::Idle));
-    }
-    log.say_ends(BTreeMap::new());
-    assert_eq!(successor.prepare(), Ok(Step::Idle));
-    assert_eq!(successor.take_over(), Ok(Step::Idle));
-    let (again, mut caller) = rig.add("a");
-    successor.step(Inputs {
-        commands: vec![again],
-        ..Inputs::default()
-    });
-    assert_eq!(version(caller.reply()), 5);
 }

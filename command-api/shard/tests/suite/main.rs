@@ -9,6 +9,7 @@ mod handover;
 mod idempotency;
 mod memory;
 mod nodes;
+mod pages;
 mod recovery;
 mod registry;
 mod rig;

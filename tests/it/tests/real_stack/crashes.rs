@@ -91,6 +91,17 @@ async fn last_receipt(api: &Api, sku: &str) -> anyhow::Result<String> {
     .await
 }
 
+/// Holds the stock against the receipts that were acknowledged, the first delivery and one last receipt.
+async fn each_took_effect_once(api: &Api, sku: &str, acknowledged: u64) -> anyhow::Result<()> {
+    let position = last_receipt(api, sku).await?;
+    let there = on_hand(api, sku, Some(&position)).await?;
+    ensure!(
+        there == i64::try_from(acknowledged)? + 2,
+        "{acknowledged} acknowledged, {there} on hand"
+    );
+    Ok(())
+}
+
 /// Waits until at least this many receipts are visible.
 async fn until_received(api: &Api, sku: &str, units: i64) -> anyhow::Result<()> {
     eventually("receipts under way", PATIENCE, || async {
@@ -120,13 +131,7 @@ pub(crate) async fn command_api_dies_and_no_acknowledged_command_is_lost(
         until_received(&api, "CRASH", 150).await
     })
     .await?;
-    let position = last_receipt(&api, "CRASH").await?;
-    let there = on_hand(&api, "CRASH", Some(&position)).await?;
-    ensure!(
-        there == i64::try_from(acknowledged)? + 2,
-        "{acknowledged} acknowledged, {there} on hand"
-    );
-    Ok(())
+    each_took_effect_once(&api, "CRASH", acknowledged).await
 }
 
 pub(crate) async fn the_projector_dies_and_the_read_model_is_as_if_it_had_not(
@@ -196,13 +201,7 @@ pub(crate) async fn a_process_that_stood_still_is_fenced_and_serves_again(
         .await
     })
     .await?;
-    let position = last_receipt(&api, "STILL").await?;
-    let there = on_hand(&api, "STILL", Some(&position)).await?;
-    ensure!(
-        there == i64::try_from(acknowledged)? + 2,
-        "{acknowledged} acknowledged, {there} on hand"
-    );
-    Ok(())
+    each_took_effect_once(&api, "STILL", acknowledged).await
 }
 
 /// A process that ends with the test.

@@ -83,7 +83,7 @@ pub(super) fn end_and_add_up(world: &World) -> Result<BTreeMap<String, Seen>, St
 
 fn returned_value(seen: &Seen) -> i64 {
     let units: i64 = seen.returned.values().sum();
-    units * crate::shopper::PRICE
+    units * crate::script::PRICE
 }
 
 /// What orders shipped, took back and still wait for is what inventory has booked for them.

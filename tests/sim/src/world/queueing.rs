@@ -14,7 +14,8 @@ use super::{PARTITIONS, World};
 use crate::bug::Bug;
 use crate::log::SimLog;
 use crate::network::Request;
-use crate::shopper::{Asked, Command};
+use crate::script::Command;
+use crate::shopper::Asked;
 use crate::sim::Sim;
 use crate::ticket::Ticket;
 

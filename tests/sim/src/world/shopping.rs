@@ -10,7 +10,8 @@ use super::{PARTITIONS, World};
 use crate::bug::Bug;
 use crate::network::Request;
 use crate::node::Node;
-use crate::shopper::{Asked, Command, Wish};
+use crate::script::Command;
+use crate::shopper::{Asked, Wish};
 
 impl World {
     /// A shopper looks for answers, and sends what comes next.
@@ -46,8 +47,8 @@ impl World {
         Ok(())
     }
 
-    /// Somebody who has forgotten that he was here creates his cart once more, under another key: it
-    /// may have left memory, and is there all the same.
+    /// Somebody who has forgotten that he was here creates his cart once more, or the owner a product,
+    /// under another key: it may have left memory, and is there all the same.
     fn begin_anew(&mut self) {
         let who = self.sim.below(self.shoppers.len());
         let Some(first) = self.shoppers[who].earlier(0) else {
