@@ -11,9 +11,33 @@ use crate::plan::Limits;
 pub(crate) struct Parked {
     keys: BTreeMap<String, BTreeMap<u64, ParkedRow>>,
     records: usize,
+    /// Pointers to records that the position is not past: a batch left them that failed half way.
+    /// Whether these records are to be put aside is not decided yet.
+    ahead: BTreeMap<u64, ParkedRow>,
 }
 
 impl Parked {
+    /// What a store holds whose position is at the offset `next`.
+    pub(crate) fn loaded(rows: Vec<ParkedRow>, next: u64) -> Self {
+        let mut parked = Self::default();
+        for row in rows {
+            match row.offset < next {
+                true => parked.put(row),
+                false => drop(parked.ahead.insert(row.offset, row)),
+            }
+        }
+        parked
+    }
+
+    /// Pointers of a half failed batch to records that were taken in, up to the offset `next`, and
+    /// not put aside this time.
+    pub(crate) fn passed(&mut self, next: u64) -> Vec<ParkedRow> {
+        let later = self.ahead.split_off(&next);
+        std::mem::replace(&mut self.ahead, later)
+            .into_values()
+            .collect()
+    }
+
     pub(crate) fn contains(&self, key: &str) -> bool {
         self.keys.contains_key(key)
     }
@@ -43,6 +67,7 @@ impl Parked {
 
     /// Adds a record, or says something new of it.
     pub(crate) fn put(&mut self, row: ParkedRow) {
+        self.ahead.remove(&row.offset);
         let queue = self.keys.entry(row.key.clone()).or_default();
         if queue.insert(row.offset, row).is_none() {
             self.records += 1;
@@ -66,13 +91,5 @@ impl Parked {
             return Some(format!("more than {keys} keys are parked"));
         }
         (self.records() > records).then(|| format!("more than {records} records are parked"))
-    }
-}
-
-impl FromIterator<ParkedRow> for Parked {
-    fn from_iter<I: IntoIterator<Item = ParkedRow>>(rows: I) -> Self {
-        let mut parked = Self::default();
-        rows.into_iter().for_each(|row| parked.put(row));
-        parked
     }
 }

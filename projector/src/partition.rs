@@ -150,8 +150,13 @@ impl Partition {
     pub(crate) fn start(&mut self, plan: &Plan, loaded: Loaded) -> Result<Start, Halt> {
         self.reset();
         self.stored = loaded.position;
-        self.parked = loaded.parked.into_iter().collect();
-        match loaded.position {
+        let start = self.starting_point(plan)?;
+        self.parked = Parked::loaded(loaded.parked, self.next.next_offset);
+        Ok(start)
+    }
+
+    fn starting_point(&mut self, plan: &Plan) -> Result<Start, Halt> {
+        match self.stored {
             Some(position) if position.generation > plan.generation => Err(Halt::Stop(format!(
                 "{}: the stored position is of generation {} of the log, this log is of \
                  generation {}",
@@ -242,6 +247,10 @@ impl Partition {
         };
         let pending = std::mem::replace(&mut self.pending, next);
         self.tell(&pending.parked);
+        let unparked = Unparked {
+            settled: self.parked.passed(self.next.next_offset),
+            ..Unparked::default()
+        };
         Some(Cut {
             parked: pending.parked.len(),
             batch: Arc::new(Batch {
@@ -250,7 +259,7 @@ impl Partition {
                 next: self.next,
                 ops: pending.ops,
                 parked: pending.parked,
-                unparked: Unparked::default(),
+                unparked,
             }),
             records: pending.records,
             dropped: pending.dropped,

@@ -18,7 +18,7 @@ use scylla::client::session::Session;
 use tokio::runtime::Handle;
 
 use crate::control::{final_ops, parked_ops, settled_ops};
-use crate::merge::{MergedRow, merge};
+use crate::merge::{MergedRow, merge, merge_timed};
 use crate::sink::{Batch, Loaded, Sink, SinkError};
 use statements::{Statements, Write};
 
@@ -138,12 +138,11 @@ impl Sink for CassandraSink {
 async fn apply(ready: &Ready, batch: &Batch, concurrency: usize) -> Result<(), SinkError> {
     let generation = batch.next.generation;
     let parked = parked_ops(batch);
-    let mut rows = merge(&batch.ops)?;
+    let mut rows = merge_timed(batch)?;
     rows.extend(merge(&parked)?);
     write_all(ready, &writes(&rows, generation)?, concurrency).await?;
     // Only now: what is on the list no longer is in the rows. And one after the other, the oldest first:
-    // what stays of a key's queue when this ends half way has no gap, in which an event that is applied
-    // already would lose to an older one that is put together with a newer one.
+    // what stays of a key's queue when this ends half way has no gap.
     let settled = settled_ops(batch);
     write_all(ready, &writes(&merge(&settled)?, generation)?, 1).await?;
     // And last: whoever reads the position or an answer may rely on both.

@@ -15,7 +15,7 @@ use cartwright_read_model::{
 };
 
 use crate::control::{final_ops, parked_ops, settled_ops};
-use crate::merge::{MergedRow, merge};
+use crate::merge::{MergedRow, merge, merge_timed};
 use crate::sink::{Batch, Loaded, SeqOp, Sink, SinkError};
 use crate::written::Written;
 use table::StoredTable;
@@ -346,7 +346,7 @@ impl State {
     ) -> Result<bool, SinkError> {
         let generation = batch.next.generation;
         let (parked, settled, last) = (parked_ops(batch), settled_ops(batch), final_ops(batch));
-        let mut rows = merge(&batch.ops)?;
+        let mut rows = merge_timed(batch)?;
         rows.extend(merge(&parked)?);
         let settled = merge(&settled)?;
         if let Some(MemoryFault::AfterRows(most)) = fault {

@@ -10,7 +10,7 @@ use cartwright_read_model::{RowOp, Table, Value};
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 
-use crate::sink::{SeqOp, SinkError};
+use crate::sink::{Batch, SeqOp, SinkError};
 
 /// What a batch does to one row.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +31,19 @@ pub(crate) struct MergedWrite<'a> {
     pub(crate) seq: u64,
     /// By the table's cells; `None` where nothing was said.
     pub(crate) cells: Vec<Option<&'a Value>>,
+}
+
+/// The rows of a batch for a store with a time per cell. What was parked is written event by event:
+/// such a batch does not hold all records between its first and its last. Where another projector,
+/// late, has parked a record that is applied already, what is put together with it would carry an
+/// older value past a newer one.
+pub(crate) fn merge_timed(batch: &Batch) -> Result<Vec<MergedRow<'_>>, SinkError> {
+    if batch.moves() {
+        return merge(&batch.ops);
+    }
+    let events = batch.ops.chunk_by(|one, next| one.seq == next.seq);
+    let rows: Result<Vec<_>, _> = events.map(merge).collect();
+    Ok(rows?.into_iter().flatten().collect())
 }
 
 /// Puts the operations together, rows in the order of their first operation.

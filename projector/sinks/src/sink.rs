@@ -33,6 +33,14 @@ pub struct Batch {
     pub unparked: Unparked,
 }
 
+impl Batch {
+    /// Whether it is about records that follow the stored position, and not about parked ones.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        self.expected != Some(self.next)
+    }
+}
+
 /// What becomes of records that were parked before.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unparked {
@@ -102,6 +110,7 @@ pub enum Begun {
 ///   request is answered last. A transactional store does it all at once, and refuses with
 ///   `PositionMoved` also when somebody else has applied something since this sink last loaded or
 ///   applied the partition, though the position is the same.
+/// * What was parked loses, with a time per cell, to what was applied of later seqs already.
 /// * Cells that no operation names stay as they are. A delete removes what was written before it
 ///   and nothing that was written later.
 /// * Each row remembers the largest seq that wrote to it, as `row_seq`.

@@ -4,7 +4,7 @@ use cartwright_events::{Envelope, Event, Stream};
 use cartwright_folds::Outcome;
 use cartwright_projector::{Plan, Step};
 use cartwright_read_model::{ParkAction, ParkReason};
-use cartwright_sinks::{MemoryStore, Semantics};
+use cartwright_sinks::{MemoryFault, MemoryStore, Semantics};
 
 use crate::history::{price_changed, product_created};
 use crate::operator::{ask_all, parked};
@@ -151,6 +151,48 @@ fn a_record_that_the_fold_panics_over_is_parked_until_the_fold_is_mended() {
         assert_eq!(parked(&store, "products"), []);
         assert_eq!(price_of(&store, &poisoned), Some(99));
     }
+}
+
+/// A batch that fails half way leaves any part of its pointers in a store that writes row by row.
+#[test]
+fn what_a_half_failed_batch_parked_ahead_of_the_position_keeps_nothing_parked() {
+    let [good, poisoned, _] = skus();
+    let mut log = TestLog::new();
+    log.write([
+        Entry::Event(&product_created(&good, 1)),
+        Entry::Event(&product_created(&poisoned, 1)),
+        Entry::Event(&price_changed(&poisoned, 2, 13)),
+        Entry::Event(&price_changed(&poisoned, 3, 99)),
+    ]);
+    let mut left_ahead = 0;
+    for (rows, is_mended) in (1..8).flat_map(|rows| [(rows, true), (rows, false)]) {
+        let store = MemoryStore::new(Semantics::CellTimes);
+        store.inject(MemoryFault::AfterRows(rows));
+        let broken = || Plan {
+            fold: broken,
+            ..plan("products")
+        };
+        let mut worker = log.worker_of(broken(), limits(), sink(&store));
+        while !matches!(worker.step(), Step::Waiting { .. }) {}
+        drop(worker);
+        left_ahead += parked(&store, "products").len();
+        let (next, still_parked) = match is_mended {
+            true => (plan("products"), 0),
+            false => (broken(), 2),
+        };
+        assert_eq!(
+            run(&mut log.worker_of(next, limits(), sink(&store))),
+            Step::Idle
+        );
+        let found = parked(&store, "products");
+        assert_eq!(found.len(), still_parked, "{rows}: {found:?}");
+        // Mended and tried again, the row is that of a clean run, whatever the store was left with.
+        ask_all(&store, "products", "1", ParkAction::Retry);
+        assert_eq!(run(&mut log.worker("products", &store)), Step::Idle);
+        assert_eq!(parked(&store, "products"), []);
+        assert_eq!(price_of(&store, &poisoned), Some(99));
+    }
+    assert!(left_ahead > 2, "pointers ahead of the position");
 }
 
 #[test]

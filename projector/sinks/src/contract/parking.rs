@@ -12,11 +12,15 @@ use super::at;
 use super::cases::{Case, Run};
 use crate::sink::{Batch, SinkError, Unparked};
 
-pub(super) const CASES: [(&str, Run); 6] = [
+pub(super) const CASES: [(&str, Run); 7] = [
     ("parked_records_come_back", parked_records),
     (
         "what_is_settled_is_parked_no_longer_and_its_rows_are_there",
         settled,
+    ),
+    (
+        "what_was_parked_late_loses_to_what_is_applied_already",
+        parked_late,
     ),
     ("what_is_given_up_is_kept_for_the_record", given_up),
     (
@@ -119,6 +123,32 @@ fn settled(case: &Case<'_>) {
     assert_eq!(case.load().parked, []);
     case.apply(&case.batch(12, 13, vec![case.thing(13, [("amount", Value::Int(13))])]));
     assert_eq!(case.the_thing().value("amount"), &Value::Int(13));
+}
+
+/// Where nothing guards the position, a projector that is late may park a record that another has
+/// applied; what follows waits behind it, and what came between is there.
+fn parked_late(case: &Case<'_>) {
+    if case.subject.refuses_stale_batches() {
+        return;
+    }
+    let (late, follows) = (behind("a", 30), behind("a", 50));
+    case.apply(&case.batch(0, 4, vec![case.thing(4, [("amount", Value::Int(4))])]));
+    park(case, 4, 5, vec![late.clone(), follows.clone()]);
+    let settled = vec![late, follows];
+    let unparked = Unparked {
+        settled,
+        ..Unparked::default()
+    };
+    let mut batch = unpark(case, 5, unparked);
+    batch.ops = vec![
+        case.thing(3, [("amount", Value::Int(3))]),
+        case.thing(5, [("label", "five".into())]),
+    ];
+    case.apply(&Arc::new(batch));
+    assert_eq!(case.load().parked, []);
+    let row = case.the_thing();
+    assert_eq!(row.value("amount"), &Value::Int(4));
+    assert_eq!(row.value("label"), &Value::from("five"));
 }
 
 fn given_up(case: &Case<'_>) {
