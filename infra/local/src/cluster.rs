@@ -1,36 +1,21 @@
 //! A cluster of several brokers on this machine, for runs that take brokers away.
 //!
-//! Every broker is a controller too. Every listener advertises another address than it listens on, and
+//! Every broker is a controller too, but for one that joins later. Every listener advertises another address than it listens on, and
 //! there is one for each client, one for the brokers among themselves and one for the controllers: a
 //! proxy stands between, so that the way of one client to one broker, or of all others to a broker, can
 //! be cut or slowed down by itself.
 
-use std::fs;
-use std::path::PathBuf;
-
-use tokio::process::Command;
-
-use crate::config::StackConfig;
-use crate::download;
-use crate::error::{Result, at};
-use crate::launch::{new_cluster_id, run, words};
-use crate::part::Part;
-use crate::preflight;
-use crate::progress::Progress;
-use crate::render::{KAFKA_LOGGING, fill};
+use crate::render::fill;
 
 const BROKER: &str = include_str!("../templates/kafka-broker.properties");
-
-/// A broker that is killed every few seconds is never old enough for the second compiler to pay.
-const FLAGS: &str = "-Xms192m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError \
-    -Djava.awt.headless=true";
 
 /// Where a cluster listens: brokers from 0, clients from 0, all on 127.0.0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterLayout {
     /// The first port; the layout takes 100 from it upwards, the stack's own among them.
     pub base_port: u16,
-    /// Brokers, at most 4.
+    /// Brokers that are there from the beginning, at most 3. One more is told where to listen, as the
+    /// last, for when it joins.
     pub brokers: u16,
     /// Nodes of command-api, each with a listener of its own, at most 4.
     pub nodes: u16,
@@ -54,17 +39,6 @@ impl ClusterClient {
             ClusterClient::Projector(projector) => format!("PROJECTOR{projector}"),
         }
     }
-}
-
-/// A broker, ready to be started.
-#[derive(Debug, Clone)]
-pub struct BrokerLaunch {
-    /// Program and arguments.
-    pub command: Vec<String>,
-    /// Its working folder.
-    pub cwd: PathBuf,
-    /// Its log.
-    pub log: PathBuf,
 }
 
 impl ClusterLayout {
@@ -161,6 +135,12 @@ impl ClusterLayout {
             }
     }
 
+    /// The broker that joins later, and is no controller.
+    #[must_use]
+    pub fn late_broker(&self) -> u16 {
+        self.brokers
+    }
+
     /// The brokers as they see each other, for tools.
     #[must_use]
     pub fn bootstrap(&self) -> String {
@@ -175,12 +155,17 @@ impl ClusterLayout {
         (0..self.brokers).map(seen).collect::<Vec<_>>().join(",")
     }
 
-    fn properties(&self, broker: u16, data_dir: &str) -> String {
+    pub(crate) fn properties(&self, broker: u16, data_dir: &str) -> String {
         let each =
             |text: &dyn Fn(ClusterClient) -> String| self.clients().map(text).collect::<String>();
         let voters: Vec<String> = (0..self.brokers)
             .map(|one| format!("{}@127.0.0.1:{}", one + 1, self.controller_advertised(one)))
             .collect();
+        let is_late = broker == self.late_broker();
+        let control = |port: u16| match is_late {
+            true => String::new(),
+            false => format!(",CONTROLLER://127.0.0.1:{port}"),
+        };
         let at =
             |client: ClusterClient, port| format!(",{}://127.0.0.1:{port}", client.listener_name());
         let listen = |client| at(client, self.listener(broker, client));
@@ -190,16 +175,17 @@ impl ClusterLayout {
             BROKER,
             &[
                 ("id", &(broker + 1).to_string()),
+                ("controller_role", if is_late { "" } else { ",controller" }),
                 ("voters", &voters.join(",")),
                 ("port", &self.broker_listener(broker).to_string()),
                 ("address", &self.broker_advertised(broker).to_string()),
                 (
-                    "controller_port",
-                    &self.controller_listener(broker).to_string(),
+                    "control_listener",
+                    &control(self.controller_listener(broker)),
                 ),
                 (
-                    "controller_address",
-                    &self.controller_advertised(broker).to_string(),
+                    "control_address",
+                    &control(self.controller_advertised(broker)),
                 ),
                 ("client_listeners", &each(&listen)),
                 ("client_addresses", &each(&tell)),
@@ -210,62 +196,12 @@ impl ClusterLayout {
     }
 }
 
-/// Writes the brokers' settings, formats their storage where it is not, and says how to start them.
-///
-/// # Errors
-/// [`crate::StackError`]: what could not be made, by name.
-pub async fn prepare_brokers(
-    config: &StackConfig,
-    layout: ClusterLayout,
-) -> Result<Vec<BrokerLaunch>> {
-    let java = preflight::find_java()?;
-    let library = download::fetch(&config.cache_dir, &Progress::Silent).await?;
-    let class_path = library.class_path(Part::Kafka);
-    let logging = config.config_dir().join("kafka-log4j2.xml");
-    at(&logging, fs::write(&logging, KAFKA_LOGGING))?;
-    let logging = format!("-Dlog4j2.configurationFile=file:{}", logging.display());
-    let cluster_id = new_cluster_id()?;
-    let mut launches = Vec::new();
-    for broker in 0..layout.brokers {
-        let name = format!("broker-{}", broker + 1);
-        let data = config.state_dir.join("data").join(&name);
-        at(&data, fs::create_dir_all(&data))?;
-        let settings = config.config_dir().join(format!("{name}.properties"));
-        let text = layout.properties(broker, &data.display().to_string());
-        at(&settings, fs::write(&settings, text))?;
-        let program = java.program.display().to_string();
-        if !data.join("meta.properties").exists() {
-            let mut format = Command::new(&program);
-            format
-                .args(["-XX:TieredStopAtLevel=1", "-Xmx128m", &logging, "-cp"])
-                .args([&class_path, "kafka.tools.StorageTool", "format"])
-                .args(["-t", &cluster_id, "-c"])
-                .arg(&settings);
-            run("formatting a broker's storage", format).await?;
-        }
-        let archive = library.class_archive(Part::Kafka, &java.version);
-        let mut command = vec![program, "-Xshare:auto".to_owned()];
-        command.push("-Xlog:cds=off,cds+dynamic=off".to_owned());
-        if archive.exists() {
-            command.push(format!("-XX:SharedArchiveFile={}", archive.display()));
-        }
-        command.extend(words(FLAGS));
-        command.extend([logging.clone(), "-cp".to_owned(), class_path.clone()]);
-        command.extend(["kafka.Kafka".to_owned(), settings.display().to_string()]);
-        launches.push(BrokerLaunch {
-            command,
-            cwd: data,
-            log: config.state_dir.join("logs").join(format!("{name}.log")),
-        });
-    }
-    Ok(launches)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::part::Part;
 
     const LAYOUT: ClusterLayout = ClusterLayout {
         base_port: 7600,
@@ -308,6 +244,16 @@ mod tests {
         let distinct: BTreeSet<_> = ports.iter().collect();
         assert_eq!(distinct.len(), ports.len());
         assert!(ports.iter().all(|port| (7600..7700).contains(port)));
+    }
+
+    #[test]
+    fn who_joins_later_is_no_controller() {
+        let text = LAYOUT.properties(LAYOUT.late_broker(), "/data");
+        assert!(
+            text.starts_with("process.roles=broker\nnode.id=4\n"),
+            "{text}"
+        );
+        assert!(!text.contains("CONTROLLER://"), "{text}");
     }
 
     #[test]

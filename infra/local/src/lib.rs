@@ -6,6 +6,7 @@
 //! the same.
 
 mod boot;
+mod brokers;
 mod cluster;
 mod config;
 mod cql;
@@ -25,7 +26,8 @@ mod status;
 mod stop;
 mod topics;
 
-pub use cluster::{BrokerLaunch, ClusterClient, ClusterLayout, prepare_brokers};
+pub use brokers::{BrokerLaunch, Brokers, KafkaTools};
+pub use cluster::{ClusterClient, ClusterLayout};
 pub use config::StackConfig;
 pub use error::{Result, StackError};
 pub use part::{MAX_NODES, Part, all_names};

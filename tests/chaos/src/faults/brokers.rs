@@ -29,6 +29,11 @@ impl Nemesis {
                 let controller = kill_controller(ground).await?;
                 self.turn.brokers.push(controller);
             }
+            Fault::AddBroker => {
+                let replaced = self.choose_broker(ground);
+                ground.add_a_broker(replaced).await?;
+                self.lasts(0..4_000);
+            }
             Fault::MoveCoordinator => self.move_coordinator(ground).await?,
             _ => {
                 let broker = self.choose_broker(ground);

@@ -11,6 +11,7 @@ pub(crate) enum Fault {
     FillDisk,
     KillController,
     MoveCoordinator,
+    AddBroker,
     IsolateBroker,
     IsolateNode,
     CutOneWay,
@@ -68,7 +69,7 @@ impl Family {
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 32] = [
+    pub(super) const ALL: [Fault; 33] = [
         Fault::KillNode,
         Fault::FreezeNode,
         Fault::RestartNode,
@@ -78,6 +79,7 @@ impl Fault {
         Fault::FillDisk,
         Fault::KillController,
         Fault::MoveCoordinator,
+        Fault::AddBroker,
         Fault::IsolateBroker,
         Fault::IsolateNode,
         Fault::CutOneWay,
@@ -114,6 +116,7 @@ impl Fault {
             Fault::FillDisk => "broker that can write nothing more, until it ends",
             Fault::KillController => "active controller killed (SIGKILL)",
             Fault::MoveCoordinator => "transaction coordinator moved: its broker stopped (SIGTERM)",
+            Fault::AddBroker => "broker added, partitions moved to it and back",
             Fault::IsolateBroker => "broker and controller that nobody reaches",
             Fault::IsolateNode => "node cut off from every broker",
             Fault::CutOneWay => "way between a node and a broker cut",
@@ -151,7 +154,8 @@ impl Fault {
             | Fault::FreezeBroker
             | Fault::FillDisk
             | Fault::KillController
-            | Fault::MoveCoordinator => Family::Brokers,
+            | Fault::MoveCoordinator
+            | Fault::AddBroker => Family::Brokers,
             Fault::IsolateBroker
             | Fault::IsolateNode
             | Fault::CutOneWay

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 
 use anyhow::Context as _;
 
@@ -23,9 +24,13 @@ struct Said {
 /// Every line of any broker that holds `text`, with what follows it, in order.
 fn said(ground: &Ground, text: &str) -> anyhow::Result<Vec<Said>> {
     let mut all = Vec::new();
-    for broker in 0..ground.brokers.len() {
+    for broker in 0..=usize::from(ground.layout.late_broker()) {
         let path = ground.log_of(&format!("broker-{}", broker + 1));
-        let log = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let log = match fs::read(&path) {
+            // The one that joins has not said anything yet.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            log => log.with_context(|| format!("reading {}", path.display()))?,
+        };
         let log = String::from_utf8_lossy(&log);
         all.extend(log.lines().filter_map(|line| {
             let (_, rest) = line.split_once(text)?;

@@ -77,12 +77,8 @@ impl Ground {
     }
 
     pub(super) async fn wait_for_brokers(&mut self) -> anyhow::Result<()> {
-        let began = Instant::now();
         for (broker, process) in (0..).zip(&mut self.brokers) {
-            let port = self.layout.broker_listener(broker);
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                pause(process, began, "it does not listen").await?;
-            }
+            listens(process, self.layout.broker_listener(broker)).await?;
         }
         Ok(())
     }
@@ -147,6 +143,15 @@ impl Ground {
         let told = answer.text().await.map_err(failed)?;
         if is_ready { Ok(told) } else { Err(told) }
     }
+}
+
+/// Waits until a process listens.
+pub(super) async fn listens(process: &mut Process, port: u16) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        pause(process, began, "it does not listen").await?;
+    }
+    Ok(())
 }
 
 /// A little time for a process that is not ready yet, if it still can get so.

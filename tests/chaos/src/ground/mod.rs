@@ -1,7 +1,8 @@
-//! What a run stands on: three brokers, the stores, the registry, the nodes, the projectors, query-api, and
+//! What a run stands on: three brokers and one that joins, the stores, the registry, the nodes, the projectors, query-api, and
 //! proxies before every listener that one of them is told of.
 
 mod disks;
+mod late;
 mod look;
 mod services;
 mod ways;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use cartwright_local::{ClusterLayout, Part, Stack, StackConfig, prepare_brokers};
+use cartwright_local::{BrokerLaunch, Brokers, ClusterLayout, Part, Stack, StackConfig};
 use tokio::process::Command;
 
 pub(crate) use disks::{Disks, have_own_mounts};
@@ -21,6 +22,7 @@ pub(crate) use ways::Ways;
 use crate::Arguments;
 use crate::process::Process;
 use crate::skew;
+use late::Assignment;
 
 pub(crate) const BROKERS: u16 = 3;
 pub(crate) const PROJECTORS: u16 = 2;
@@ -46,7 +48,12 @@ pub(crate) struct Ground {
     pub(crate) layout: ClusterLayout,
     pub(crate) config: StackConfig,
     pub(crate) stack: Arc<Stack>,
+    /// How brokers are started and operated on; `None` until they are.
+    kafka: Option<Brokers>,
     pub(crate) brokers: Vec<Process>,
+    late_broker: Option<Process>,
+    /// Where partitions were before they were moved to the broker that joined.
+    moved: Option<Assignment>,
     pub(crate) nodes: Vec<Process>,
     pub(crate) projectors: Vec<Process>,
     pub(crate) query: Option<Process>,
@@ -96,7 +103,10 @@ impl Ground {
             disks,
             skew,
             config,
+            kafka: None,
             brokers: Vec::new(),
+            late_broker: None,
+            moved: None,
             nodes: Vec::new(),
             projectors: Vec::new(),
             query: None,
@@ -119,11 +129,15 @@ impl Ground {
     }
 
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
-        for (number, launch) in (1..).zip(prepare_brokers(&self.config, self.layout).await?) {
-            let name = format!("broker-{number}");
-            let mut broker = Process::new(&name, launch.command, launch.cwd, launch.log);
+        let kafka = Brokers::prepare(&self.config, self.layout).await?;
+        let process = |launch: BrokerLaunch| {
+            Process::new(&launch.name, launch.command, launch.data, launch.log)
+        };
+        self.brokers = kafka.first.iter().cloned().map(process).collect();
+        self.late_broker = Some(process(kafka.late.clone()));
+        self.kafka = Some(kafka);
+        for broker in &mut self.brokers {
             broker.start(&[])?;
-            self.brokers.push(broker);
         }
         self.stack.start_infrastructure(&FROM_THE_STACK).await?;
         self.wait_for_brokers().await?;
@@ -139,6 +153,10 @@ impl Ground {
             process.start(&[])?;
         }
         self.wait_until_ready().await
+    }
+
+    fn kafka(&self) -> anyhow::Result<&Brokers> {
+        self.kafka.as_ref().context("the brokers are not started")
     }
 
     /// The project's own processes.
@@ -175,7 +193,8 @@ impl Ground {
     }
 
     /// Ends every fault but that a store is away: all ways open, room on every disk, everything thawed and
-    /// started, with the right time. Returns when the brokers listen.
+    /// started, with the right time, and what a broker has taken over that was added given back. Returns when
+    /// the brokers listen.
     pub(crate) async fn mend(&mut self) -> anyhow::Result<()> {
         self.ways.open();
         if let Some(disks) = &self.disks {
@@ -193,7 +212,8 @@ impl Ground {
                 process.start(&[]).context("starting again")?;
             }
         }
-        self.wait_for_brokers().await
+        self.wait_for_brokers().await?;
+        self.remove_the_broker().await
     }
 
     /// Starts the stores and the registry where they do not run, and waits until they answer. It holds on to
@@ -218,7 +238,7 @@ impl Ground {
         for process in self.services() {
             process.end().await;
         }
-        for process in &mut self.brokers {
+        for process in self.brokers.iter_mut().chain(&mut self.late_broker) {
             process.end().await;
         }
         STORES.into_iter().for_each(|store| self.stack.thaw(store));

@@ -8,8 +8,8 @@ use crate::proxy::{Proxy, Way};
 pub(crate) struct Ways {
     /// By node, then broker.
     pub(crate) to_broker: Vec<Vec<Proxy>>,
-    /// By broker, to it from all other brokers: the broker, and its controller.
-    pub(crate) between_brokers: Vec<[Proxy; 2]>,
+    /// By broker, to it from all other brokers: the broker, and its controller if it has one.
+    pub(crate) between_brokers: Vec<Vec<Proxy>>,
     /// By node, to it from all other nodes.
     pub(crate) between_nodes: Vec<Proxy>,
     /// By projector, then broker.
@@ -38,18 +38,20 @@ impl Ways {
             to_registry: Proxy::start(registry, ports.registry()).await?,
             registry_to_database: Proxy::start(database, ports.postgres()).await?,
         };
-        for broker in 0..layout.brokers {
+        for broker in 0..=layout.late_broker() {
             let (from, to) = (
                 layout.broker_advertised(broker),
                 layout.broker_listener(broker),
             );
-            let data = Proxy::start(from, to).await?;
+            let mut to_it = vec![Proxy::start(from, to).await?];
             let (from, to) = (
                 layout.controller_advertised(broker),
                 layout.controller_listener(broker),
             );
-            let control = Proxy::start(from, to).await?;
-            ways.between_brokers.push([data, control]);
+            if broker != layout.late_broker() {
+                to_it.push(Proxy::start(from, to).await?);
+            }
+            ways.between_brokers.push(to_it);
         }
         for node in 0..layout.nodes {
             let client = ClusterClient::Node(node);
@@ -91,8 +93,8 @@ impl Ways {
 
     pub(crate) fn open(&self) {
         let to_brokers = self.to_broker.iter().chain(&self.projector_to_broker);
-        let pairs = self.between_brokers.iter().chain(&self.to_stores);
-        let all = to_brokers.flatten().chain(pairs.flatten());
+        let between = to_brokers.chain(&self.between_brokers);
+        let all = between.flatten().chain(self.to_stores.iter().flatten());
         let registry = [&self.to_registry, &self.registry_to_database];
         for proxy in all.chain(&self.between_nodes).chain(registry) {
             proxy.set(Way::Open);
@@ -102,7 +104,7 @@ impl Ways {
 
 async fn to_brokers(layout: ClusterLayout, client: ClusterClient) -> anyhow::Result<Vec<Proxy>> {
     let mut all = Vec::new();
-    for broker in 0..layout.brokers {
+    for broker in 0..=layout.late_broker() {
         let from = layout.advertised(broker, client);
         all.push(Proxy::start(from, layout.listener(broker, client)).await?);
     }
