@@ -37,6 +37,8 @@ pub enum Bug {
     SeqGap,
     /// Recovery does not read back what was decided under which idempotency key.
     ForgetResultsAtRecovery,
+    /// A shard remembers one result less than it was told to.
+    ForgetTooEarly,
     /// A key is remembered without the request that it came with.
     ResultOfAnotherPayload,
     /// The inbox hands a message over twice.
@@ -90,7 +92,7 @@ const fn planted(bug: Bug, name: &'static str, seeds: u64) -> Planted {
 }
 
 /// Every bug.
-pub const BUGS: [Planted; 32] = [
+pub const BUGS: [Planted; 33] = [
     planted(Bug::ReplyBeforeCommit, "reply-before-commit", 20),
     planted(Bug::RecoverToLso, "recover-to-lso", 20),
     planted(Bug::TrustOkAfterDisconnect, "trust-ok-after-disconnect", 20),
@@ -110,6 +112,7 @@ pub const BUGS: [Planted; 32] = [
         "forget-results-at-recovery",
         10,
     ),
+    planted(Bug::ForgetTooEarly, "forget-too-early", 40),
     planted(Bug::ResultOfAnotherPayload, "result-of-another-payload", 20),
     planted(Bug::ApplyAMessageTwice, "apply-a-message-twice", 20),
     planted(Bug::LoseAMessage, "lose-a-message", 60),

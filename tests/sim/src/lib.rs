@@ -50,6 +50,8 @@ pub struct Report {
     pub queued: u64,
     /// Transactions before which messages had passed one that waits in the inbox.
     pub passed_in_inbox: u64,
+    /// Commands that were decided once more since their key was forgotten.
+    pub anew: u64,
     /// Rows of the read model that were compared with a fold of the log.
     pub rows: u64,
     /// Digest of everything that happened, in order, and of every record of the log: the same seed
@@ -118,6 +120,7 @@ fn judged(seed: u64, weather: Weather) -> Result<Report, String> {
         versions: world.replay.done.clone(),
         queued: world.queued.len() as u64,
         passed_in_inbox: verdict.passed_in_inbox,
+        anew: verdict.anew,
         rows: verdict.rows,
         trace_digest: invariants::trace_digest(&world)?,
     })

@@ -134,8 +134,9 @@ fn run_seeds(arguments: &Arguments) -> ExitCode {
         println!("{count:>10}  {end}");
     }
     println!(
-        "{} commands were queued; in {} transactions the inbox was not applied in its order",
-        sums.queued, sums.passed_in_inbox
+        "{} commands were queued; in {} transactions the inbox was not applied in its order; {} commands were \
+         decided anew, their keys being forgotten",
+        sums.queued, sums.passed_in_inbox, sums.anew
     );
     println!(
         "{seeds} seeds from {first}: every invariant held; {} commands acknowledged, \
@@ -155,6 +156,7 @@ struct Sums {
     acknowledged: u64,
     queued: u64,
     passed_in_inbox: u64,
+    anew: u64,
     rows: u64,
     faults: BTreeMap<&'static str, u64>,
     versions: BTreeMap<&'static str, u64>,
@@ -172,6 +174,7 @@ impl Sums {
                 self.acknowledged += report.acknowledged;
                 self.queued += report.queued;
                 self.passed_in_inbox += report.passed_in_inbox;
+                self.anew += report.anew;
                 self.rows += report.rows;
                 add(&mut self.faults, report.faults);
                 add(&mut self.versions, report.versions);

@@ -28,16 +28,18 @@ pub(crate) struct Node<B: BoundedContext + Clone> {
     partition: u32,
     log: SimLog,
     clock: Arc<SimClock>,
+    results_kept: usize,
     owner: Process<B>,
     /// Processes that stood still while another took their place, and do not know it.
     zombies: Vec<Process<B>>,
 }
 
 impl<B: BoundedContext + Clone> Node<B> {
-    pub(crate) fn new(context: B, partition: u32, log: &SimLog) -> Self {
+    pub(crate) fn new(context: B, partition: u32, log: &SimLog, results_kept: usize) -> Self {
         let clock = log.sim.clock();
         Self {
-            owner: start(&context, partition, log, &clock),
+            owner: start(&context, partition, log, &clock, results_kept),
+            results_kept,
             context,
             partition,
             log: log.clone(),
@@ -68,14 +70,19 @@ impl<B: BoundedContext + Clone> Node<B> {
         self.reached().lookups.push(lookup);
     }
 
+    fn another(&self) -> Process<B> {
+        let (clock, kept) = (&self.clock, self.results_kept);
+        start(&self.context, self.partition, &self.log, clock, kept)
+    }
+
     /// kill -9, and another process in its place.
     pub(crate) fn crash(&mut self) {
-        self.owner = start(&self.context, self.partition, &self.log, &self.clock);
+        self.owner = self.another();
     }
 
     /// The owner stands still, and another process takes over.
     pub(crate) fn freeze(&mut self) {
-        let successor = start(&self.context, self.partition, &self.log, &self.clock);
+        let successor = self.another();
         let frozen = std::mem::replace(&mut self.owner, successor);
         self.zombies.push(frozen);
     }
@@ -245,12 +252,14 @@ fn start<B: BoundedContext + Clone>(
     partition: u32,
     log: &SimLog,
     clock: &Arc<SimClock>,
+    results_kept: usize,
 ) -> Process<B> {
     let options = ShardOptions {
         // Half-read logs are the log's fault here, not time's.
         recovery_stall_ms: 0,
         // Small, so that rounds of snapshots and the way into the archive and back are everywhere.
         checkpoint_tail: 8,
+        results_kept: results_kept - usize::from(log.sim.has(Bug::ForgetTooEarly)),
         results_reach: 6,
         snapshot_group_bytes: 2_000,
         archive_after_ms: 2_000,

@@ -32,8 +32,10 @@ pub(crate) struct Shopper {
     /// Of commands whose decision it does not wait for.
     pub(crate) tickets: Tickets,
     waited: u32,
-    /// What was answered, by idempotency key.
+    /// What was answered first, by idempotency key.
     pub(crate) answered: BTreeMap<String, Outcome>,
+    /// Everything that was answered, with its key.
+    pub(crate) told: Vec<(String, Outcome)>,
 }
 
 /// What a shopper wants to do now.
@@ -70,6 +72,7 @@ impl Shopper {
             tickets: Tickets::default(),
             waited: 0,
             answered: BTreeMap::new(),
+            told: Vec::new(),
         }
     }
 
@@ -142,7 +145,7 @@ impl Shopper {
     /// Takes what has been answered and says what comes next.
     ///
     /// # Errors
-    /// When two answers to one key differ.
+    /// When an answer can't be one to its request.
     pub(crate) fn next(&mut self) -> Result<Wish, String> {
         self.listen()?;
         let key = self.key(self.step);
@@ -169,7 +172,7 @@ impl Shopper {
     pub(crate) fn listen(&mut self) -> Result<(), String> {
         for (key, mut receiver) in std::mem::take(&mut self.open) {
             match receiver.try_recv() {
-                Ok(Reply::Decided(outcome)) => self.settle(&key, outcome)?,
+                Ok(Reply::Decided(outcome)) => self.settle(key, outcome),
                 Ok(Reply::KeyReused) => {
                     return Err(format!("{key} was refused as the reuse of a key"));
                 }
@@ -181,8 +184,8 @@ impl Shopper {
                 Err(oneshot::error::TryRecvError::Empty) => self.open.push((key, receiver)),
             }
         }
-        for (key, outcome) in self.tickets.listen()? {
-            self.settle(&key, outcome)?;
+        for (key, outcome) in self.tickets.listen() {
+            self.settle(key, outcome);
         }
         for (key, mut receiver) in std::mem::take(&mut self.misuses) {
             match receiver.try_recv() {
@@ -206,16 +209,9 @@ impl Shopper {
         self.misuses.push((key.to_owned(), reply));
     }
 
-    fn settle(&mut self, key: &str, outcome: Outcome) -> Result<(), String> {
-        match self.answered.get(key) {
-            Some(earlier) if *earlier != outcome => Err(format!(
-                "{key} was answered {earlier:?} and then {outcome:?}"
-            )),
-            Some(_) => Ok(()),
-            None => {
-                self.answered.insert(key.to_owned(), outcome);
-                Ok(())
-            }
-        }
+    fn settle(&mut self, key: String, outcome: Outcome) {
+        let first = self.answered.entry(key.clone());
+        first.or_insert_with(|| outcome.clone());
+        self.told.push((key, outcome));
     }
 }

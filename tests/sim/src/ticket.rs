@@ -22,8 +22,10 @@ pub(crate) struct Ticket {
 pub(crate) struct Tickets {
     /// By idempotency key, with how often it was asked for.
     given: BTreeMap<String, (Ticket, u32)>,
-    /// Answers that may still come, by idempotency key.
-    open: Vec<(String, oneshot::Receiver<Found>)>,
+    /// Answers that may still come, by idempotency key and command.
+    open: Vec<(String, String, oneshot::Receiver<Found>)>,
+    /// Commands of which it was told that they are forgotten.
+    forgotten: Vec<String>,
 }
 
 impl Tickets {
@@ -31,8 +33,13 @@ impl Tickets {
         self.given.insert(key, (ticket, 0));
     }
 
-    pub(crate) fn expect(&mut self, key: &str, answer: oneshot::Receiver<Found>) {
-        self.open.push((key.to_owned(), answer));
+    pub(crate) fn expect(&mut self, key: &str, ticket: &Ticket, answer: oneshot::Receiver<Found>) {
+        let command = ticket.command_id.clone();
+        self.open.push((key.to_owned(), command, answer));
+    }
+
+    pub(crate) fn forgotten(&self) -> &[String] {
+        &self.forgotten
     }
 
     /// What to ask with for the command of `key`; `None` when there is nothing to ask for, or it was
@@ -48,25 +55,26 @@ impl Tickets {
     }
 
     /// What was decided, of all answers that have come, by idempotency key.
-    ///
-    /// # Errors
-    /// A command that was queued is not known any more.
-    pub(crate) fn listen(&mut self) -> Result<Vec<(String, Outcome)>, String> {
+    pub(crate) fn listen(&mut self) -> Vec<(String, Outcome)> {
         let mut decided = Vec::new();
-        for (key, mut answer) in std::mem::take(&mut self.open) {
+        for (key, command, mut answer) in std::mem::take(&mut self.open) {
             match answer.try_recv() {
                 Ok(Found::Decided(outcome)) => {
                     self.given.remove(&key);
                     decided.push((key, outcome));
                 }
                 Ok(Found::Forgotten) => {
-                    return Err(format!("{key} was queued, and is forgotten"));
+                    // It is sent once more.
+                    self.given.remove(&key);
+                    self.forgotten.push(command);
                 }
                 // Asked again later, also where the process that was asked is gone.
                 Ok(Found::Waiting) | Err(oneshot::error::TryRecvError::Closed) => {}
-                Err(oneshot::error::TryRecvError::Empty) => self.open.push((key, answer)),
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    self.open.push((key, command, answer));
+                }
             }
         }
-        Ok(decided)
+        decided
     }
 }

@@ -21,6 +21,7 @@ use cartwright_events::codec::Codec;
 use cartwright_events::{Context, Event, Stream};
 use cartwright_projector::Plan;
 use cartwright_read_model::{PROJECTIONS, Store};
+use cartwright_shard::ShardOptions;
 
 use crate::Weather;
 use crate::bug::Bug;
@@ -44,6 +45,8 @@ pub(crate) const PARTITIONS: u32 = 2;
 const MEMBERS: usize = 2;
 /// Steps after which a run that has not come to rest is stuck.
 const MOST_STEPS: u64 = 30_000;
+/// Results that a forgetful shard remembers, at most.
+const FEW_RESULTS: usize = 20;
 
 pub(crate) struct World {
     pub(crate) log: MemoryLog,
@@ -56,6 +59,8 @@ pub(crate) struct World {
     pub(crate) queued: BTreeMap<String, Queued>,
     pub(crate) stores: BTreeMap<Store, SimStore>,
     pub(crate) replay: Replay,
+    /// Results that a shard remembers.
+    pub(crate) results_kept: usize,
     weather: Weather,
     prices: Arc<PriceTable>,
     network: Network,
@@ -110,6 +115,7 @@ impl World {
             inventory_partitions: PARTITIONS,
             ..CheckoutSettings::default()
         };
+        let results_kept = results_kept(&sim, &weather);
         let shoppers = std::iter::once(Shopper::owner())
             .chain((0..weather.shoppers).map(|number| Shopper::new(number, &mut sim.lock().rng)))
             .collect();
@@ -121,9 +127,15 @@ impl World {
                     settings: CatalogSettings::default(),
                 },
                 &seen,
+                results_kept,
             ),
-            inventory: nodes(&inventory(weather.bug), &seen),
-            checkout: nodes(&Checkout::new(settings, Arc::clone(&prices) as _), &seen),
+            inventory: nodes(&inventory(weather.bug), &seen, results_kept),
+            checkout: nodes(
+                &Checkout::new(settings, Arc::clone(&prices) as _),
+                &seen,
+                results_kept,
+            ),
+            results_kept,
             projectors: projectors(&following, &stores)?,
             log,
             codec: Codec::fixed(),
@@ -289,6 +301,11 @@ impl World {
         Ok(records)
     }
 
+    /// Whether shards forget results in the course of the run.
+    fn forgets(&self) -> bool {
+        self.results_kept <= FEW_RESULTS
+    }
+
     pub(crate) fn acknowledged(&self) -> u64 {
         self.shoppers
             .iter()
@@ -349,8 +366,20 @@ fn projectors(log: &SimLog, stores: &BTreeMap<Store, SimStore>) -> Result<Vec<Pr
     Ok(projectors)
 }
 
-fn nodes<B: BoundedContext + Clone>(context: &B, log: &SimLog) -> Vec<Node<B>> {
+/// In a third of the runs so few that keys are forgotten which come again, though never in fair weather.
+fn results_kept(sim: &Sim, weather: &Weather) -> usize {
+    match weather.faults_per_mille > 0 && sim.below(3) == 0 {
+        true => 4 + sim.below(FEW_RESULTS - 3),
+        false => ShardOptions::default().results_kept,
+    }
+}
+
+fn nodes<B: BoundedContext + Clone>(
+    context: &B,
+    log: &SimLog,
+    results_kept: usize,
+) -> Vec<Node<B>> {
     (0..PARTITIONS)
-        .map(|partition| Node::new(context.clone(), partition, log))
+        .map(|partition| Node::new(context.clone(), partition, log, results_kept))
         .collect()
 }

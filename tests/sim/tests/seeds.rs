@@ -76,12 +76,13 @@ fn every_seed_holds_every_invariant() {
     let mut faults = BTreeMap::<&str, u64>::new();
     let mut orders = BTreeMap::<String, u64>::new();
     let mut versions = BTreeMap::<&str, u64>::new();
-    let (mut queued, mut passed_in_inbox) = (0, 0);
+    let (mut queued, mut passed_in_inbox, mut anew) = (0, 0, 0);
     for seed in 0..SEEDS {
         let report =
             run(seed, Weather::default()).unwrap_or_else(|violation| panic!("{violation}"));
         queued += report.queued;
         passed_in_inbox += report.passed_in_inbox;
+        anew += report.anew;
         for (kind, count) in report.faults {
             *faults.entry(kind).or_default() += count;
         }
@@ -100,6 +101,7 @@ fn every_seed_holds_every_invariant() {
     }
     assert!(queued > SEEDS, "hardly a command was queued: {queued}");
     assert!(passed_in_inbox > 0, "no message has passed another");
+    assert!(anew > 0, "no result was forgotten and asked for again");
     for end in ["paid", "rejected", "cancelled", "expired"] {
         assert!(orders.contains_key(end), "no order was {end}: {orders:?}");
     }

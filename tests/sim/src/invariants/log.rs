@@ -75,21 +75,54 @@ pub(super) fn seqs_and_versions_are_dense(world: &World) -> Result<(), String> {
     Ok(())
 }
 
+/// A decision in a journal.
+struct Decision {
+    command_id: String,
+    outcome: Outcome,
+}
+
+/// What was decided of a command that was queued.
+struct OfQueued {
+    outcome: Outcome,
+    /// Results that its shard has decided since.
+    since: u64,
+}
+
 /// What the journals have decided.
 #[derive(Default)]
 pub(super) struct Decided {
-    /// By idempotency key.
-    by_key: BTreeMap<String, Outcome>,
+    /// By idempotency key: once, and once more each time after it was forgotten.
+    by_key: BTreeMap<String, Vec<Decision>>,
     /// By the id of a command that was queued.
-    by_id: BTreeMap<String, Outcome>,
+    by_id: BTreeMap<String, OfQueued>,
+    /// Decisions under a key that was forgotten.
+    pub(super) anew: u64,
     /// Transactions before which messages had passed one that waits in the inbox.
     pub(super) passed_in_inbox: u64,
 }
 
-pub(super) fn every_key_is_decided_once(world: &World) -> Result<Decided, String> {
+impl Decided {
+    fn under(&self, key: &str) -> &[Decision] {
+        self.by_key.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    fn outcomes(&self, key: &str) -> Vec<&Outcome> {
+        let decisions = self.under(key).iter();
+        decisions.map(|decision| &decision.outcome).collect()
+    }
+}
+
+/// A shard remembers the results that it was told to, whatever happens to it: a key is decided once more
+/// only if that many others were decided since.
+pub(super) fn keys_are_decided_once_while_remembered(world: &World) -> Result<Decided, String> {
+    let kept = world.results_kept as u64;
     let mut decided = Decided::default();
     for context in Context::ALL {
         let mut transactions: HashMap<u32, u64> = HashMap::new();
+        // By partition: how many results were decided, and the numbers of those of queued commands.
+        let mut results: HashMap<u32, u64> = HashMap::new();
+        let mut queued: Vec<(u32, u64, String)> = Vec::new();
+        let mut number_of: HashMap<String, u64> = HashMap::new();
         for record in world.records(context.journal_topic())?.iter() {
             let value = record.value.as_deref().unwrap_or_default();
             let journal = world
@@ -106,13 +139,41 @@ pub(super) fn every_key_is_decided_once(world: &World) -> Result<Decided, String
             for command in journal.decided {
                 let outcome =
                     serde_json::from_str(&command.outcome).map_err(|error| error.to_string())?;
-                let (known, name) = match command.idempotency_key {
-                    Some(key) => (&mut decided.by_key, key),
-                    None => (&mut decided.by_id, command.command_id),
+                let so_far = results.entry(record.partition).or_default();
+                let number = *so_far;
+                *so_far += 1;
+                let command_id = command.command_id;
+                let Some(key) = command.idempotency_key else {
+                    let of_queued = OfQueued { outcome, since: 0 };
+                    if decided
+                        .by_id
+                        .insert(command_id.clone(), of_queued)
+                        .is_some()
+                    {
+                        return Err(format!("{command_id} was decided twice"));
+                    }
+                    queued.push((record.partition, number, command_id));
+                    continue;
                 };
-                if known.insert(name.clone(), outcome).is_some() {
-                    return Err(format!("{name} was decided twice"));
+                match number_of.insert(key.clone(), number) {
+                    Some(before) if number - before <= kept => {
+                        return Err(format!(
+                            "{key} was decided twice, as {before} and {number} of a shard that remembers \
+                             {kept}"
+                        ));
+                    }
+                    before => decided.anew += u64::from(before.is_some()),
                 }
+                let decision = Decision {
+                    command_id,
+                    outcome,
+                };
+                decided.by_key.entry(key).or_default().push(decision);
+            }
+        }
+        for (partition, number, command_id) in queued {
+            if let Some(of_queued) = decided.by_id.get_mut(&command_id) {
+                of_queued.since = results[&partition] - number - 1;
             }
         }
     }
@@ -122,13 +183,13 @@ pub(super) fn every_key_is_decided_once(world: &World) -> Result<Decided, String
 /// Whoever was told something was told what the journal has.
 pub(super) fn what_was_told_is_in_the_journal(
     world: &World,
-    Decided { by_key, .. }: &Decided,
+    decided: &Decided,
 ) -> Result<(), String> {
-    for (key, told) in world.shoppers.iter().flat_map(|shopper| &shopper.answered) {
-        if by_key.get(key) != Some(told) {
+    for (key, told) in world.shoppers.iter().flat_map(|shopper| &shopper.told) {
+        let outcomes = decided.outcomes(key);
+        if !outcomes.contains(&told) {
             return Err(format!(
-                "{key} was answered {told:?}, the journal has {:?}",
-                by_key.get(key)
+                "{key} was answered {told:?}, the journal has {outcomes:?}"
             ));
         }
     }
@@ -136,21 +197,30 @@ pub(super) fn what_was_told_is_in_the_journal(
 }
 
 /// What is told of a queued command is what was decided under its key, or that the key was another
-/// request's.
+/// request's; that it is forgotten is told of those only that had to go.
 pub(super) fn queued_commands_are_decided_as_their_keys(
     world: &World,
     decided: &Decided,
 ) -> Result<(), String> {
-    for (command, outcome) in &decided.by_id {
+    for (command, OfQueued { outcome, .. }) in &decided.by_id {
         let queued = world.queued.get(command);
         let queued = queued.ok_or_else(|| format!("{command} was decided, and never queued"))?;
         let refused = matches!(outcome, Outcome::Rejected(rejection)
             if rejection.reason == Reason::IdempotencyKeyReused.code());
         let key = &world.keys[command];
-        let by_key = decided.by_key.get(key);
-        if refused != queued.misused || !(refused || by_key == Some(outcome)) {
+        let outcomes = decided.outcomes(key);
+        if refused != queued.misused || !(refused || outcomes.contains(&outcome)) {
             return Err(format!(
-                "{command} was decided {outcome:?}, its key {key} {by_key:?}"
+                "{command} was decided {outcome:?}, its key {key} {outcomes:?}"
+            ));
+        }
+    }
+    let shoppers = world.shoppers.iter();
+    for command in shoppers.flat_map(|shopper| shopper.tickets.forgotten()) {
+        let since = decided.by_id.get(command).map(|of_queued| of_queued.since);
+        if since.is_none_or(|since| since < world.results_kept as u64) {
+            return Err(format!(
+                "{command} was told to be forgotten, {since:?} results after it"
             ));
         }
     }
@@ -169,11 +239,11 @@ pub(super) fn what_was_queued_is_decided(world: &World, decided: &Decided) -> Re
     }
 }
 
-/// However often a request arrived, one arrival at most took effect; where the answer is no, or none
-/// was ever decided, none did.
-pub(super) fn every_key_has_one_effect_and_a_rejected_one_none(
+/// However often a request arrived, only an arrival took effect that was decided so: where the answer is no,
+/// or none was ever decided, none did.
+pub(super) fn what_was_accepted_took_effect_and_nothing_else(
     world: &World,
-    Decided { by_key, .. }: &Decided,
+    decided: &Decided,
 ) -> Result<(), String> {
     let mut effects: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let streams = Stream::ALL.iter().map(|stream| stream.topic());
@@ -192,11 +262,15 @@ pub(super) fn every_key_has_one_effect_and_a_rejected_one_none(
         }
     }
     for (key, commands) in effects {
-        let accepted = matches!(by_key.get(key), Some(Outcome::Accepted(_)));
-        if commands.len() > 1 || !accepted {
+        let is_accepted = |command: &String| {
+            let mut decisions = decided.under(key).iter();
+            let decision = decisions.find(|decision| decision.command_id == *command);
+            decision.is_some_and(|decision| matches!(decision.outcome, Outcome::Accepted(_)))
+        };
+        if let Some(command) = commands.iter().find(|command| !is_accepted(command)) {
             return Err(format!(
-                "{key} took effect as {commands:?} and was decided {:?}",
-                by_key.get(key)
+                "{key} took effect as {command} and was decided {:?}",
+                decided.outcomes(key)
             ));
         }
     }
@@ -207,31 +281,35 @@ pub(super) fn every_key_has_one_effect_and_a_rejected_one_none(
 /// an old one was told so.
 pub(super) fn versions_asked_for_were_there(
     world: &World,
-    Decided { by_key, .. }: &Decided,
+    decided: &Decided,
 ) -> Result<(), String> {
     let mut began_at: HashMap<&str, u64> = HashMap::new();
-    for (record, event) in world.events(Stream::Cart)?.iter() {
-        let command = text(record, header::COMMAND_ID);
-        if let Some(key) = command.and_then(|command| world.keys.get(command)) {
-            began_at.entry(key).or_insert(event.version);
+    let events = world.events(Stream::Cart)?;
+    for (record, event) in events.iter() {
+        if let Some(command) = text(record, header::COMMAND_ID) {
+            began_at.entry(command).or_insert(event.version);
         }
     }
     let shoppers = world.shoppers.iter();
     for (key, expected, is_stale) in shoppers.flat_map(Shopper::versions_asked_for) {
-        let began = began_at.get(&*key).copied();
-        let holds = match by_key.get(&key) {
-            Some(Outcome::Accepted(_)) => !is_stale && began.is_none_or(|at| at == expected + 1),
-            Some(Outcome::Rejected(rejection)) => {
-                let mismatch = rejection.reason == Reason::VersionMismatch.code();
-                began.is_none() && (mismatch || !is_stale)
+        for Decision {
+            command_id,
+            outcome,
+        } in decided.under(&key)
+        {
+            let began = began_at.get(&**command_id).copied();
+            let holds = match outcome {
+                Outcome::Accepted(_) => !is_stale && began.is_none_or(|at| at == expected + 1),
+                Outcome::Rejected(rejection) => {
+                    rejection.reason == Reason::VersionMismatch.code() || !is_stale
+                }
+            };
+            if !holds {
+                return Err(format!(
+                    "{key} asked for version {expected}, was decided {outcome:?} and took effect as \
+                     {began:?}"
+                ));
             }
-            None => began.is_none(),
-        };
-        if !holds {
-            return Err(format!(
-                "{key} asked for version {expected}, was decided {:?} and took effect as {began:?}",
-                by_key.get(&key)
-            ));
         }
     }
     Ok(())

@@ -21,6 +21,8 @@ pub(crate) struct Verdict {
     pub(crate) rows: u64,
     /// Transactions before which messages had passed one that waits in the inbox.
     pub(crate) passed_in_inbox: u64,
+    /// Decisions under a key that was forgotten.
+    pub(crate) anew: u64,
 }
 
 /// Checks everything.
@@ -40,6 +42,7 @@ pub(crate) fn check(world: &World) -> Result<Verdict, String> {
         orders: ends,
         rows,
         passed_in_inbox: decided.passed_in_inbox,
+        anew: decided.anew,
     })
 }
 
@@ -51,10 +54,10 @@ pub(crate) fn check_log(world: &World) -> Result<(), String> {
 fn decided(world: &World) -> Result<log::Decided, String> {
     log::transactions_are_whole_or_not_at_all(world)?;
     log::seqs_and_versions_are_dense(world)?;
-    let decided = log::every_key_is_decided_once(world)?;
+    let decided = log::keys_are_decided_once_while_remembered(world)?;
     log::what_was_told_is_in_the_journal(world, &decided)?;
     log::queued_commands_are_decided_as_their_keys(world, &decided)?;
-    log::every_key_has_one_effect_and_a_rejected_one_none(world, &decided)?;
+    log::what_was_accepted_took_effect_and_nothing_else(world, &decided)?;
     log::versions_asked_for_were_there(world, &decided)?;
     Ok(decided)
 }

@@ -1,9 +1,9 @@
 //! Every order reaches an end, its money adds up, and its goods are those of the inventory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cartwright_events::order::OrderEvent;
-use cartwright_events::{EventBody, Stream};
+use cartwright_events::{EventBody, Reference, Stream};
 use cartwright_shard::Outcome;
 
 use super::stock::{Stock, Units};
@@ -12,6 +12,7 @@ use crate::world::World;
 /// What an order's events add up to.
 #[derive(Default)]
 pub(super) struct Seen {
+    is_placed: bool,
     lines: BTreeMap<u32, (String, i64)>,
     total: i64,
     captured: i64,
@@ -21,6 +22,8 @@ pub(super) struct Seen {
     ended: Vec<&'static str>,
     shipped: BTreeMap<u32, i64>,
     returned: BTreeMap<u32, i64>,
+    /// What the payment provider has done, by its references.
+    operations: BTreeSet<String>,
     /// By shipment and SKU.
     shipments: Units<(String, String)>,
     /// By return and SKU, of goods that go back on the shelf.
@@ -28,9 +31,19 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Notes what a provider has done, which counts once however often it is told.
+    fn operation(&mut self, operation: &Reference) -> Result<(), String> {
+        match self.operations.insert(operation.to_string()) {
+            true => Ok(()),
+            false => Err(format!("operation {operation} counts twice")),
+        }
+    }
+
     /// How the order ended.
     pub(super) fn end(&self) -> Result<&'static str, String> {
         match (self.ended.as_slice(), self.paid) {
+            // Money came in for one whose checkout was refused.
+            ([], 0) if !self.is_placed => Ok("never placed"),
             ([], 1) => Ok("paid"),
             ([end], 0) => Ok(end),
             (ends, paid) => Err(format!("ends {ends:?}, paid {paid} times")),
@@ -50,7 +63,8 @@ pub(super) fn end_and_add_up(world: &World) -> Result<BTreeMap<String, Seen>, St
     }
     for shopper in &world.shoppers {
         let told = matches!(shopper.checked_out(), Some(Outcome::Accepted(_)));
-        if told && !orders.contains_key(&shopper.name) {
+        let order = orders.get(&shopper.name);
+        if told && order.is_none_or(|order| !order.is_placed) {
             return Err(format!(
                 "{} was told of an order that is not in the log",
                 shopper.name
@@ -135,6 +149,7 @@ fn same<K: Ord + std::fmt::Debug>(
 fn see(seen: &mut Seen, body: OrderEvent) -> Result<(), String> {
     match body {
         OrderEvent::Created(created) => {
+            seen.is_placed = true;
             for line in created.lines {
                 if line.line_total_minor != line.quantity * line.unit_price_minor {
                     return Err(format!("line {} does not add up", line.line));
@@ -151,6 +166,7 @@ fn see(seen: &mut Seen, body: OrderEvent) -> Result<(), String> {
             }
         }
         OrderEvent::PaymentCaptured(captured) => {
+            seen.operation(&captured.operation_id)?;
             seen.captured += captured.amount_minor;
             if seen.captured != captured.captured_minor {
                 return Err(format!(
@@ -208,6 +224,7 @@ fn see(seen: &mut Seen, body: OrderEvent) -> Result<(), String> {
                     refunded.amount_minor
                 ));
             }
+            seen.operation(&refunded.operation_id)?;
             seen.refunded += refunded.amount_minor;
             seen.due = refunded.refund_due_minor;
             if seen.refunded != refunded.refunded_minor {

@@ -19,6 +19,8 @@ pub(super) struct Stock {
     pub(super) shipped: Units<(String, String, String)>,
     /// Units put back, by order, return and SKU.
     pub(super) restocked: Units<(String, String, String)>,
+    /// Units delivered, by reference and SKU.
+    delivered: Units<(String, String)>,
 }
 
 #[derive(Default)]
@@ -67,6 +69,10 @@ impl Stock {
         Ok(match body {
             StockEvent::Received(body) => {
                 shelf.on_hand += body.quantity;
+                if let Some(reference) = &body.reference {
+                    let delivery = (reference.to_string(), sku.to_owned());
+                    once(&mut self.delivered, delivery, body.quantity)?;
+                }
                 (body.on_hand, body.reserved)
             }
             StockEvent::Adjusted(body) => {

@@ -122,7 +122,7 @@ impl World {
             Context::Inventory => self.inventory[partition].look_up(lookup),
             Context::Checkout => self.checkout[partition].look_up(lookup),
         }
-        self.shoppers[who].tickets.expect(key, found);
+        self.shoppers[who].tickets.expect(key, ticket, found);
     }
 }
 

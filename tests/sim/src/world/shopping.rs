@@ -39,7 +39,8 @@ impl World {
         let Some(asked) = self.shoppers[who].earlier(choice) else {
             return Ok(());
         };
-        let misused = self.sim.fault("key reused for another request", 30);
+        // Where keys are forgotten another request would be the first one.
+        let misused = !self.forgets() && self.sim.fault("key reused for another request", 30);
         if misused || self.sim.fault("old request repeated", 50) {
             let request = self.request(who, asked);
             self.network.send(Request { misused, ..request });
