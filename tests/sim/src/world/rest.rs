@@ -43,8 +43,9 @@ impl World {
             let due = due.chain(self.inventory.iter().filter_map(Node::next_due));
             let now = self.sim.now();
             match due.min() {
-                // A keep-alive is due a day after the last transaction: nothing else is left.
-                Some(due) if due.as_micros() - now.as_micros() < 23 * 3_600_000_000 => {
+                // What is due later is a shard's sign of life, a day after its last transaction: nothing else is
+                // left. A clock that was ahead made deadlines later by half an hour at most.
+                Some(due) if due < now.plus_millis(12 * 3_600_000) => {
                     self.pass((due.as_micros() - now.as_micros()) / 1000 + 1);
                 }
                 _ => return Ok(()),
