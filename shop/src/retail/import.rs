@@ -69,7 +69,7 @@ pub struct Summary {
     pub elapsed_ms: u64,
     /// The position after the last command.
     pub position: Option<String>,
-    /// Whether the views hold that position; none when it was not asked.
+    /// Whether orders and sales hold that position; none when it was not asked.
     pub views_hold_it: Option<bool>,
     /// The report of rejects.
     pub rejects_file: String,
@@ -308,7 +308,8 @@ fn summarise(session: &Session, rejected: &BTreeMap<Rule, u64>, summary: &mut Su
     summary.position = Some(session.position().to_string());
 }
 
-/// Asks the views by key and the reports for the last position, until both hold it.
+/// Asks the orders and the sales for the last position, until both hold it. What inventory did in answer to
+/// the commands has positions of its own, which nobody is told of.
 async fn wait_for_views(session: &Session, options: &Options) -> anyhow::Result<Option<bool>> {
     if options.wait_for_views.is_zero() || session.position().seqs.is_empty() {
         return Ok(None);
@@ -342,6 +343,8 @@ async fn wait_for_views(session: &Session, options: &Options) -> anyhow::Result<
             Err(CallError::Refused(problem)) => bail!("{}: {problem}", options.query_url),
         }
     }
-    eprintln!("views: hold everything that was sent ({position})");
+    eprintln!(
+        "views: orders and sales hold everything that was sent ({position}); stock may still follow"
+    );
     Ok(Some(true))
 }
