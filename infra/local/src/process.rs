@@ -20,6 +20,12 @@ pub const STACK_MARK: &str = "CARTWRIGHT_STACK";
 /// Environment variable that marks a process with the part it is.
 pub const PART_MARK: &str = "CARTWRIGHT_PART";
 
+/// Closes what was inherited beside the three streams, and becomes the program: a lock or a pipe of whoever called
+/// would be held for as long as the part runs.
+const ALONE: &str = r#"for fd in /proc/self/fd/*; do
+    [ "${fd##*/}" -le 2 ] || eval "exec ${fd##*/}>&-"
+done; exec "$@""#;
+
 /// A log larger than this is put aside when its part starts, in bytes.
 const LOG_ROTATE_BYTES: u64 = 16 << 20;
 
@@ -194,8 +200,9 @@ pub fn spawn(
 ) -> Result<Identity> {
     let out = open_log(log)?;
     let err = at(log, out.try_clone())?;
-    // setsid replaces itself with the program, so the pid is the program's own.
+    // Each replaces itself with the next, so the pid is the program's own.
     let child = tokio::process::Command::new("setsid")
+        .args(["bash", "-p", "-c", ALONE, "bash"])
         .args(&launch.command)
         .envs(launch.env.iter().map(|(key, value)| (key, value)))
         .env(STACK_MARK, state_dir)
@@ -339,6 +346,34 @@ mod tests {
         let found = marks(environ).unwrap();
         assert_eq!(found, ("/a b/.cartwright".to_owned(), "kafka".to_owned()));
         assert_eq!(marks(b"PATH=/bin\0"), None);
+    }
+
+    #[tokio::test]
+    async fn a_part_holds_nothing_of_its_callers_open() {
+        let (pipe, _writer) = std::io::pipe().unwrap();
+        rustix::io::fcntl_setfd(&pipe, rustix::io::FdFlags::empty()).unwrap();
+        let folder = std::env::temp_dir().join(format!("cartwright-alone-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let launch = Launch {
+            command: vec!["sleep".to_owned(), "60".to_owned()],
+            env: Vec::new(),
+            cwd: folder.clone(),
+        };
+        let (log, pid_file) = (folder.join("log"), folder.join("pid"));
+        let part = spawn(Part::Kafka, &launch, &folder, &log, &pid_file).unwrap();
+        let is = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", part.pid)).unwrap();
+        let begun = Instant::now();
+        while is("comm").trim() != "sleep" {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{}", is("comm"));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let open = fs::read_dir(format!("/proc/{}/fd", part.pid)).unwrap();
+        let mut open: Vec<_> = open.map(|fd| fd.unwrap().file_name()).collect();
+        open.sort();
+        assert_eq!(open, ["0", "1", "2"]);
+        part.stop(Signal::TERM, Duration::from_secs(60)).await;
+        assert!(!part.is_alive());
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[tokio::test]
