@@ -252,10 +252,7 @@ impl Control {
         version: u32,
     ) -> Result<(), ReadModelError> {
         match self {
-            Control::Postgres(pool) => {
-                let mut client = pool.get().await?;
-                postgres::complete(&mut client, projection, version).await
-            }
+            Control::Postgres(pool) => postgres::complete(pool, projection, version).await,
             // Its tables are whole from the beginning.
             Control::Cassandra(..) => {
                 let gone = self.missing_tables(projection, version).await?;

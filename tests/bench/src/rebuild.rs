@@ -112,7 +112,7 @@ fn relational<L: EventLog>(
         meter.time(&mut alone, || decode_alone(log, codec, &plan))?;
         let in_bulk = || -> Box<dyn Sink> { Box::new(make(plan.version).in_bulk()) };
         // What is left for the end: keys and indexes.
-        let finish = || make(plan.version).prepare();
+        let finish = || runtime.block_on(control.complete(plan.projection, plan.version));
         in_bulk().prepare()?;
         meter.time(&mut bulk, || {
             rebuild(log, codec, plan, &in_bulk)?;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use deadpool_postgres::Pool;
+use futures::stream::{self, StreamExt as _};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
@@ -17,6 +19,9 @@ const MIGRATION_LOCK: i32 = 0x6361_7274;
 
 /// Keys and indexes take as long as the table is large; only waiting for others is bounded.
 const MAY_TAKE_LONG: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'";
+
+/// Keys or indexes of a version that are made at a time: each may take the server's memory for such work.
+const COMPLETED_AT_ONCE: usize = 2;
 
 /// Makes the control tables and the tables of `projections` (with the version each is to be built
 /// as) where they are not there yet, and holds those that are against their declaration. Several
@@ -121,23 +126,59 @@ pub async fn add_key(
 /// # Errors
 /// [`ReadModelError::Gone`], or what the store said.
 pub(crate) async fn complete(
-    client: &mut Client,
-    projection: &Projection,
+    pool: &Pool,
+    projection: &'static Projection,
     version: u32,
 ) -> Result<(), ReadModelError> {
-    for table in projection.tables {
-        let name = table.physical_name(version);
-        let transaction = client.transaction().await?;
-        lock(&transaction, &name).await?;
-        if !missing(&transaction, vec![name.clone()]).await?.is_empty() {
-            return Err(ReadModelError::Gone { tables: name });
-        }
-        let mut statements = create_table_sql(table, version);
-        statements[0] = add_missing_key_sql(table, version);
-        transaction.batch_execute(&statements.join(";\n")).await?;
-        hold(&transaction, &[table], version).await?;
-        transaction.commit().await?;
+    let tables = || projection.tables.iter().copied();
+    let keys = tables().map(|table| (table, add_missing_key_sql(table, version)));
+    let indexes = tables().flat_map(|table| {
+        let statements = create_table_sql(table, version).into_iter();
+        statements.skip(1).map(move |index| (table, index))
+    });
+    // A key keeps everybody else from its table; indexes let each other be.
+    complete_all(pool, version, keys.collect()).await?;
+    complete_all(pool, version, indexes.collect()).await
+}
+
+/// Executes the statements, some at a time. All of them are seen through to their end, also after one has
+/// failed: the server would go on with them.
+async fn complete_all(
+    pool: &Pool,
+    version: u32,
+    statements: Vec<(&'static Table, String)>,
+) -> Result<(), ReadModelError> {
+    let made: Vec<Result<(), ReadModelError>> = stream::iter(statements)
+        .map(|(table, statement)| complete_one(pool, table, version, statement))
+        .buffer_unordered(COMPLETED_AT_ONCE)
+        .collect()
+        .await;
+    made.into_iter().collect()
+}
+
+async fn complete_one(
+    pool: &Pool,
+    table: &'static Table,
+    version: u32,
+    statement: String,
+) -> Result<(), ReadModelError> {
+    let name = table.physical_name(version);
+    let mut pooled = pool.get().await?;
+    let client: &mut Client = &mut pooled;
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(MAY_TAKE_LONG).await?;
+    // Nobody else changes the table, and whoever makes the same has made it by then.
+    let locks = "SELECT pg_advisory_xact_lock_shared($1, hashtext($2)), \
+                 pg_advisory_xact_lock($1, hashtext($3))";
+    transaction
+        .execute(locks, &[&MIGRATION_LOCK, &name, &statement])
+        .await?;
+    if !missing(&transaction, vec![name.clone()]).await?.is_empty() {
+        return Err(ReadModelError::Gone { tables: name });
     }
+    transaction.batch_execute(&statement).await?;
+    hold(&transaction, &[table], version).await?;
+    transaction.commit().await?;
     Ok(())
 }
 
