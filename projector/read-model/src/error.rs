@@ -7,7 +7,7 @@ use thiserror::Error;
 pub enum ReadModelError {
     /// PostgreSQL did not answer, or refused. Retry later, unless it names a mistake.
     #[error("postgres: {0}")]
-    Postgres(#[from] tokio_postgres::Error),
+    Postgres(tokio_postgres::Error),
     /// No connection to PostgreSQL could be had in time. Retry later.
     #[error("postgres: {reason}")]
     Pool {
@@ -44,6 +44,13 @@ pub enum ReadModelError {
         /// The column's name.
         column: &'static str,
     },
+}
+
+/// Not as a source: what it says has been said by then.
+impl From<tokio_postgres::Error> for ReadModelError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
 }
 
 impl From<deadpool_postgres::PoolError> for ReadModelError {

@@ -53,5 +53,5 @@ pub use row::{FromCell, Row, TypedRow};
 pub use schema::{
     Column, ColumnType, Identity, Index, Order, Projection, ROW_SEQ, Store, Table, fnv64,
 };
-pub use tables::{PROJECTIONS, declaration, projection};
+pub use tables::{PROJECTIONS, declaration, is_meant_to_differ, projection};
 pub use value::Value;

@@ -228,18 +228,6 @@ impl Projection {
             tables: format!("{:016x}", fnv64(text.as_bytes())),
         }
     }
-
-    /// Whether a column is meant to hold other values than in another version: the newer of the two
-    /// says so.
-    #[must_use]
-    pub fn is_meant_to_differ(&self, from: &Projection, table: &str, column: &str) -> bool {
-        let newer = if self.version > from.version {
-            self
-        } else {
-            from
-        };
-        self.version != from.version && newer.differs.contains(&(table, column))
-    }
 }
 
 /// FNV-1a: the same everywhere and in every release, and meant against mistakes only.

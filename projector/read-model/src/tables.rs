@@ -91,6 +91,25 @@ pub fn declaration(name: &str, version: u32) -> Option<&'static Projection> {
     declared.find(|each| each.version == version)
 }
 
+/// Whether a column is meant to hold other values in one of two versions of a projection than in the other: a
+/// version after the older one says so, up to the newer.
+#[must_use]
+pub fn is_meant_to_differ(one: &Projection, other: &Projection, table: &str, column: &str) -> bool {
+    let declared = PROJECTIONS.into_iter().chain(OLDER);
+    let of_it = declared.filter(|each| each.name == one.name);
+    differs_between(of_it, one.version, other.version, (table, column))
+}
+
+fn differs_between<'a>(
+    mut declared: impl Iterator<Item = &'a Projection>,
+    one: u32,
+    other: u32,
+    cell: (&str, &str),
+) -> bool {
+    let (older, newer) = (one.min(other), one.max(other));
+    declared.any(|each| (older + 1..=newer).contains(&each.version) && each.differs.contains(&cell))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -156,6 +175,27 @@ mod tests {
             assert_ne!(old.identity(), newest.identity(), "{}", old.name);
             assert_eq!(old.store, newest.store, "{}", old.name);
         }
+    }
+
+    #[test]
+    fn what_is_meant_to_differ_is_what_any_version_between_two_says() {
+        let newest = projection("sales").expect("the sales");
+        let version = |version, differs| Projection {
+            version,
+            differs,
+            ..*newest
+        };
+        let declared = [
+            version(1, &[]),
+            version(2, &[("sales_orders", "units")]),
+            version(3, &[("sales_orders", "country")]),
+        ];
+        let differs = |one, other, column| {
+            differs_between(declared.iter(), one, other, ("sales_orders", column))
+        };
+        assert!(differs(1, 3, "units") && differs(3, 1, "units") && differs(1, 3, "country"));
+        assert!(differs(2, 3, "country") && !differs(2, 3, "units"));
+        assert!(!differs(2, 2, "units") && !differs(1, 3, "currency"));
     }
 
     #[test]

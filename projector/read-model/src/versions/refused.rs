@@ -8,8 +8,8 @@ pub enum Refused {
     /// The code declares something else than what the version was built by.
     #[error(
         "{label} was begun with fold version {built} and this code declares fold version {declared} \
-         {tables}under the same number: declare a new version beside it, or build it anew with \
-         `replay start`"
+         {tables}under the same number: put the fold back, or declare it as a new version, which \
+         `replay start` builds beside this one"
     )]
     IdentityChanged {
         /// `name@number`.

@@ -20,20 +20,22 @@ pub(super) struct Report {
 }
 
 pub(super) fn text(report: &Report) -> String {
-    let outcome = match report.outcome {
-        Outcome::Passed => "agree",
-        Outcome::Failed => "DIFFER",
-        Outcome::Unsettled => "did not settle: nothing is proven",
-    };
     let Report {
         projection,
         version,
         against,
         rows,
+        differences,
         ..
     } = report;
-    let mut text =
-        format!("{projection}@{version} and {projection}@{against} {outcome}: {rows} rows");
+    let outcome = match report.outcome {
+        Outcome::Passed => format!("agree: {rows} rows"),
+        Outcome::Failed => {
+            format!("DIFFER: {differences} rows or parked records of {rows} compared")
+        }
+        Outcome::Unsettled => format!("did not settle: nothing is proven by {rows} rows"),
+    };
+    let mut text = format!("{projection}@{version} and {projection}@{against} {outcome}");
     for findings in &report.comparisons {
         let (left, right) = (&findings.left, &findings.right);
         if let Some(stuck) = &findings.stuck {

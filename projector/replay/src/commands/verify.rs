@@ -10,7 +10,7 @@ use cartwright_events::codec::Codec;
 use cartwright_folds::{Fold, fold_of};
 use cartwright_projector::Plan;
 use cartwright_read_model::versions::{Outcome, State, Verification, Version, Versions};
-use cartwright_read_model::{Projection, Table, declaration};
+use cartwright_read_model::{Projection, Table, declaration, is_meant_to_differ};
 
 use super::differences::{Report, text};
 use super::drive::show;
@@ -164,7 +164,7 @@ fn compare_all(
     );
     let tables = plan.projection.tables;
     let is_compared =
-        |table: &str, column: &str| !plan.projection.is_meant_to_differ(old, table, column);
+        |table: &str, column: &str| !is_meant_to_differ(plan.projection, old, table, column);
     context
         .output
         .remark(format!("comparing {} with {}", right.label(), left.label()));
