@@ -142,7 +142,7 @@ impl Drain {
             .iter()
             .filter_map(|key| partition.parked.head(key));
         match self.request.action {
-            ParkAction::Retry => Vec::new(),
+            ParkAction::Retry | ParkAction::SkipBad => Vec::new(),
             // After a crash in the middle of it the request is met again. A record that was behind
             // the one given up then, or that this request itself left parked, is not meant.
             ParkAction::Skip => heads
@@ -159,6 +159,12 @@ impl Drain {
                 queues.flatten().cloned().collect()
             }
         }
+    }
+
+    /// Whether a record is given up that still can't be folded, for this reason.
+    fn gives_up(&self, reason: &str) -> bool {
+        let part = self.request.reason_part.as_deref().unwrap_or_default();
+        self.request.action == ParkAction::SkipBad && reason.contains(part)
     }
 
     fn give_up(&mut self, partition: &mut Partition, row: &ParkedRow, settling: &mut Settling) {
@@ -297,6 +303,10 @@ impl Drain {
                 partition.parked.remove(&row.key, row.offset);
                 settling.unparked.settled.push(row.clone());
                 self.retried += 1;
+            }
+            Err(reason) if self.gives_up(&reason) => {
+                let tried = row.tried(&self.request.id, reason);
+                self.give_up(partition, &tried, settling);
             }
             Err(reason) => {
                 let tried = row.tried(&self.request.id, reason);

@@ -20,6 +20,8 @@ pub enum ParkAction {
     /// Give the first record of a key up, then retry what is behind it. Only a record that cannot
     /// be folded is given up.
     Skip,
+    /// Give up every record of a key that cannot be folded, and retry the others.
+    SkipBad,
     /// Give up everything that waits under a key.
     SkipAll,
 }
@@ -93,7 +95,7 @@ macro_rules! words {
         }
     };
 }
-words!(ParkAction { Retry = "retry", Skip = "skip", SkipAll = "skip_all" });
+words!(ParkAction { Retry = "retry", Skip = "skip", SkipBad = "skip_bad", SkipAll = "skip_all" });
 // In Cassandra the larger word wins at equal times.
 words!(RequestState { Asked = "asked", Done = "done", Refused = "refused" });
 

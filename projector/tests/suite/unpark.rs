@@ -156,6 +156,40 @@ fn a_record_that_is_given_up_is_kept_for_the_record_and_what_is_behind_it_goes_o
 }
 
 #[test]
+fn every_bad_record_can_be_given_up_and_the_good_ones_behind_them_are_applied() {
+    for semantics in BOTH {
+        let log = twice_poisoned("cup");
+        let store = MemoryStore::new(semantics);
+        let mut worker = log.worker("products", &store);
+        assert_eq!(run(&mut worker), Step::Idle);
+        let every_bad = |id: &str, reason: Option<&str>| {
+            ask_one(&store, "cup", |request| {
+                skip(request);
+                request.id = id.to_owned();
+                request.action = ParkAction::SkipBad;
+                request.reason_part = reason.map(str::to_owned);
+            });
+        };
+        every_bad("1", Some("of no such reason"));
+        assert_eq!(run(&mut worker), Step::Idle);
+        assert_eq!(parked(&store, "products").len(), 4);
+        every_bad("2", None);
+        assert_eq!(run(&mut worker), Step::Idle);
+        assert_eq!(parked(&store, "products"), []);
+        assert_eq!(price_of(&store, "cup"), Some(30));
+        let done = (RequestState::Done, 2, 2, 0);
+        assert_eq!(counts(&outcome(&store, "products", "2")), done);
+        let kept = store.rows(&SKIPPED, CONTROL_VERSION);
+        let kept: Vec<_> = kept.iter().filter_map(SkippedRow::from_row).collect();
+        assert_eq!(kept.len(), 2);
+        assert!(
+            kept.iter()
+                .all(|row| row.reason != ParkReason::Behind.text())
+        );
+    }
+}
+
+#[test]
 fn a_request_that_does_not_fit_is_refused_and_changes_nothing() {
     type Change = fn(&mut ParkRequest);
     let cases: [(Change, &str); 3] = [

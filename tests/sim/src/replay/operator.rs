@@ -7,7 +7,7 @@ use cartwright_read_model::tables::OLDER;
 use cartwright_read_model::versions::{
     Build, FlipCheck, Outcome, Refused, State, Verification, Version, Versions,
 };
-use cartwright_read_model::{Position, PositionKey};
+use cartwright_read_model::{Position, PositionKey, is_meant_to_differ};
 use cartwright_replay::reading;
 use cartwright_replay::verify::{Findings, Limits, compare};
 
@@ -172,7 +172,7 @@ impl Replay {
         };
         let (mut left, mut right) = (side(current), side(version));
         let (old, new) = (left.declared, right.declared);
-        let compared = |table: &str, column: &str| !new.is_meant_to_differ(old, table, column);
+        let compared = |table: &str, column: &str| !is_meant_to_differ(new, old, table, column);
         let ends = || {
             let mut ends = reading::ends(&self.model, new)?;
             ends.retain(|_, end| *end > 0);

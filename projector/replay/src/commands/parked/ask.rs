@@ -56,8 +56,11 @@ pub(super) struct Skip {
     /// Only if the key's first record is the one at this offset.
     #[arg(long, requires = "key")]
     offset: Option<u64>,
-    /// Everything that waits under the keys, not only what cannot be folded.
+    /// Every record of the keys that cannot be folded, not only the first one.
     #[arg(long)]
+    every_bad: bool,
+    /// Everything that waits under the keys, also what could be folded.
+    #[arg(long, conflicts_with = "every_bad")]
     whole_queue: bool,
 }
 
@@ -68,9 +71,10 @@ pub(super) fn retry(context: &Context, arguments: &Retry) -> anyhow::Result<Exit
 pub(super) fn skip(context: &Context, arguments: &Skip) -> anyhow::Result<Exit> {
     let because = arguments.because.trim();
     ensure!(!because.is_empty(), "--because needs a reason");
-    let action = match arguments.whole_queue {
-        true => ParkAction::SkipAll,
-        false => ParkAction::Skip,
+    let action = match (arguments.every_bad, arguments.whole_queue) {
+        (true, _) => ParkAction::SkipBad,
+        (_, true) => ParkAction::SkipAll,
+        _ => ParkAction::Skip,
     };
     let note = Some(because.to_owned());
     carry_out(context, &arguments.chosen, action, note, arguments.offset)
