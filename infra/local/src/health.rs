@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
 use crate::cql;
@@ -27,9 +28,10 @@ pub async fn check(part: Part, ports: Ports) -> Result<(), String> {
                 .map_err(|e| e.to_string()),
             Part::Postgres => postgres(ports.postgres(), "postgres").await.map(drop),
             Part::Registry => {
-                http(&format!("{}/apis/ccompat/v7/subjects", part.address(ports))).await
+                let subjects = format!("{}/apis/ccompat/v7/subjects", part.address(ports));
+                http(&subjects).await.map_err(|refusal| refusal.0)
             }
-            _ => http(&format!("{}/readyz", part.address(ports))).await,
+            _ => readyz(&part.address(ports)).await,
         }
     };
     tokio::time::timeout(ANSWER_LIMIT, question)
@@ -117,22 +119,75 @@ pub async fn create_keyspace(address: &str, name: &str) -> Result<(), String> {
         .map_err(|e| e.to_string())
 }
 
-async fn http(url: &str) -> Result<(), String> {
+/// A service says which of its checks stand in the way, and why.
+async fn readyz(address: &str) -> Result<(), String> {
+    let Refusal(said, body) = match http(&format!("{address}/readyz?verbose")).await {
+        Ok(()) => return Ok(()),
+        Err(refusal) => refusal,
+    };
+    let report: Value = serde_json::from_str(&body).unwrap_or_default();
+    let checks = report["checks"].as_array().into_iter().flatten();
+    let failing = checks.filter(|check| check["ok"] == false);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let reasons: Vec<String> = failing
+        .map(|check| format!("{}: {}", text(&check["name"]), text(&check["detail"])))
+        .collect();
+    Err(match reasons.is_empty() {
+        true => said,
+        false => reasons.join("; "),
+    })
+}
+
+/// Why a question was not answered well, in a line, and the body of the answer.
+struct Refusal(String, String);
+
+async fn http(url: &str) -> Result<(), Refusal> {
+    let silent = |reason| Refusal(reason, String::new());
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(ANSWER_LIMIT)
         .build()
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| silent(e.to_string()))?;
     let answer = client.get(url).send().await.map_err(|e| {
-        if e.is_connect() {
+        silent(if e.is_connect() {
             format!("{url}: nobody listens")
         } else {
             format!("{url}: {e}")
-        }
+        })
     })?;
-    if answer.status().is_success() {
-        Ok(())
-    } else {
-        Err(format!("{url} answered {}", answer.status()))
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let body = answer.text().await.unwrap_or_default();
+    Err(Refusal(format!("{url} answered {status}"), body))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_is_not_ready_says_what_stands_in_the_way() {
+        let body = r#"{"ready":false,"draining":false,"checks":[
+            {"name":"kafka","ok":true,"detail":"answers","for_s":1},
+            {"name":"shards","ok":false,"detail":"inventory/0 refuses to serve","for_s":1}]}"#;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let service = async {
+            let (mut caller, _) = listener.accept().await.unwrap();
+            let mut question = [0; 1_024];
+            let read = caller.read(&mut question).await.unwrap();
+            assert!(question[..read].starts_with(b"GET /readyz?verbose "));
+            let head = format!(
+                "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            caller.write_all((head + body).as_bytes()).await.unwrap();
+        };
+        let (told, ()) = tokio::join!(readyz(&address), service);
+        assert_eq!(told, Err("shards: inventory/0 refuses to serve".to_owned()));
     }
 }

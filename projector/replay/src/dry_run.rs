@@ -45,7 +45,8 @@ pub struct TypeCount {
 /// What a projection's fold makes of the records of one type that were written with one schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OutcomeCount {
-    /// The projection, as `name@version`.
+    /// The projection, as `name@version` of its declaration, which is not the number of a version that was
+    /// built by it.
     pub projection: String,
     /// The topic.
     pub topic: &'static str,

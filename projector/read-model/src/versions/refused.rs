@@ -49,7 +49,7 @@ pub enum Refused {
     #[error("there is a version called {0:?} already")]
     NameTaken(String),
     /// The version's state does not allow it.
-    #[error("version {number} is {state}, not {needed}")]
+    #[error("version {number} is {state}, not {needed}{}", instead(state, needed))]
     WrongState {
         /// Which.
         number: u32,
@@ -127,4 +127,12 @@ pub enum Refused {
         /// How long cursors are good for.
         grace_s: u64,
     },
+}
+
+/// What to do to a version in place of what its state does not allow.
+fn instead(state: &str, needed: &str) -> &'static str {
+    match (state, needed) {
+        ("live", "building") => ": `replay retire` takes it away",
+        _ => "",
+    }
 }

@@ -179,7 +179,7 @@ fn text(report: &Report) -> String {
         })
         .collect();
     let header = [
-        "projection",
+        "declaration",
         "event",
         "schema",
         "emitted",
@@ -194,7 +194,7 @@ fn text(report: &Report) -> String {
         table(&header, &outcomes),
         table(
             &[
-                "projection",
+                "declaration",
                 "emitted",
                 "rows",
                 "dropped",
