@@ -1,13 +1,16 @@
 //! Ways that are cut, silent or slow.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rand::seq::IndexedRandom;
 
-use super::{Fault, Nemesis};
+use super::{DISTURBANCE_LIMIT, Fault, Nemesis};
 use crate::ground::Ground;
 use crate::proxy::{Proxy, Way};
+
+/// What a way carries that is in use.
+const BUSY_CHUNKS: u64 = 20;
 
 /// Ways on which something has to be broken or held back by the end of the turn.
 pub(super) struct Disturbed {
@@ -114,12 +117,19 @@ impl Nemesis {
     }
 }
 
-/// The busiest of some ways: one to a broker that has just come back, say, carries next to nothing.
+/// The busiest of some ways: one to a broker that has just come back, say, carries next to nothing. Where all
+/// do, as just after a broker was killed, they are watched until one does more.
 async fn busiest(ways: &[Proxy]) -> anyhow::Result<Proxy> {
     let carried = || ways.iter().map(Proxy::carried);
     let before: Vec<u64> = carried().collect();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let more = carried().zip(before).map(|(now, before)| now - before);
-    let busiest = ways.iter().zip(more).max_by_key(|(_, more)| *more);
-    Ok(busiest.context("no ways")?.0.clone())
+    let began = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let more = carried().zip(&before).map(|(now, before)| now - before);
+        let busiest = ways.iter().zip(more).max_by_key(|(_, more)| *more);
+        let (way, chunks) = busiest.context("no ways")?;
+        if chunks >= BUSY_CHUNKS || began.elapsed() > DISTURBANCE_LIMIT {
+            return Ok(way.clone());
+        }
+    }
 }
