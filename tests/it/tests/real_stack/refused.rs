@@ -47,7 +47,7 @@ pub(crate) async fn a_projector_with_another_fold_under_the_same_number_does_not
     ensure!(lines.next().is_none(), "{said}");
     let expected = "cartwright-projector: refused: catalog@1 was begun with fold version 99";
     ensure!(line.starts_with(expected), "{said}");
-    ensure!(line.contains("declare a new version beside it"), "{said}");
+    ensure!(line.contains("declare it as a new version"), "{said}");
     Ok(())
 }
 
