@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ReadModelError {
     /// PostgreSQL did not answer, or refused. Retry later, unless it names a mistake.
-    #[error("postgres: {0}")]
+    #[error("postgres: {}", with_cause(.0))]
     Postgres(tokio_postgres::Error),
     /// No connection to PostgreSQL could be had in time. Retry later.
     #[error("postgres: {reason}")]
@@ -44,6 +44,14 @@ pub enum ReadModelError {
         /// The column's name.
         column: &'static str,
     },
+}
+
+/// In its own words it says little; the cause tells.
+fn with_cause(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }
 
 /// Not as a source: what it says has been said by then.
