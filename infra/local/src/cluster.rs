@@ -1,9 +1,9 @@
 //! A cluster of several brokers on this machine, for runs that take brokers away.
 //!
-//! Every broker is a controller too, but for one that joins later. Every listener advertises another address than it listens on, and
-//! there is one for each client, one for the brokers among themselves and one for the controllers: a
-//! proxy stands between, so that the way of one client to one broker, or of all others to a broker, can
-//! be cut or slowed down by itself.
+//! Every broker is a controller too, but for one that joins later. Every listener advertises another
+//! address than it listens on, and there is one for each client, one for the brokers among themselves and
+//! one for the controllers: a proxy stands between, so that the way of one client to one broker, or of all
+//! others to a broker, can be cut or slowed down by itself.
 
 use crate::render::fill;
 

@@ -12,6 +12,15 @@ use tokio::process::{Child, Command};
 /// Bytes beyond which a process that may write no more cannot write into a file: a full disk.
 const NO_ROOM_BYTES: u64 = 1;
 
+/// Runs a helper program to its end, and answers what it says.
+pub(crate) async fn output_of(mut command: Command) -> anyhow::Result<String> {
+    let output = command.kill_on_drop(true).output().await?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}{}", complained.trim());
+    Ok(said)
+}
+
 /// See the module.
 pub(crate) struct Process {
     pub(crate) name: String,

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use crate::faults::{Family, Fault, Nemesis, coordinator_moves, left_out};
 use crate::ground::{Ground, RESULTS_REMEMBERED};
 use crate::load::Load;
+use crate::process::output_of;
 
 /// Successes without which a verdict says nothing.
 const ENOUGH: u64 = 100;
@@ -40,25 +41,18 @@ pub(crate) async fn prepare_checker(ground: &Ground, python: &str) -> anyhow::Re
     println!("installing what the checker needs (once)");
     let mut make = Command::new(python);
     make.args(["-m", "venv", "--clear"]).arg(&folder);
-    run(make)
+    output_of(make)
         .await
         .context("making a Python environment (Debian: apt-get install python3-venv)")?;
     let mut install = Command::new(&program);
     install.args(["-m", "pip", "install", "--quiet"]);
     install.args(["--disable-pip-version-check", "-r"]);
     install.arg(&requirements);
-    run(install)
+    output_of(install)
         .await
         .context("installing what the checker needs")?;
     fs::write(installed, wanted)?;
     Ok(program)
-}
-
-async fn run(mut command: Command) -> anyhow::Result<()> {
-    let output = command.kill_on_drop(true).output().await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{}", said.trim());
-    Ok(())
 }
 
 /// Faults of one kind.

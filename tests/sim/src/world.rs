@@ -302,7 +302,7 @@ impl World {
     }
 
     /// Whether shards forget results in the course of the run.
-    fn forgets(&self) -> bool {
+    pub(crate) fn forgets(&self) -> bool {
         self.results_kept <= FEW_RESULTS
     }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::Ground;
+use crate::process::output_of;
 
 /// How long partitions may take to move, on a busy machine.
 const MOVE_LIMIT: Duration = Duration::from_secs(180);
@@ -32,7 +33,7 @@ impl Ground {
         self.kafka()?.tools.format(&self.kafka()?.late).await?;
         let broker = self.late_broker.as_mut().context("no broker to add")?;
         broker.start(&[])?;
-        super::look::listens(broker, self.layout.broker_listener(late)).await?;
+        super::look::listens(broker, Instant::now(), self.layout.broker_listener(late)).await?;
         let before: Assignment = self
             .partitions()
             .await?
@@ -95,16 +96,15 @@ impl Ground {
         let began = Instant::now();
         loop {
             let told = self.partitions().await?;
-            let is_there = |told: &Told| wanted.get(&told.at) == Some(&told.replicas);
+            let is_elsewhere = |told: &&Told| wanted.get(&told.at) != Some(&told.replicas);
+            let elsewhere = told.iter().filter(is_elsewhere).count();
             let leaders: Vec<u16> = told.iter().map(|told| told.leader).collect();
-            if told.iter().all(is_there) && are_led_well(&leaders) {
+            if elsewhere == 0 && are_led_well(&leaders) {
                 return Ok(());
             }
-            let late: Vec<_> = told.iter().filter(|told| !is_there(told)).collect();
             ensure!(
                 began.elapsed() < MOVE_LIMIT,
-                "{} partitions have not moved within {MOVE_LIMIT:?}; leaders: {leaders:?}",
-                late.len()
+                "{elsewhere} partitions have not moved within {MOVE_LIMIT:?}; leaders: {leaders:?}"
             );
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -150,14 +150,6 @@ impl Told {
 
 fn id_of(broker: u16) -> u16 {
     broker + 1
-}
-
-async fn output_of(mut command: Command) -> anyhow::Result<String> {
-    let output = command.output().await?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complained = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}\n{complained}");
-    Ok(said)
 }
 
 #[cfg(test)]

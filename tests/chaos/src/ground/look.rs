@@ -77,8 +77,9 @@ impl Ground {
     }
 
     pub(super) async fn wait_for_brokers(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
         for (broker, process) in (0..).zip(&mut self.brokers) {
-            listens(process, self.layout.broker_listener(broker)).await?;
+            listens(process, began, self.layout.broker_listener(broker)).await?;
         }
         Ok(())
     }
@@ -145,9 +146,12 @@ impl Ground {
     }
 }
 
-/// Waits until a process listens.
-pub(super) async fn listens(process: &mut Process, port: u16) -> anyhow::Result<()> {
-    let began = Instant::now();
+/// Waits until a process listens, which it has to not long after `began`.
+pub(super) async fn listens(
+    process: &mut Process,
+    began: Instant,
+    port: u16,
+) -> anyhow::Result<()> {
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         pause(process, began, "it does not listen").await?;
     }

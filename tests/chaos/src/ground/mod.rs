@@ -1,5 +1,5 @@
-//! What a run stands on: three brokers and one that joins, the stores, the registry, the nodes, the projectors, query-api, and
-//! proxies before every listener that one of them is told of.
+//! What a run stands on: three brokers and one that joins, the stores, the registry, the nodes, the
+//! projectors, query-api, and proxies before every listener that one of them is told of.
 
 mod disks;
 mod late;

@@ -44,11 +44,11 @@ impl Ways {
                 layout.broker_listener(broker),
             );
             let mut to_it = vec![Proxy::start(from, to).await?];
-            let (from, to) = (
-                layout.controller_advertised(broker),
-                layout.controller_listener(broker),
-            );
             if broker != layout.late_broker() {
+                let (from, to) = (
+                    layout.controller_advertised(broker),
+                    layout.controller_listener(broker),
+                );
                 to_it.push(Proxy::start(from, to).await?);
             }
             ways.between_brokers.push(to_it);

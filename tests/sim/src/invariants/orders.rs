@@ -73,6 +73,9 @@ pub(super) fn end_and_add_up(world: &World) -> Result<BTreeMap<String, Seen>, St
     }
     for (id, seen) in &orders {
         let end = seen.end().map_err(|problem| format!("{id}: {problem}"))?;
+        if !seen.is_placed && !world.forgets() {
+            return Err(format!("{id}: {end}, though every checkout is accepted"));
+        }
         if end == "paid" && seen.captured < seen.total {
             return Err(format!(
                 "{id}: paid with {} of {}",
