@@ -7,13 +7,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cartwright_shard::nodes::{NodeOptions, ShardHost, ShardId};
-use cartwright_shard::{Begin, Ownership};
+use cartwright_shard::{Begin, JumpCheck, Ownership};
 
 use crate::host::Host;
 
 /// Before a shard that was fenced is taken over again: time for another process that did it, if there is
 /// one, to read the log back and say in it that it serves.
 const FENCED_PAUSE: Duration = Duration::from_secs(10);
+/// A clock that has jumped and was not set right for so long is believed: there is no other to tell.
+const JUMP_BELIEVED_AFTER: Duration = Duration::from_secs(600);
 /// How often the shards are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -25,11 +27,13 @@ pub(crate) struct AloneThread {
 }
 
 impl AloneThread {
-    /// Starts every one of `shards` that `host` can run, and looks after them. Where the machine gives
-    /// no thread, those that were started are stopped within `limit`.
+    /// Starts every one of `shards` that `host` can run, and looks after them: what ends is started again
+    /// unless `clock` has jumped. Where the machine gives no thread, those that were started are stopped
+    /// within `limit`.
     pub(crate) fn start(
         mut host: Host,
         shards: BTreeSet<ShardId>,
+        clock: JumpCheck,
         limit: Duration,
     ) -> std::io::Result<Self> {
         if let Err(error) = host.start_all(shards.iter().copied()) {
@@ -40,7 +44,7 @@ impl AloneThread {
         let (finish, told) = channel();
         let thread = thread::Builder::new()
             .name("alone".to_owned())
-            .spawn(move || run(host, &shards, &told))?;
+            .spawn(move || run(host, &shards, clock, &told))?;
         Ok(Self { finish, thread })
     }
 
@@ -52,13 +56,22 @@ impl AloneThread {
     }
 }
 
-fn run(mut host: Host, shards: &BTreeSet<ShardId>, told: &Receiver<Duration>) -> bool {
+fn run(
+    mut host: Host,
+    shards: &BTreeSet<ShardId>,
+    clock: JumpCheck,
+    told: &Receiver<Duration>,
+) -> bool {
     let mut restarts = Restarts::new(&NodeOptions::default());
+    let mut clock = BelievedClock::new(clock);
     loop {
         match told.recv_timeout(LOOK_EVERY) {
             Ok(limit) => return host.stop_all(limit),
             Err(RecvTimeoutError::Disconnected) => return false,
             Err(RecvTimeoutError::Timeout) => {}
+        }
+        if !clock.is_believed(Instant::now()) {
+            continue;
         }
         for shard in shards {
             // Those of other contexts have none.
@@ -79,6 +92,39 @@ const fn again(ownership: &Ownership) -> Option<Begin> {
         Ownership::Refused { .. } => Some(Begin::TakeOver),
         Ownership::Fenced { epoch } => Some(Begin::Reclaim { epoch }),
         _ => None,
+    }
+}
+
+/// A shard that has ended because the clock jumped would take the new time for right when it is started
+/// again.
+struct BelievedClock {
+    clock: JumpCheck,
+    jumped_at: Option<Instant>,
+}
+
+impl BelievedClock {
+    const fn new(clock: JumpCheck) -> Self {
+        Self {
+            clock,
+            jumped_at: None,
+        }
+    }
+
+    /// Whether the clock has not jumped, or long ago.
+    fn is_believed(&mut self, now: Instant) -> bool {
+        if self.clock.now().is_ok() {
+            self.jumped_at = None;
+            return true;
+        }
+        let jumped_at = *self.jumped_at.get_or_insert(now);
+        let long_ago = now.saturating_duration_since(jumped_at) >= JUMP_BELIEVED_AFTER;
+        if long_ago {
+            tracing::warn!(
+                "this machine's clock has jumped and stays so: it is believed from now on"
+            );
+            self.clock.believe();
+        }
+        long_ago
     }
 }
 
@@ -127,9 +173,28 @@ impl Restarts {
 
 #[cfg(test)]
 mod tests {
-    use cartwright_events::Context;
+    use std::sync::Arc;
+
+    use cartwright_events::{Context, Timestamp};
+    use cartwright_shard::ManualClock;
 
     use super::*;
+
+    #[test]
+    fn a_clock_that_has_jumped_is_believed_when_it_is_set_right_or_stays_so() {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(0)));
+        let mut believed = BelievedClock::new(JumpCheck::new(Arc::clone(&clock) as _, 5_000));
+        let now = Instant::now();
+        assert!(believed.is_believed(now));
+        clock.jump_millis(6_000);
+        assert!(!believed.is_believed(now));
+        clock.jump_millis(-6_000);
+        assert!(believed.is_believed(now + JUMP_BELIEVED_AFTER));
+        clock.jump_millis(6_000);
+        assert!(!believed.is_believed(now + JUMP_BELIEVED_AFTER));
+        assert!(believed.is_believed(now + JUMP_BELIEVED_AFTER * 2));
+        assert!(believed.is_believed(now + JUMP_BELIEVED_AFTER * 2));
+    }
 
     #[test]
     fn the_pause_doubles_each_time_that_a_shard_ends_and_is_short_again_when_it_was_well() {

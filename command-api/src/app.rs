@@ -15,7 +15,7 @@ use cartwright_events::codec::Codec;
 use cartwright_events::{Context, NODES_TOPIC, OWNERS_TOPIC};
 use cartwright_service::health::{Check, Readiness};
 use cartwright_shard::nodes::{ClockCheck, ShardId};
-use cartwright_shard::{InboxWriter, SystemClock};
+use cartwright_shard::{InboxWriter, JumpCheck, SystemClock};
 
 use crate::alone::AloneThread;
 use crate::config::{Command, Config};
@@ -230,9 +230,11 @@ impl<L: EventLog> Starter<'_, L> {
         shards: BTreeSet<ShardId>,
         readiness: &Readiness,
     ) -> Result<(RunningShards, Option<Peers>), StartError> {
+        let (clock, max_skew_ms) = (Arc::new(SystemClock), self.config.shard.max_clock_skew_ms);
         let Some(nodes) = &self.config.nodes else {
             let limit = self.config.command.stop_limit();
-            let alone = AloneThread::start(host, shards, limit)?;
+            let clock = JumpCheck::new(clock, max_skew_ms);
+            let alone = AloneThread::start(host, shards, clock, limit)?;
             return Ok((RunningShards::Alone(alone), None));
         };
         for topic in [NODES_TOPIC, OWNERS_TOPIC] {
@@ -245,7 +247,7 @@ impl<L: EventLog> Starter<'_, L> {
             self.log.clone(),
             host,
             readiness.check("nodes"),
-            ClockCheck::new(Arc::new(SystemClock), self.config.shard.max_clock_skew_ms),
+            ClockCheck::new(clock, max_skew_ms),
         )?;
         Ok((RunningShards::Node(thread), Some(peers)))
     }

@@ -8,6 +8,9 @@ use cartwright_event_log::{CommitError, EventLog};
 use cartwright_shard::{InboxWriter, QueuedCommand};
 use tokio::sync::oneshot;
 
+/// Bytes of commands after which a transaction takes no more.
+const GROUP_BYTES: usize = 16 * 1024 * 1024;
+
 struct Waiting {
     queued: QueuedCommand,
     written: oneshot::Sender<Result<u64, CommitError>>,
@@ -74,8 +77,15 @@ impl Queue {
 
 fn write<L: EventLog>(mut inboxes: InboxWriter<L>, most: usize, waiting: &Receiver<Waiting>) {
     while let Ok(first) = waiting.recv() {
+        let mut bytes = first.queued.bytes();
         let mut group = vec![first];
-        group.extend(waiting.try_iter().take(most.saturating_sub(1)));
+        while group.len() < most
+            && bytes < GROUP_BYTES
+            && let Ok(next) = waiting.try_recv()
+        {
+            bytes += next.queued.bytes();
+            group.push(next);
+        }
         // A caller that has gone is no error.
         match inboxes.write(group.iter().map(|waiting| &waiting.queued)) {
             Ok(offsets) => {

@@ -55,6 +55,7 @@ impl App {
             traceparent: call.traceparent.to_string(),
             after: call.position.clone(),
         };
+        queued.fits().map_err(Error::Rejected)?;
         let shard_name = shard.to_string();
         let written = tokio::time::timeout(self.settings.reply_wait(), self.queue.put(queued));
         let offset = match written.await {

@@ -47,6 +47,7 @@ reasons! {
     LinesMissing = "lines_missing", Invalid, "No line is named.";
     LineRepeated = "line_repeated", Invalid, "The same line is named twice.";
     IdempotencyKeyReused = "idempotency_key_reused", Invalid, "The idempotency key was used with another request.";
+    TooLarge = "too_large", Invalid, "What would be written of it does not fit into a record of the log.";
     NotDecided = "not_decided", Conflict, "The command could not be decided; nothing was done.";
     OccurredAtInFuture = "occurred_at_in_future", Invalid, "The business time lies more than five minutes ahead.";
 

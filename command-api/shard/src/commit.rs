@@ -79,11 +79,9 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         group: Group<B::Command>,
     ) -> Step {
         match halt {
-            Halt::Evolve(error) => {
+            Halt::Refuse(reason) => {
                 fail_all(group.pending, "the shard has stopped");
-                self.end(Ownership::Refused {
-                    reason: error.to_string(),
-                })
+                self.end(Ownership::Refused { reason })
             }
             Halt::NewerWriter(reason) => {
                 fail_all(group.pending, "the shard has stopped");

@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use cartwright_domain::{BoundedContext, EvolveError, at_version};
+use cartwright_domain::{BoundedContext, EvolveError, Reason, Rejection, at_version};
 use cartwright_event_log::{EventLog, Record};
+use cartwright_events::Timestamp;
 
 use crate::archive::Whereabouts;
 use crate::commit::send;
-use crate::group::{Cause, Group, Pending};
+use crate::group::{Cause, Group, NotTaken, Pending};
 use crate::mailbox::{Reply, Submission};
 use crate::outcome::Outcome;
 use crate::results::{Found, ResultKey};
@@ -23,16 +24,21 @@ const NO_ROOM: Reply = Reply::Overloaded {
 /// How long timers rest whose decision broke, in milliseconds.
 const TIMERS_REST_MS: i64 = 30_000;
 
-/// A message that the shard must stop at, or an event that does not fit.
+/// A refusal of more bytes goes without its lists. The journal's record has room for two of a queued
+/// command, beside [`ShardOptions::group_outcome_bytes`](crate::ShardOptions::group_outcome_bytes).
+const REFUSAL_BYTES: usize = 128 * 1024;
+
+/// Why the group can't be gone on with.
 pub(crate) enum Halt {
-    Evolve(EvolveError),
+    /// A message that nobody can read, or an event that does not fit.
+    Refuse(String),
     NewerWriter(String),
     Retry(String),
 }
 
 impl From<EvolveError> for Halt {
     fn from(error: EvolveError) -> Self {
-        Halt::Evolve(error)
+        Halt::Refuse(error.to_string())
     }
 }
 
@@ -46,9 +52,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         // Messages first: they are somebody's unfinished order, commands are new work.
         self.receive_all(state, group, inbox)?;
         self.decide_timers(state, group)?;
-        while group.records.len() < self.options.group_records
-            && group.journal_bytes < self.options.group_outcome_bytes
-        {
+        while !group.is_filled(1, &self.options) {
             let Some(submission) = self.backlog.pop_front() else {
                 break;
             };
@@ -78,16 +82,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let decisions = match decided {
             Ok(decisions) => decisions,
             Err(panic) => {
-                let reason = panic_text(panic.as_ref());
-                tracing::error!(
-                    context = B::CONTEXT.name(),
-                    partition = self.place.partition,
-                    reason,
-                    "deciding the timers failed"
-                );
-                metrics::counter!("cartwright_shard_timers_failed_total", "context" => B::CONTEXT.name())
-                    .increment(1);
-                self.timers_rest_until = Some(now.plus_millis(TIMERS_REST_MS));
+                self.rest_timers(now, &panic_text(panic.as_ref()));
                 return Ok(());
             }
         };
@@ -97,9 +92,25 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 .first()
                 .map_or("", |event| &event.aggregate_id);
             let cause = Cause::timer(id);
-            group.take(&self.context, state, &self.place, &decision, &cause)?;
+            match group.take(&self.context, state, &self.place, &decision, &cause) {
+                Ok(_) => {}
+                Err(NotTaken::Misfit(error)) => return Err(error.into()),
+                Err(too_large) => self.rest_timers(now, &too_large.to_string()),
+            }
         }
         Ok(())
+    }
+
+    fn rest_timers(&mut self, now: Timestamp, reason: &str) {
+        tracing::error!(
+            context = B::CONTEXT.name(),
+            partition = self.place.partition,
+            reason,
+            "deciding the timers failed"
+        );
+        metrics::counter!("cartwright_shard_timers_failed_total", "context" => B::CONTEXT.name())
+            .increment(1);
+        self.timers_rest_until = Some(now.plus_millis(TIMERS_REST_MS));
     }
 
     pub(crate) fn decide(
@@ -159,7 +170,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             self.context
                 .decide(&state.aggregates, &submission.command, group.now())
         }));
-        let outcome = match decided {
+        let mut outcome = match decided {
             Err(panic) => {
                 let reason = panic_text(panic.as_ref());
                 tracing::error!(
@@ -173,22 +184,26 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             Ok(Err(rejection)) => Outcome::Rejected(rejection),
             Ok(Ok((decision, accepted))) => {
                 let cause = Cause::of(&submission);
-                let taken = group.take(&self.context, state, &self.place, &decision, &cause);
-                let mut position = match taken {
-                    Ok(position) => position,
-                    Err(error) => {
+                match group.take(&self.context, state, &self.place, &decision, &cause) {
+                    Ok(mut position) => {
+                        for &(stream, seq) in &accepted.earlier {
+                            position.raise(stream, self.place.partition, seq);
+                        }
+                        Outcome::accepted(accepted, position)
+                    }
+                    Err(too_large @ NotTaken::TooLarge { .. }) => {
+                        let rejection = Rejection::new(Reason::TooLarge, too_large.to_string());
+                        Outcome::Rejected(rejection)
+                    }
+                    Err(NotTaken::Misfit(error)) => {
                         let reason = error.to_string();
                         send(submission.reply, Reply::Unknown { reason });
                         return Err(error.into());
                     }
-                };
-                for &(stream, seq) in &accepted.earlier {
-                    position.raise(stream, self.place.partition, seq);
                 }
-                Outcome::accepted(accepted, position)
             }
         };
-        let stored = match serde_json::to_string(&outcome) {
+        let stored = match stored(&mut outcome) {
             Ok(stored) => stored,
             Err(error) => {
                 // An outcome that can't be stored could not be repeated: forget the whole group.
@@ -248,6 +263,18 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 send(oldest.reply, Reply::DeadlinePassed);
             }
         }
+    }
+}
+
+/// The outcome as the journal keeps it.
+fn stored(outcome: &mut Outcome) -> serde_json::Result<String> {
+    let stored = serde_json::to_string(outcome)?;
+    match outcome {
+        Outcome::Rejected(rejection) if stored.len() > REFUSAL_BYTES => {
+            rejection.data.retain(|_, value| !value.is_array());
+            serde_json::to_string(outcome)
+        }
+        Outcome::Rejected(_) | Outcome::Accepted(_) => Ok(stored),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cartwright_domain::{BoundedContext, Decision, EvolveError, Outgoing};
-use cartwright_event_log::NewRecord;
+use cartwright_event_log::{Limits, NewRecord};
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
 use cartwright_events::journal::{
@@ -14,6 +14,7 @@ use cartwright_events::{Event, PositionToken, Stream, Timestamp};
 
 use crate::archive::NextPage;
 use crate::mailbox::{Reply, Submission};
+use crate::options::ShardOptions;
 use crate::results::{Evicted, ResultKey};
 use crate::snapshots::CHECKPOINT;
 use crate::state::ShardState;
@@ -24,6 +25,22 @@ pub(crate) const REQUIRES: &str = "requires";
 
 /// What an entry of the journal's lists takes beside its texts: their lengths, a branch, an offset.
 const ENTRY_BYTES: usize = 24;
+
+/// Room in a record for its key and its headers.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// Why a decision was not taken into a group.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTaken {
+    /// An event does not fit the state, which may have changed.
+    #[error(transparent)]
+    Misfit(#[from] EvolveError),
+    /// Nothing has changed.
+    #[error(
+        "{bytes} bytes of an event or a message are more than the {most} that a record has room for"
+    )]
+    TooLarge { bytes: usize, most: usize },
+}
 
 /// What caused an event: copied into its headers and those of the messages beside it.
 #[derive(Debug, Clone)]
@@ -86,6 +103,8 @@ pub(crate) struct Group<C> {
     /// Aggregates that leave memory with this transaction, and which record holds them.
     pub(crate) leaving: BTreeMap<String, usize>,
     events: usize,
+    /// Of events and messages.
+    bytes: usize,
     decided_count: usize,
     ranges: BTreeMap<Stream, (u64, u64)>,
     messages: u64,
@@ -106,6 +125,7 @@ impl<C> Group<C> {
             begin: None,
             leaving: BTreeMap::new(),
             events: 0,
+            bytes: 0,
             decided_count: 0,
             ranges: BTreeMap::new(),
             messages: 0,
@@ -116,6 +136,13 @@ impl<C> Group<C> {
     /// Shard time of everything in the group.
     pub(crate) const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Whether it holds one of so many parts of what it may hold.
+    pub(crate) fn is_filled(&self, parts: usize, options: &ShardOptions) -> bool {
+        self.records.len() >= (options.group_records / parts).max(1)
+            || self.bytes >= options.group_bytes / parts
+            || self.journal_bytes >= options.group_outcome_bytes / parts
     }
 
     /// Whether there is anything to make durable. Repeats alone are not: they were durable before.
@@ -142,21 +169,34 @@ impl<C> Group<C> {
         place: &Place,
         decision: &Decision,
         cause: &Cause,
-    ) -> Result<PositionToken, EvolveError> {
+    ) -> Result<PositionToken, NotTaken> {
+        let events = decision.events.iter();
+        let events: Vec<(&Event, Vec<u8>)> = events
+            .map(|event| (event, place.codec.encode_event(event)))
+            .collect();
+        let messages = encoded(place, &decision.messages);
+        let values = events.iter().map(|(_, value)| value);
+        let values = values.chain(messages.iter().map(|(_, value)| value));
+        let bytes = values.map(Vec::len).max().unwrap_or_default();
+        let most = Limits::default().max_record_bytes - HEAD_BYTES;
+        if bytes > most {
+            return Err(NotTaken::TooLarge { bytes, most });
+        }
         let mut position = PositionToken::new(place.log_generation);
-        for event in &decision.events {
+        for (event, value) in events {
             let stream = event.body.stream();
             let seq = state.next_seq(stream);
             state.evolve(context, event, seq)?;
             position.raise(stream, place.partition, seq);
             let range = self.ranges.entry(stream).or_insert((seq, seq));
             range.1 = seq;
+            self.bytes += value.len();
             self.records
-                .push(event_record(place, event, seq, state.epoch, cause));
+                .push(event_record(place, (event, value), seq, state.epoch, cause));
             self.touched.insert(event.aggregate_id.clone());
             self.events += 1;
         }
-        self.send::<B>(state, place, &decision.messages, cause);
+        self.put(state, place, messages, cause);
         Ok(position)
     }
 
@@ -168,7 +208,17 @@ impl<C> Group<C> {
         messages: &[Outgoing],
         cause: &Cause,
     ) {
-        for outgoing in messages {
+        self.put(state, place, encoded(place, messages), cause);
+    }
+
+    fn put<B: BoundedContext>(
+        &mut self,
+        state: &ShardState<B>,
+        place: &Place,
+        messages: Vec<(&Outgoing, Vec<u8>)>,
+        cause: &Cause,
+    ) {
+        for (outgoing, value) in messages {
             self.messages += 1;
             let id = format!(
                 "{}/{}/{}/{}",
@@ -177,16 +227,16 @@ impl<C> Group<C> {
                 state.transaction + 1,
                 self.messages
             );
-            let target = outgoing.message.target();
             let mut headers =
                 cloud_event_headers(id, outgoing.message.type_name(), self.now, cause);
             headers.push((header::CE_SOURCE, source::<B>(place.partition)));
             headers.push((header::WRITER_EPOCH, state.epoch.to_string().into_bytes()));
+            self.bytes += value.len();
             self.records.push(NewRecord {
-                topic: Arc::from(target.inbox_topic()),
+                topic: Arc::from(outgoing.message.target().inbox_topic()),
                 partition: outgoing.partition,
                 key: outgoing.message.key().as_bytes().to_vec(),
-                value: Some(place.codec.encode_message(target, &outgoing.message)),
+                value: Some(value),
                 headers,
             });
         }
@@ -314,7 +364,21 @@ fn cloud_event_headers(
     headers
 }
 
-fn event_record(place: &Place, event: &Event, seq: u64, epoch: u64, cause: &Cause) -> NewRecord {
+fn encoded<'a>(place: &Place, messages: &'a [Outgoing]) -> Vec<(&'a Outgoing, Vec<u8>)> {
+    let value = |outgoing: &Outgoing| {
+        let message = &outgoing.message;
+        place.codec.encode_message(message.target(), message)
+    };
+    messages.iter().map(|each| (each, value(each))).collect()
+}
+
+fn event_record(
+    place: &Place,
+    (event, value): (&Event, Vec<u8>),
+    seq: u64,
+    epoch: u64,
+    cause: &Cause,
+) -> NewRecord {
     let stream = event.body.stream();
     let id = format!("{}/{}/{seq}", stream.topic(), place.partition);
     let mut headers = cloud_event_headers(id, event.body.type_name(), event.occurred_at, cause);
@@ -333,7 +397,7 @@ fn event_record(place: &Place, event: &Event, seq: u64, epoch: u64, cause: &Caus
         topic: Arc::from(stream.topic()),
         partition: place.partition,
         key: event.aggregate_id.as_bytes().to_vec(),
-        value: Some(place.codec.encode_event(event)),
+        value: Some(value),
         headers,
     }
 }

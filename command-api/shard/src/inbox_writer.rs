@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cartwright_domain::{Reason, Rejection};
 use cartwright_event_log::{CommitError, EventLog, LogError, LogWriter, NewRecord};
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
@@ -9,6 +10,9 @@ use cartwright_events::messages::SubmitCommand;
 use cartwright_events::{Message, PositionToken, Timestamp};
 
 use crate::nodes::ShardId;
+
+/// Bytes that a command may have to be queued: beside it, a record has room for what it is known by.
+const MAX_COMMAND_BYTES: usize = 850_000;
 
 /// A command for the inbox of the shard that will decide it.
 #[derive(Debug, Clone)]
@@ -25,6 +29,29 @@ pub struct QueuedCommand {
     pub traceparent: String,
     /// What prices must hold before it is decided.
     pub after: Option<PositionToken>,
+}
+
+impl QueuedCommand {
+    /// Bytes of the command itself.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.command.command.len()
+    }
+
+    /// Whether it fits into a record.
+    ///
+    /// # Errors
+    /// [`Reason::TooLarge`] with both numbers.
+    pub fn fits(&self) -> Result<(), Rejection> {
+        let bytes = self.bytes();
+        if bytes <= MAX_COMMAND_BYTES {
+            return Ok(());
+        }
+        let detail = format!(
+            "The command has {bytes} bytes, of at most {MAX_COMMAND_BYTES} that can be queued"
+        );
+        Err(Rejection::new(Reason::TooLarge, detail))
+    }
 }
 
 /// Writes commands to inboxes, so that they are durable also while the shard's owner is down.

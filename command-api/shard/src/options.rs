@@ -13,6 +13,9 @@ pub struct ShardOptions {
     /// Records after which a group takes no more commands. A limit for memory and for the broker's
     /// request size, not for speed: larger groups are cheaper.
     pub group_records: usize,
+    /// Bytes of events and messages after which a group takes no more commands: a writer refuses a
+    /// transaction above 64 MiB.
+    pub group_bytes: usize,
     /// Bytes of what the journal says of a group's commands (outcomes, keys, ids) after which it takes
     /// no more: that is one record, and a writer refuses one above 900,000 bytes.
     pub group_outcome_bytes: usize,
@@ -72,7 +75,8 @@ pub struct ShardOptions {
     pub take_over_backoff_ms: u64,
     /// Longest such pause, in milliseconds.
     pub take_over_backoff_max_ms: u64,
-    /// How far the node's clock may be behind the log's, in milliseconds, before it does not serve.
+    /// How far the node's clock may be behind the log's, or jump forward, in milliseconds, before it does
+    /// not serve.
     pub max_clock_skew_ms: i64,
     /// Generation of the log in position tokens; raised when a log is restored or made anew.
     pub log_generation: u32,
@@ -83,6 +87,7 @@ impl Default for ShardOptions {
         Self {
             mailbox_capacity: 2_048,
             group_records: 20_000,
+            group_bytes: 16 * 1024 * 1024,
             group_outcome_bytes: 512 * 1024,
             inbox_batch: 2_000,
             position_wait_ms: 5_000,

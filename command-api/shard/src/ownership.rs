@@ -25,7 +25,8 @@ pub enum Ownership {
     },
     /// Another process has served the partition since this one did.
     Replaced,
-    /// The log holds something that this process must not write after: it says what.
+    /// The log holds something that this process must not write after, or something else keeps it from
+    /// writing, as a clock that has jumped: it says what.
     Refused {
         /// What was found.
         reason: String,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::archive::Whereabouts;
 use crate::decide::{Halt, panic_text};
-use crate::group::{Cause, Group};
+use crate::group::{Cause, Group, NotTaken};
 use crate::mailbox::Submission;
 use crate::outcome::Outcome;
 use crate::results::{Found, IdempotencyKey, ResultKey};
@@ -41,8 +41,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         // They take half of the group at most, or timers and other commands would not get their turn.
         self.inbox_cut = false;
         while let Some(record) = inbox.next() {
-            self.inbox_cut = group.journal_bytes >= self.options.group_outcome_bytes / 2
-                || group.records.len() >= (self.options.group_records / 2).max(1);
+            self.inbox_cut = group.is_filled(2, &self.options);
             if self.inbox_cut || waiting.stops_all(state) {
                 waiting.records.push(record);
                 waiting.records.extend(inbox);
@@ -105,21 +104,21 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                     self.context
                         .receive(&state.aggregates, &message, group.now())
                 }));
-                match received {
+                let broken = match received {
                     Ok(decision) => {
-                        group.take(&self.context, state, &self.place, &decision, &cause)?;
+                        match group.take(&self.context, state, &self.place, &decision, &cause) {
+                            Ok(_) => None,
+                            Err(NotTaken::Misfit(error)) => return Err(error.into()),
+                            Err(too_large) => Some(too_large.to_string()),
+                        }
                     }
-                    Err(panic) => {
-                        let reason = panic_text(panic.as_ref());
-                        tracing::error!(
-                            offset = record.offset,
-                            reason,
-                            "deciding a message failed"
-                        );
-                        let answers = self.context.give_up(&message, &reason);
-                        group.send(state, &self.place, &answers, &cause);
-                        group.fail(record.offset, reason);
-                    }
+                    Err(panic) => Some(panic_text(panic.as_ref())),
+                };
+                if let Some(reason) = broken {
+                    tracing::error!(offset = record.offset, reason, "deciding a message failed");
+                    let answers = self.context.give_up(&message, &reason);
+                    group.send(state, &self.place, &answers, &cause);
+                    group.fail(record.offset, reason);
                 }
             }
             Err(CodecError::NewerWriter { .. }) => {
@@ -131,6 +130,14 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             Err(error @ CodecError::RegistryUnavailable { .. }) => {
                 return Err(Halt::Retry(error.to_string()));
+            }
+            // Somebody's unfinished order, which is readable once the schema is back.
+            Err(error @ CodecError::UnknownSchema { .. }) => {
+                return Err(Halt::Refuse(format!(
+                    "{} offset {}: {error}",
+                    record.topic_partition(),
+                    record.offset
+                )));
             }
             Err(error) => {
                 tracing::error!(offset = record.offset, %error, "an inbox message is unreadable");

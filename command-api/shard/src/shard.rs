@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::commit::reply_all;
 use crate::decide::Halt;
 use crate::group::{Group, Place};
+use crate::jump_check::JumpCheck;
 use crate::mailbox::{Lookup, Submission};
 use crate::options::ShardOptions;
 use crate::outcome::Answer;
@@ -76,6 +77,8 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     pub(crate) place: Place,
     pub(crate) options: ShardOptions,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The same clock, for what is written into the log.
+    pub(crate) log_clock: JumpCheck,
     pub(crate) ownership: watch::Sender<Ownership>,
     pub(crate) live: Option<Live<B, L::Writer>>,
     /// Commands that wait for room in a group, or were in a group whose outcome was in doubt.
@@ -119,6 +122,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 log_generation: options.log_generation,
             },
             waiters: Waiters::new(options.waiters),
+            log_clock: JumpCheck::new(Arc::clone(&clock), options.max_clock_skew_ms),
             options,
             clock,
             ownership: watch::Sender::new(Ownership::Recovering { because }),
@@ -205,11 +209,18 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let Some(mut live) = self.live.take() else {
             return Step::TakeOver;
         };
+        let now = match self.log_clock.now() {
+            Ok(now) => now,
+            Err(jumped) => {
+                let reason = jumped.to_string();
+                return self.end(Ownership::Refused { reason });
+            }
+        };
         if let Err(error) = self.take_from_archive(&mut live.state, inputs.archive) {
             self.distrusts_snapshots = true;
             return self.doubt(None, &error.to_string());
         }
-        let mut group = Group::new(self.clock.now().max(live.state.last_time));
+        let mut group = Group::new(now.max(live.state.last_time));
         Rounds::begin_if_due(&mut live.state, &self.context, &self.options, group.now());
         let round = live.state.rounds.is_under_way();
         let mut inbox = std::mem::take(&mut self.inbox_waits);

@@ -52,7 +52,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             log: &self.log,
             place: &self.place,
             options: &self.options,
-            clock: self.clock.as_ref(),
+            clock: &self.log_clock,
             number: self.take_overs,
             snapshots,
         }

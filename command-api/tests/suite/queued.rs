@@ -56,6 +56,18 @@ async fn a_queued_command_is_decided_and_its_status_says_how() {
     assert_eq!(service.events(Stream::Stock).len(), 1);
 }
 
+/// As JSON with every field it is larger than the body was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_no_record_holds_is_refused_at_once() {
+    let service = Service::start().await;
+    let items = vec![json!({"sku": "A", "quantity": 1}); 14_000];
+    let body = json!({"currency": "GBP", "items": items});
+    let cart = queued(Call::post("/v1/carts").key("k").json(&body));
+    let refused = service.send(cart).await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert_eq!(refused.json()["code"], "too_large");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_is_settled_by_the_owner_and_shows_at_its_own_status() {
     let service = Service::start().await;

@@ -98,9 +98,18 @@ impl<B: BoundedContext + Clone> Node<B> {
     /// When the shard refuses to serve: the log holds what no shard may write after.
     pub(crate) fn act(&mut self, most_inbox: usize) -> Result<bool, String> {
         let ownership = self.owner.shard.ownership().borrow().clone();
-        if matches!(ownership, Ownership::Fenced { .. } | Ownership::Stopped) {
-            self.crash();
-            return Ok(true);
+        match ownership {
+            Ownership::Fenced { .. } | Ownership::Stopped => {
+                self.crash();
+                return Ok(true);
+            }
+            Ownership::Refused { reason } if is_of_the_clock(&reason) => {
+                // Whoever begins anew takes the time for right, as a process that starts alone does.
+                self.log.sim.count("claim ended by a clock that jumped");
+                self.crash();
+                return Ok(true);
+            }
+            _ => {}
         }
         let Self {
             owner,
@@ -148,6 +157,7 @@ fn act<B: BoundedContext>(
     let name = || format!("{}[{partition}]", B::CONTEXT.name());
     let ownership = process.shard.ownership().borrow().clone();
     match ownership {
+        Ownership::Refused { reason } if is_of_the_clock(&reason) => Ok(false),
         Ownership::Refused { reason } | Ownership::Outdated { reason } => {
             Err(format!("{} refuses: {reason}", name()))
         }
@@ -192,6 +202,11 @@ fn act<B: BoundedContext>(
             Ok(busy || step != Step::Idle)
         }
     }
+}
+
+/// The one refusal that is no fault of the log's.
+fn is_of_the_clock(reason: &str) -> bool {
+    reason.contains("clock has jumped")
 }
 
 /// Answers what the shard asks of its snapshots; what can't be read is read by a later act.

@@ -232,4 +232,8 @@ impl Clock for SimClock {
         let now_us = self.now_us.load(Ordering::SeqCst);
         Timestamp::from_micros(now_us + self.offset_us.load(Ordering::SeqCst))
     }
+
+    fn steady_us(&self) -> i64 {
+        self.now_us.load(Ordering::SeqCst)
+    }
 }

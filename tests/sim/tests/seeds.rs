@@ -7,7 +7,7 @@ use cartwright_sim::{Weather, run};
 const SEEDS: u64 = 120;
 
 /// Every kind of fault that a run can meet: each has to strike, or the seeds show less than they say.
-const KINDS: [&str; 45] = [
+const KINDS: [&str; 46] = [
     "answer lost on its way",
     "builder killed after a write",
     "builder killed before a load",
@@ -15,6 +15,7 @@ const KINDS: [&str; 45] = [
     "builder killed before its version went live",
     "builder killed half way",
     "builder killed while reading",
+    "claim ended by a clock that jumped",
     "clock jumped",
     "commit aborted",
     "commit's answer lost, committed",

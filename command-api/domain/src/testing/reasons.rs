@@ -225,8 +225,10 @@ fn provoke(reason: Reason) -> Rejection {
                 occurred_at: None,
             },
         ),
-        // Given by the shard, which knows of keys and of decisions that broke.
-        Reason::IdempotencyKeyReused | Reason::NotDecided => Rejection::new(reason, reason.title()),
+        // Given by the shard, which knows of keys, of records and of decisions that broke.
+        Reason::IdempotencyKeyReused | Reason::TooLarge | Reason::NotDecided => {
+            Rejection::new(reason, reason.title())
+        }
         Reason::VersionMismatch => at_version(2, 3).expect_err("a rejection"),
     }
 }

@@ -175,10 +175,11 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
         }
         if let Err(error) = self.allocate(now_ms) {
             tracing::warn!(%error, "the owners could not be written; reading them again first");
-            self.resign();
+            self.owners = None;
             if error == CommitError::Fenced {
                 // Another allocator was elected, whatever the group has told so far.
                 self.group = None;
+                self.resign();
             }
         }
         if let Err(error) = self.beat(now_ms) {
@@ -270,24 +271,17 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
                     tracing::info!(node = %self.me.node, "elected the allocator");
                 }
             }
-            GroupEvent::Revoked(_) => self.resign_office(),
+            GroupEvent::Revoked(_) => self.resign(),
             GroupEvent::Records(_) => {}
         }
         self.group = Some(group);
         Ok(())
     }
 
-    fn resign_office(&mut self) {
+    /// It is the allocator no more, until it is elected again.
+    fn resign(&mut self) {
         self.status.leads = false;
         self.owners = None;
-    }
-
-    /// Forgets the writer: the next one reads everything first.
-    fn resign(&mut self) {
-        self.owners = None;
-        if self.group.is_none() {
-            self.status.leads = false;
-        }
     }
 
     fn follow(&mut self) {
@@ -343,8 +337,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             }
         }
         self.group = None;
-        self.owners = None;
-        self.status.leads = false;
+        self.resign();
         self.host.report(&map, &self.status);
     }
 

@@ -7,6 +7,7 @@ use cartwright_event_log::Record;
 use cartwright_events::Timestamp;
 
 use crate::clock::Clock;
+use crate::jump_check::JumpCheck;
 
 /// Header of a beat: when its node sent it, by the node's own clock, microseconds since the epoch.
 pub(super) const SENT_AT: &str = "sent_at_us";
@@ -20,6 +21,8 @@ pub struct ClockCheck {
     max_skew_ms: i64,
     /// As of the last beat that was read: positive when this clock is ahead. `None` before the first.
     ahead_ms: Option<i64>,
+    /// Whether the clock has jumped since then.
+    jumps: JumpCheck,
 }
 
 impl fmt::Debug for ClockCheck {
@@ -36,6 +39,7 @@ impl ClockCheck {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, max_skew_ms: i64) -> Self {
         Self {
+            jumps: JumpCheck::new(Arc::clone(&clock), max_skew_ms),
             clock,
             max_skew_ms,
             ahead_ms: None,
@@ -55,8 +59,13 @@ impl ClockCheck {
         let Some(sent) = sent else { return };
         let was_off = self.is_off();
         let appended = Timestamp::from_micros(beat.timestamp_us);
-        let ahead_ms = ahead_ms(sent, appended, self.clock.now());
+        let read = self.clock.now();
+        let ahead_ms = ahead_ms(sent, appended, read);
         self.ahead_ms = Some(ahead_ms);
+        // One that was sent before a jump says nothing of the clock since.
+        if !self.is_off() && read <= sent.plus_millis(self.max_skew_ms) {
+            self.jumps.believe();
+        }
         if self.is_off() && !was_off {
             tracing::error!(
                 ahead_ms,
@@ -74,9 +83,9 @@ impl ClockCheck {
             .is_some_and(|ahead_ms| ahead_ms.abs() > self.max_skew_ms)
     }
 
-    /// Whether a beat has shown that the clock is right.
+    /// Whether a beat has shown that the clock is right, and it has not jumped since.
     pub(super) fn is_right(&self) -> bool {
-        self.ahead_ms.is_some() && !self.is_off()
+        self.ahead_ms.is_some() && !self.is_off() && self.jumps.now().is_ok()
     }
 }
 
@@ -91,6 +100,34 @@ fn ahead_ms(sent: Timestamp, appended: Timestamp, read: Timestamp) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+
+    /// A beat that was sent and appended at these times.
+    fn beat(sent: Timestamp, appended: Timestamp) -> Record {
+        Record {
+            topic: Arc::from("nodes"),
+            partition: 0,
+            offset: 0,
+            timestamp_us: appended.as_micros(),
+            key: None,
+            value: None,
+            headers: vec![(SENT_AT.into(), sent.as_micros().to_string().into_bytes())],
+        }
+    }
+
+    #[test]
+    fn a_jump_is_known_before_the_next_beat_and_right_when_the_log_says_so() {
+        let clock = Arc::new(ManualClock::at(seconds(100)));
+        let mut check = ClockCheck::new(Arc::clone(&clock) as _, 5_000);
+        check.hear(&beat(seconds(100), seconds(100)));
+        assert!(check.is_right());
+        clock.jump_millis(60_000);
+        assert!(!check.is_right());
+        check.hear(&beat(seconds(100), seconds(100)));
+        assert!(!check.is_right(), "that one is from before");
+        check.hear(&beat(seconds(160), seconds(160)));
+        assert!(check.is_right(), "it was wrong before");
+    }
 
     fn seconds(seconds: i64) -> Timestamp {
         Timestamp::from_micros(seconds * 1_000_000)

@@ -17,8 +17,8 @@ use cartwright_event_log::{CommitError, EventLog, LogError, LogWriter, TopicPart
 use thiserror::Error;
 
 use crate::archive::Archive;
-use crate::clock::Clock;
 use crate::group::{Group, Place};
+use crate::jump_check::{ClockJumped, JumpCheck};
 use crate::options::ShardOptions;
 use crate::snapshots::format::Unreadable;
 use crate::state::ShardState;
@@ -51,6 +51,12 @@ pub(crate) enum TakeOverError {
     Unreadable(#[from] Unreadable),
 }
 
+impl From<ClockJumped> for TakeOverError {
+    fn from(jumped: ClockJumped) -> Self {
+        TakeOverError::Refused(jumped.to_string())
+    }
+}
+
 impl From<LogError> for TakeOverError {
     fn from(error: LogError) -> Self {
         match error {
@@ -78,7 +84,7 @@ pub(crate) struct Ground<'a, B, L> {
     pub(crate) log: &'a L,
     pub(crate) place: &'a Place,
     pub(crate) options: &'a ShardOptions,
-    pub(crate) clock: &'a dyn Clock,
+    pub(crate) clock: &'a JumpCheck,
     /// Number of this take-over within the process.
     pub(crate) number: u64,
     /// Whether snapshots may be used; otherwise everything is made from the events.
@@ -100,6 +106,7 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         &self,
         mut standby: Standby<B, L>,
     ) -> Result<Standby<B, L>, TakeOverError> {
+        self.clock.now()?;
         let recovery = &mut standby.recovery;
         let read = recovery.catch_up(self, End::Stable, STANDBY_STALL);
         match read.and_then(|()| recovery.before.read_on(self, STANDBY_STALL)) {
@@ -116,6 +123,8 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         standby: Option<Standby<B, L>>,
         kept: &mut Option<Archive>,
     ) -> Result<(L::Writer, ShardState<B>), TakeOverError> {
+        // Before anybody is fenced.
+        self.clock.now()?;
         // The producer connects before it takes over, so that the gap between two owners is short.
         let (mut writer, read) = match standby {
             Some(standby) => (standby.writer, Some(standby.recovery)),
@@ -145,7 +154,8 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         writer: &mut L::Writer,
         state: &mut ShardState<B>,
     ) -> Result<(), TakeOverError> {
-        let behind_ms = (state.last_time.as_micros() - self.clock.now().as_micros()) / 1000;
+        let now = self.clock.now()?;
+        let behind_ms = (state.last_time.as_micros() - now.as_micros()) / 1000;
         let allowed_ms = self.options.max_clock_skew_ms;
         if behind_ms > allowed_ms {
             return Err(TakeOverError::Retry(format!(
@@ -154,7 +164,7 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
             )));
         }
         state.epoch += 1;
-        let mut first = Group::<B::Command>::new(self.clock.now().max(state.last_time));
+        let mut first = Group::<B::Command>::new(now.max(state.last_time));
         first.close(state, self.place);
         let topics = first.topics();
         let receipt = writer.commit(first.records)?;

@@ -2,11 +2,13 @@
 
 mod archive;
 mod bent;
+mod clocks;
 mod cluster;
 mod failing;
 mod faults;
 mod handover;
 mod idempotency;
+mod large;
 mod memory;
 mod nodes;
 mod pages;

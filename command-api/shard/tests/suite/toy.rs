@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Add { sku: String },
     /// Is refused.
     Refuse { sku: String },
+    /// Is refused with a long list.
+    RefuseAtLength { sku: String },
+    /// Says more than a record of the log takes.
+    Flood { sku: String },
     /// Panics.
     Break { sku: String },
     /// Adds one that does not fit the state.
@@ -36,6 +40,16 @@ pub(crate) enum Command {
 pub(crate) fn add(sku: &str) -> Command {
     Command::Add {
         sku: sku.to_owned(),
+    }
+}
+
+fn refusal(sku: &str) -> Rejection {
+    Rejection {
+        reason: "refused".to_owned(),
+        kind: RejectionKind::Conflict,
+        detail: format!("{sku} refuses"),
+        field: None,
+        data: serde_json::Map::new(),
     }
 }
 
@@ -75,6 +89,8 @@ impl BoundedContext for Toy {
         match command {
             Command::Add { sku }
             | Command::Refuse { sku }
+            | Command::RefuseAtLength { sku }
+            | Command::Flood { sku }
             | Command::Break { sku }
             | Command::Misfit { sku } => sku,
         }
@@ -89,17 +105,13 @@ impl BoundedContext for Toy {
         let sku = Self::key(command);
         let counter = state.counters.get(sku).cloned().unwrap_or_default();
         let version = match command {
-            Command::Add { .. } => counter.version + 1,
+            Command::Add { .. } | Command::Flood { .. } => counter.version + 1,
             Command::Misfit { .. } => counter.version + 7,
             Command::Break { .. } => panic!("a broken rule"),
-            Command::Refuse { .. } => {
-                return Err(Rejection {
-                    reason: "refused".to_owned(),
-                    kind: RejectionKind::Conflict,
-                    detail: format!("{sku} refuses"),
-                    field: None,
-                    data: serde_json::Map::new(),
-                });
+            Command::Refuse { .. } => return Err(refusal(sku)),
+            Command::RefuseAtLength { .. } => {
+                let lines = vec!["line"; 100_000];
+                return Err(refusal(sku).with("total", 7).with("lines", lines));
             }
         };
         let received = StockReceived {
@@ -108,7 +120,11 @@ impl BoundedContext for Toy {
             on_hand: counter.on_hand + 1,
             reserved: counter.reserved,
         };
-        let events = vec![Self::event(sku, version, now, received.into())];
+        let id = match command {
+            Command::Flood { .. } => sku.repeat(1_000_000),
+            _ => sku.to_owned(),
+        };
+        let events = vec![Self::event(&id, version, now, received.into())];
         let data =
             serde_json::Map::from_iter([("on_hand".to_owned(), (counter.on_hand + 1).into())]);
         let accepted = Accepted {

@@ -25,6 +25,16 @@ pub(super) struct Placement {
 }
 
 impl Placement {
+    pub(super) fn new(
+        partitions: impl IntoIterator<Item = (TopicPartition, Option<String>)>,
+        brokers: Vec<String>,
+    ) -> Self {
+        Self {
+            partitions: partitions.into_iter().collect(),
+            brokers,
+        }
+    }
+
     /// Who leads `at`.
     pub(super) fn leader(&self, at: &TopicPartition) -> Result<&str, LogError> {
         let found = self.partitions.iter().find(|(known, _)| known == at);
@@ -34,15 +44,19 @@ impl Placement {
         })
     }
 
-    /// The partitions that each broker leads.
-    pub(super) fn led(&self) -> BTreeMap<&str, Vec<&TopicPartition>> {
-        let mut led: BTreeMap<&str, Vec<&TopicPartition>> = BTreeMap::new();
+    /// The partitions that each broker leads, and under `None` those that nobody leads now.
+    pub(super) fn led(&self) -> BTreeMap<Option<&str>, Vec<&TopicPartition>> {
+        let mut led: BTreeMap<Option<&str>, Vec<&TopicPartition>> = BTreeMap::new();
         for (at, leader) in &self.partitions {
-            if let Some(leader) = leader {
-                led.entry(leader).or_default().push(at);
-            }
+            led.entry(leader.as_deref()).or_default().push(at);
         }
         led
+    }
+
+    /// Whether it tells partitions of a topic.
+    pub(super) fn knows(&self, topic: &str) -> bool {
+        let mut partitions = self.partitions.iter();
+        partitions.any(|(at, _)| &*at.topic == topic)
     }
 }
 
@@ -161,10 +175,8 @@ impl Cluster {
                 partitions.push((at, leader.map(address)));
             }
         }
-        Ok(Placement {
-            partitions,
-            brokers: metadata.brokers().iter().map(address).collect(),
-        })
+        let brokers = metadata.brokers().iter().map(address).collect();
+        Ok(Placement::new(partitions, brokers))
     }
 
     /// Asks again while the cluster has yet to settle who leads the partition,

@@ -46,13 +46,7 @@ pub(super) fn end_hanging(
         timeout: options.request_timeout,
     };
     let placement = cluster.placement(&options.written_topics)?;
-    let mut open = Vec::new();
-    for (leader, partitions) in placement.led() {
-        match wire.open_on(leader, &partitions) {
-            Ok(found) => open.extend(found),
-            Err(error) => not_asked(transactional_id, options, &partitions, error)?,
-        }
-    }
+    let mut open = ask(transactional_id, options, &placement, &wire)?;
     if open.is_empty() {
         return Ok(());
     }
@@ -86,7 +80,37 @@ pub(super) fn end_hanging(
     Ok(())
 }
 
-/// A leader gives no answer. Where the id may have written to one of its partitions, something of it
+/// What is open on the topics that are written to, of anybody.
+fn ask(
+    transactional_id: &str,
+    options: &KafkaOptions,
+    placement: &Placement,
+    wire: &Wire,
+) -> Result<Vec<Open>, LogError> {
+    // A broker that has just started may not know of them yet.
+    let mut topics = options.written_topics.iter();
+    if let Some(topic) = topics.find(|topic| !placement.knows(topic)) {
+        return Err(LogError::UnknownTopic {
+            topic: topic.clone(),
+        });
+    }
+    let mut open = Vec::new();
+    for (leader, partitions) in placement.led() {
+        let found = match leader {
+            Some(leader) => wire.open_on(leader, &partitions),
+            None => Err(LogError::Unavailable {
+                reason: "it has no leader".to_owned(),
+            }),
+        };
+        match found {
+            Ok(found) => open.extend(found),
+            Err(error) => not_asked(transactional_id, options, &partitions, error)?,
+        }
+    }
+    Ok(open)
+}
+
+/// There is no leader, or it gives no answer. Where the id may have written to one of its partitions, something of it
 /// may hang there, which nobody would end once this holder has begun: the take-over has to be tried
 /// again, by when they may have another leader.
 fn not_asked(
@@ -149,11 +173,42 @@ fn write_end(open: &Open, end: End, leader: &str, wire: &Wire) -> Result<(), Log
 mod tests {
     use super::*;
 
+    fn options() -> KafkaOptions {
+        let mut options = KafkaOptions::new("none");
+        options.written_topics = vec!["t".to_owned()];
+        options.may_write = |id, at| id == "writer" && at.partition == 1;
+        options
+    }
+
+    /// Of partitions 0 and on of `t`, which nobody leads.
+    fn asked_about(partitions: u32, transactional_id: &str) -> Result<(), LogError> {
+        let partitions = (0..partitions).map(|number| TopicPartition::new("t", number));
+        let placement = Placement::new(partitions.map(|at| (at, None)), Vec::new());
+        let wire = Wire {
+            timeout: std::time::Duration::from_secs(1),
+        };
+        ask(transactional_id, &options(), &placement, &wire).map(drop)
+    }
+
     /// A writer that began without knowing would leave what hangs to hang.
     #[test]
+    fn a_partition_without_a_leader_fails_the_take_over_of_those_who_wrote_there() {
+        assert_eq!(asked_about(1, "writer"), Ok(()));
+        assert_eq!(asked_about(2, "stranger"), Ok(()));
+        let refused = asked_about(2, "writer").expect_err("it has written there");
+        assert!(refused.to_string().contains("t[1]"), "{refused}");
+    }
+
+    #[test]
+    fn topics_that_no_broker_tells_of_fail_the_take_over() {
+        let topic = "t".to_owned();
+        let unknown = Err(LogError::UnknownTopic { topic });
+        assert_eq!(asked_about(0, "writer"), unknown);
+    }
+
+    #[test]
     fn a_leader_without_an_answer_fails_the_take_over_of_those_who_wrote_there() {
-        let mut options = KafkaOptions::new("none");
-        options.may_write = |id, at| id == "writer" && at.partition == 1;
+        let options = options();
         let (other, own) = (TopicPartition::new("t", 0), TopicPartition::new("t", 1));
         let asked = |id: &str, partitions: &[&TopicPartition]| {
             let error = LogError::Unavailable {
