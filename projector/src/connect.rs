@@ -83,7 +83,7 @@ impl Stores {
     /// by itself.
     pub fn forget_connections(&self, store: Store) {
         match store {
-            Store::Postgres => drop(self.postgres.retain(|_, _| false)),
+            Store::Postgres => postgres::forget_connections(&self.postgres),
             Store::Cassandra => {}
         }
     }

@@ -16,17 +16,17 @@ use crate::parked::Parked;
 use crate::plan::{Limits, Plan};
 use crate::unpark::Drain;
 
-/// Why no more records can be taken now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why no more records can be taken now, the worst last.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Halt {
-    /// Something outside does not answer: try again later.
-    Wait(String),
     /// Too much is put aside: take no more until somebody has done something about it.
     Hold(String),
-    /// Going on would lose or invent something: the projection stops until somebody has looked.
-    Stop(String),
+    /// Something outside does not answer: try again later.
+    Wait(String),
     /// The log's client is broken: begin anew with another.
     Fail(String),
+    /// Going on would lose or invent something: the projection stops until somebody has looked.
+    Stop(String),
 }
 
 /// What was taken in since the last batch.
@@ -68,7 +68,7 @@ pub(crate) struct Partition {
     pub(crate) backlog: VecDeque<Record>,
     /// Being applied, since when.
     pub(crate) under_way: Option<(Cut, Instant)>,
-    /// Given to the sink, outcome unknown.
+    /// Given to the sink, and not known to be in the store.
     pub(crate) in_doubt: Option<Cut>,
 }
 

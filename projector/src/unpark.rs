@@ -19,7 +19,7 @@ use cartwright_sinks::{SeqOp, Unparked};
 use crate::folding;
 use crate::partition::{Halt, Partition};
 use crate::scan::{Found, Scan, Wanted};
-use crate::work::Work;
+use crate::work::{Work, halt_of};
 
 /// Makes readers for records that were put aside.
 pub(crate) type Lookup = Box<dyn FnMut() -> Result<Box<dyn LogReader>, LogError> + Send>;
@@ -94,7 +94,11 @@ impl Drain {
     fn choose(&mut self, partition: &mut Partition, work: &mut Work) -> Result<(), Halt> {
         self.refusal = self.refuses(partition);
         if self.refusal.is_some() {
-            return Ok(());
+            if !self.was_begun(partition, work)? {
+                return Ok(());
+            }
+            self.refusal = None;
+            self.skipped = 1;
         }
         let keys = match &self.request.key {
             Some(key) => Vec::from_iter(partition.parked.contains(key).then(|| key.clone())),
@@ -135,6 +139,17 @@ impl Drain {
         }
     }
 
+    /// Whether the request is met again after it has given up the very record that it names: its answer
+    /// was not stored.
+    fn was_begun(&self, partition: &Partition, work: &mut Work) -> Result<bool, Halt> {
+        let (Some(key), Some(offset)) = (&self.request.key, self.request.offset) else {
+            return Ok(false);
+        };
+        let skipped = work.sink.skipped(partition.key(), key, offset);
+        let skipped = skipped.map_err(halt_of)?;
+        Ok(skipped.is_some_and(|row| row.request_id == self.request.id))
+    }
+
     /// The records that the request gives up without looking at them.
     fn given_up(&self, partition: &Partition) -> Vec<ParkedRow> {
         let heads = self
@@ -143,6 +158,7 @@ impl Drain {
             .filter_map(|key| partition.parked.head(key));
         match self.request.action {
             ParkAction::Retry | ParkAction::SkipBad => Vec::new(),
+            ParkAction::Skip if self.skipped > 0 => Vec::new(),
             // After a crash in the middle of it the request is met again. A record that was behind
             // the one given up then, or that this request itself left parked, is not meant.
             ParkAction::Skip => heads

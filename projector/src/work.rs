@@ -98,11 +98,11 @@ impl Work {
                 partition.reset();
                 Ok(())
             }
-            Err(error @ SinkError::Retry { .. }) => {
+            // Also where it is refused for good: nothing may be applied past it.
+            Err(error @ (SinkError::Retry { .. } | SinkError::Fatal { .. })) => {
                 partition.in_doubt = Some(cut);
                 Err(halt_of(error))
             }
-            Err(error @ SinkError::Fatal { .. }) => Err(halt_of(error)),
         }
     }
 }

@@ -203,6 +203,7 @@ impl<G: GroupReader> Worker<G> {
         if starts.is_empty() {
             return Ok(());
         }
+        self.warn_of_the_log_before(&starts);
         self.reader.seek_all(&starts).map_err(halt_of_log)?;
         for (at, _) in &starts {
             if let Some(partition) = self.partitions.get_mut(at) {
@@ -210,6 +211,28 @@ impl<G: GroupReader> Worker<G> {
             }
         }
         Ok(())
+    }
+
+    /// Once for all of them, and until each has been written to: nothing else tells it afterwards.
+    fn warn_of_the_log_before(&self, starts: &[(TopicPartition, Start)]) {
+        let generation = self.work.plan.generation;
+        let stored = starts
+            .iter()
+            .filter_map(|(at, _)| self.partitions.get(at)?.position());
+        let partitions = stored
+            .filter(|stored| stored.generation < generation)
+            .count();
+        if partitions > 0 {
+            let name = self.work.plan.projection.name;
+            tracing::warn!(
+                projection = self.work.plan.label(),
+                partitions,
+                generation,
+                "the rows are of the log before this one, which is read from its beginning now: those that \
+                 it does not name stay. `replay start {name}`, then `replay flip {name} --force` make a \
+                 version of this log alone"
+            );
+        }
     }
 
     /// Moves the positions of partitions that have nothing more to read to the present time.
@@ -301,11 +324,7 @@ impl<G: GroupReader> Worker<G> {
     /// Takes in and applies everything that was read. A partition that must stop does so after
     /// what came before has been applied, and does not keep the others from being applied.
     fn process(&mut self) -> Result<(), Halt> {
-        let mut outcome = Ok(());
-        for partition in self.partitions.values_mut() {
-            outcome = outcome.and(self.work.drain(partition));
-        }
-        outcome
+        self.each(Work::drain)
     }
 
     fn is_under_way(&self) -> bool {
@@ -315,10 +334,16 @@ impl<G: GroupReader> Worker<G> {
 
     /// Waits for every batch that is under way.
     fn finish(&mut self) -> Result<(), Halt> {
-        let mut outcome = Ok(());
-        for partition in self.partitions.values_mut() {
-            outcome = outcome.and(self.work.finish(partition));
-        }
-        outcome
+        self.each(Work::finish)
+    }
+
+    /// Does something with every partition, and answers the worst of what stands in the way.
+    fn each(
+        &mut self,
+        act: impl Fn(&mut Work, &mut Partition) -> Result<(), Halt>,
+    ) -> Result<(), Halt> {
+        let partitions = self.partitions.values_mut();
+        let halts = partitions.filter_map(|partition| act(&mut self.work, partition).err());
+        halts.max().map_or(Ok(()), Err)
     }
 }

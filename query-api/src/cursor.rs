@@ -5,11 +5,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cartwright_read_model::Projection;
+use cartwright_read_model::{Projection, fnv64};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::digest;
 use crate::errors::Error;
 
 /// The longest cursor that is looked at, in characters.
@@ -96,7 +95,7 @@ impl List {
     /// # Errors
     /// [`Error::CursorInvalid`] when the cursor is of other parameters.
     pub fn after<K: DeserializeOwned>(&mut self, parameters: &[&str]) -> Result<Option<K>, Error> {
-        self.parameters = format!("{:x}", digest(parameters.join("\n").as_bytes()));
+        self.parameters = format!("{:x}", fnv64(parameters.join("\n").as_bytes()));
         let Some(content) = self.after.take() else {
             return Ok(None);
         };

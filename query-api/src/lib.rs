@@ -21,7 +21,6 @@ pub mod app;
 pub mod ask;
 pub mod config;
 pub mod cursor;
-mod digest;
 pub mod errors;
 pub mod freshness;
 pub mod metric_names;

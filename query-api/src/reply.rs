@@ -1,6 +1,7 @@
 //! Answers: rows as JSON, with what is known of their age.
 
 use axum::response::{IntoResponse, Response};
+use cartwright_read_model::fnv64;
 use cartwright_service::extract::Json;
 use cartwright_service::problem::Problem;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
@@ -8,7 +9,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::ask::{AS_OF, Ask, PARKED, PREFERENCE_APPLIED, PROJECTION, UNCOVERED};
-use crate::digest::digest;
 use crate::freshness::{Fresh, Parked};
 use crate::pointers::View;
 
@@ -33,7 +33,7 @@ impl Fresh {
             Ok(bytes) => bytes,
             Err(error) => return Problem::internal(error).into_response(),
         };
-        let tag = format!("\"{}.{row_seq}.{:016x}\"", self.labels("+"), digest(&bytes));
+        let tag = format!("\"{}.{row_seq}.{:016x}\"", self.labels("+"), fnv64(&bytes));
         let mut response = match ask.knows(&tag) {
             true => StatusCode::NOT_MODIFIED.into_response(),
             false => ([(CONTENT_TYPE, "application/json")], bytes).into_response(),

@@ -53,6 +53,15 @@ impl Stores {
             Store::Postgres => Some(self.relational.control()),
         }
     }
+
+    /// Makes the next call to the control tables of a store connect anew, after one that was given up: it
+    /// would queue behind that. The driver of Cassandra does so by itself.
+    pub fn forget_control(&self, store: Store) {
+        match store {
+            Store::Cassandra => {}
+            Store::Postgres => self.relational.forget_control(),
+        }
+    }
 }
 
 /// Waits for a turn, up to `limit`.
@@ -93,7 +102,10 @@ fn failed(error: StoreError) -> StoreError {
 
 /// Whether the store will answer another time, and what it said.
 fn classify(store: Store, error: &ReadModelError) -> StoreError {
-    let reason = chain(error);
+    let told = error.to_string();
+    // Who reads the reason is told which store it is.
+    let prefix = format!("{}: ", store.name());
+    let reason = told.strip_prefix(&prefix).unwrap_or(&told).to_owned();
     match error {
         ReadModelError::Postgres(error) => match error.as_db_error() {
             Some(db) => of_sql_state(store, db.code().code(), reason),
@@ -125,20 +137,6 @@ fn of_sql_state(store: Store, state: &str, reason: String) -> StoreError {
     }
 }
 
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +151,13 @@ mod tests {
         assert_eq!(kind("53300"), "failed", "too many connections");
         assert_eq!(kind("22003"), "broken", "a sum that does not fit");
         assert_eq!(kind("42601"), "broken", "a mistake in our SQL");
+    }
+
+    #[test]
+    fn a_failure_names_its_store_once() {
+        let reason = "no connection in time".to_owned();
+        let error = classify(Store::Postgres, &ReadModelError::Pool { reason });
+        assert_eq!(error.to_string(), "postgres: no connection in time");
     }
 
     #[tokio::test]

@@ -98,13 +98,10 @@ impl ParkedRow {
         })
     }
 
-    /// The key of its row in [`PARKED`](crate::tables::PARKED), and of the one in
-    /// [`SKIPPED`](crate::tables::SKIPPED) when it is given up.
+    /// The key of its row in [`PARKED`](crate::tables::PARKED).
     #[must_use]
     pub fn row_key(&self, of: &PositionKey) -> Vec<Value> {
-        let mut key = Vec::from(of.values());
-        key.extend([self.key.as_str().into(), self.offset.into()]);
-        key
+        of.of_record(&self.key, self.offset)
     }
 
     /// The cells of its row in [`PARKED`](crate::tables::PARKED), written at `now`.

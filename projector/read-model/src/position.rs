@@ -75,15 +75,27 @@ impl Position {
 }
 
 impl PositionKey {
+    /// How many columns it is in a store.
+    pub const COLUMNS: usize = 4;
+
     /// The key of a row of [`POSITIONS`](crate::tables::POSITIONS), and the first part of the key
     /// of [`PARKED`](crate::tables::PARKED).
     #[must_use]
-    pub fn values(&self) -> [Value; 4] {
+    pub fn values(&self) -> [Value; Self::COLUMNS] {
         [
             self.projection.into(),
             self.version.into(),
             self.stream.topic().into(),
             self.partition.into(),
         ]
+    }
+
+    /// The key of the row of [`PARKED`](crate::tables::PARKED) that is about a record, and of the one of
+    /// [`SKIPPED`](crate::tables::SKIPPED) when it is given up.
+    #[must_use]
+    pub fn of_record(&self, key: &str, offset: u64) -> Vec<Value> {
+        let mut values = Vec::from(self.values());
+        values.extend([key.into(), offset.into()]);
+        values
     }
 }

@@ -12,13 +12,13 @@ mod sql_value;
 mod timeline;
 
 pub use catalog::{SearchCursor, SearchHit, list_products, search_products};
-pub use connect::{PostgresOptions, pool};
+pub use connect::{PostgresOptions, forget_connections, pool};
 pub use control::{all_rows, load_parked, load_position, load_positions};
 pub(crate) use control::{control_rows, delete_rows, get, is_empty, put, put_versions, scan, size};
 pub use database::make_database;
 pub use migrate::{add_key, is_whole, make_control_tables, migrate, migrate_bare, refuse_gone};
 pub(crate) use migrate::{complete, interrupt};
-pub use parking::{ask, park_requests, parked_rows, skipped_rows};
+pub use parking::{ask, park_requests, parked_rows, skipped_row, skipped_rows};
 pub use presence::{missing_tables, parked_among, parked_records, parked_under};
 pub use sales::{ReportBy, SalesQuery, SalesRow, currencies, sales_report};
 pub use sql_value::Micros;

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition};
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start, TopicPartition};
 use cartwright_events::Stream;
 use cartwright_events::codec::Codec;
 use cartwright_projector::decode;
 use serde::Serialize;
 
 use crate::build::End;
+use crate::reading::record_from;
 
 /// Records of each partition that are read for the estimate.
 const SAMPLE: usize = 5_000;
@@ -107,29 +108,4 @@ pub fn first_beyond(log: &impl EventLog, at: &TopicPartition, end: &End) -> anyh
         }
     }
     Ok(within)
-}
-
-/// The first record from `offset` on and before `end`.
-fn record_from<R: LogReader>(
-    reader: &mut R,
-    at: &TopicPartition,
-    offset: u64,
-    end: u64,
-) -> anyhow::Result<Option<Record>> {
-    reader.assign(&[(at.clone(), Start::Offset(offset))])?;
-    let deadline = Instant::now() + LOOK;
-    while reader.position(at)? < end {
-        if let Some(record) = reader
-            .poll(1, Duration::from_millis(20))?
-            .into_iter()
-            .next()
-        {
-            return Ok((record.offset < end).then_some(record));
-        }
-        anyhow::ensure!(
-            Instant::now() < deadline,
-            "{at} at {offset}: no answer in time"
-        );
-    }
-    Ok(None)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::ensure;
 use cartwright_event_log::{
     EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition, read_to,
 };
@@ -82,57 +82,33 @@ pub fn read_once(
     Ok(ends)
 }
 
-/// The record at `offset`; `None` when the log holds none there.
+/// The first record from `offset` on and before `end`; `None` when the log holds none there. Takes the
+/// reader's assignment.
 ///
 /// # Errors
 /// When the log does not answer in time.
-pub fn record_at(
-    log: &impl EventLog,
+pub fn record_from<R: LogReader>(
+    reader: &mut R,
     at: &TopicPartition,
     offset: u64,
+    end: u64,
 ) -> anyhow::Result<Option<Record>> {
-    let mut reader = log.reader(ReaderPurpose::Recovery)?;
     let (low, high) = reader.watermarks(at)?;
-    if offset < low || offset >= high {
+    let (offset, end) = (offset.max(low), end.min(high));
+    if offset >= end {
         return Ok(None);
     }
     reader.assign(&[(at.clone(), Start::Offset(offset))])?;
-    let until = Instant::now() + ONE_RECORD;
-    while Instant::now() < until {
+    let deadline = Instant::now() + ONE_RECORD;
+    while reader.position(at)? < end {
         let records = reader.poll(1, Duration::from_millis(20))?;
         if let Some(record) = records.into_iter().next() {
-            return Ok((record.offset == offset).then_some(record));
+            return Ok((record.offset < end).then_some(record));
         }
-        if reader.position(at)? > offset {
-            return Ok(None);
-        }
-    }
-    Err(anyhow::anyhow!("no answer in time")).with_context(|| format!("{at} at {offset}"))
-}
-
-/// The first record before `end`; `None` when there is none.
-///
-/// # Errors
-/// When the log does not answer in time.
-pub fn first_record(
-    log: &impl EventLog,
-    at: &TopicPartition,
-    end: u64,
-) -> anyhow::Result<Option<Record>> {
-    let mut reader = log.reader(ReaderPurpose::Recovery)?;
-    reader.assign(&[(at.clone(), Start::Beginning)])?;
-    let until = Instant::now() + ONE_RECORD;
-    while reader.position(at)? < end {
-        if let Some(record) = reader
-            .poll(1, Duration::from_millis(20))?
-            .into_iter()
-            .next()
-        {
-            return Ok(Some(record));
-        }
-        if Instant::now() >= until {
-            return Err(anyhow::anyhow!("no answer in time")).with_context(|| at.to_string());
-        }
+        ensure!(
+            Instant::now() < deadline,
+            "{at} at {offset}: no answer in time"
+        );
     }
     Ok(None)
 }

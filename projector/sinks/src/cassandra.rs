@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use cartwright_read_model::cassandra::ParkRequests;
 use cartwright_read_model::{
-    CellTime, ParkRequest, PositionKey, Projection, ReadModelError, RequestOutcome, Value,
-    cassandra,
+    CellTime, ParkRequest, PositionKey, Projection, ReadModelError, RequestOutcome, SkippedRow,
+    Value, cassandra,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 use scylla::client::session::Session;
 use tokio::runtime::Handle;
 
-use crate::control::{final_ops, parked_ops, settled_ops};
+use crate::control::{final_ops, log_begins, parked_ops, settled_ops};
 use crate::merge::{MergedRow, merge, merge_timed};
 use crate::sink::{Batch, Loaded, Sink, SinkError};
 use statements::{Statements, Write};
@@ -133,10 +133,31 @@ impl Sink for CassandraSink {
             Ok(found?)
         })
     }
+
+    fn skipped(
+        &mut self,
+        of: &PositionKey,
+        key: &str,
+        offset: u64,
+    ) -> Result<Option<SkippedRow>, SinkError> {
+        let Ready { session, .. } = self.ready()?;
+        let keyspace = self.store.options().keyspace.clone();
+        let (of, key) = (of.clone(), key.to_owned());
+        self.run(async move {
+            Ok(cassandra::skipped_row(&session, &keyspace, &of, &key, offset).await?)
+        })
+    }
 }
 
 async fn apply(ready: &Ready, batch: &Batch, concurrency: usize) -> Result<(), SinkError> {
     let generation = batch.next.generation;
+    if batch.begins_log() {
+        let (session, time) = (&ready.session, log_begins(generation)?);
+        ready
+            .statements
+            .forget_parked(session, &batch.key, time)
+            .await?;
+    }
     let parked = parked_ops(batch);
     let mut rows = merge_timed(batch)?;
     rows.extend(merge(&parked)?);

@@ -1,10 +1,10 @@
 //! What a batch does to the control tables, as operations on them.
 
 use cartwright_events::Timestamp;
-use cartwright_read_model::RowOp;
 use cartwright_read_model::tables::{PARK_REQUESTS, PARKED, POSITIONS, SKIPPED};
+use cartwright_read_model::{CellTime, RowOp};
 
-use crate::sink::{Batch, SeqOp};
+use crate::sink::{Batch, SeqOp, SinkError};
 
 /// Records put aside.
 pub(crate) fn parked_ops(batch: &Batch) -> Vec<SeqOp> {
@@ -28,8 +28,7 @@ pub(crate) fn settled_ops(batch: &Batch) -> Vec<SeqOp> {
         op: RowOp::delete(&PARKED, settled.row_key(&batch.key)),
     });
     let skipped = batch.unparked.skipped.iter().map(|skipped| {
-        let mut key = Vec::from(batch.key.values());
-        key.extend([skipped.key.as_str().into(), skipped.offset.into()]);
+        let key = batch.key.of_record(&skipped.key, skipped.offset);
         SeqOp {
             seq: skipped.seq,
             op: RowOp::upsert(&SKIPPED, key, skipped.cells(batch.next.generation)),
@@ -63,4 +62,10 @@ pub(crate) fn answer_ops(batch: &Batch) -> Vec<SeqOp> {
             ),
         })
         .collect()
+}
+
+/// After every write of the generations of the log before this one, and before every write of its own: what
+/// was parked then is deleted with this time.
+pub(crate) fn log_begins(generation: u32) -> Result<CellTime, SinkError> {
+    CellTime::delete(generation, 0).map_err(SinkError::fatal)
 }

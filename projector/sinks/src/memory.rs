@@ -1,5 +1,6 @@
 //! A store in memory that behaves like either real one, with scripted faults.
 
+mod applying;
 mod table;
 mod versions;
 
@@ -7,15 +8,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cartwright_read_model::tables::{
-    CONTROL_TABLES, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS,
+    CONTROL_TABLES, CONTROL_VERSION, PARK_REQUESTS, PARKED, POSITIONS, SKIPPED,
 };
 use cartwright_read_model::{
     CellTime, ParkRequest, ParkedRow, Position, PositionKey, Projection, RequestOutcome, Row,
-    RowOp, Table, Value,
+    RowOp, SkippedRow, Table, Value,
 };
 
-use crate::control::{final_ops, parked_ops, settled_ops};
-use crate::merge::{MergedRow, merge, merge_timed};
+use crate::merge::{MergedRow, merge};
 use crate::sink::{Batch, Loaded, SeqOp, Sink, SinkError};
 use crate::written::Written;
 use table::StoredTable;
@@ -268,6 +268,18 @@ impl Sink for MemorySink {
         requests.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         Ok(requests)
     }
+
+    fn skipped(
+        &mut self,
+        of: &PositionKey,
+        key: &str,
+        offset: u64,
+    ) -> Result<Option<SkippedRow>, SinkError> {
+        let state = self.store.lock();
+        state.check_up()?;
+        let rows = state.rows(&SKIPPED, CONTROL_VERSION, &of.of_record(key, offset));
+        Ok(rows.first().and_then(SkippedRow::from_row))
+    }
 }
 
 impl State {
@@ -299,84 +311,6 @@ impl State {
         }
     }
 
-    /// Whether the batch follows what is stored, and nobody else has written since the sink knew it.
-    fn check_position(&self, batch: &Batch, known: Option<u64>) -> Result<(), SinkError> {
-        let writes = self.writes.get(&batch.key).copied().unwrap_or_default();
-        let stored = self.position(&batch.key);
-        let same = |a: Position, b: Position| {
-            (a.generation, a.next_offset) == (b.generation, b.next_offset)
-        };
-        let as_expected = match (stored, batch.expected) {
-            (None, None) => true,
-            (Some(stored), Some(expected)) => same(stored, expected),
-            _ => false,
-        };
-        match as_expected && known.is_none_or(|known| known == writes) {
-            true => Ok(()),
-            false => Err(SinkError::PositionMoved),
-        }
-    }
-
-    /// Answers whether it was applied.
-    fn apply_as_one(
-        &mut self,
-        batch: &Batch,
-        version: u32,
-        fault: Option<MemoryFault>,
-    ) -> Result<bool, SinkError> {
-        if matches!(fault, Some(MemoryFault::AfterRows(_))) {
-            return Ok(false);
-        }
-        let rows = merge(&batch.ops)?;
-        rows.iter()
-            .try_for_each(|row| self.is_there(row, version))?;
-        let control = [parked_ops(batch), settled_ops(batch), final_ops(batch)].concat();
-        for row in rows.into_iter().chain(merge(&control)?) {
-            self.table(&row, version).put(&row);
-        }
-        Ok(true)
-    }
-
-    /// Answers whether everything was applied.
-    fn apply_by_cell(
-        &mut self,
-        batch: &Batch,
-        version: u32,
-        fault: Option<MemoryFault>,
-    ) -> Result<bool, SinkError> {
-        let generation = batch.next.generation;
-        let (parked, settled, last) = (parked_ops(batch), settled_ops(batch), final_ops(batch));
-        let mut rows = merge_timed(batch)?;
-        rows.extend(merge(&parked)?);
-        let settled = merge(&settled)?;
-        if let Some(MemoryFault::AfterRows(most)) = fault {
-            // Rows are written in no particular order: which ones stay is any part of them. What leaves
-            // the list does so in order.
-            rotate(&mut rows, most);
-            rows.extend(settled);
-            rows.truncate(most);
-            return self.write_rows(&rows, version, generation).map(|()| false);
-        }
-        rows.extend(settled);
-        rows.extend(merge(&last)?);
-        self.write_rows(&rows, version, generation).map(|()| true)
-    }
-
-    fn write_rows(
-        &mut self,
-        rows: &[MergedRow<'_>],
-        version: u32,
-        generation: u32,
-    ) -> Result<(), SinkError> {
-        for row in rows {
-            self.is_there(row, version)?;
-            if !self.was_removed(row) {
-                self.table(row, version).write(row, generation)?;
-            }
-        }
-        Ok(())
-    }
-
     fn table(&mut self, row: &MergedRow<'_>, version: u32) -> &mut StoredTable {
         let version = match is_control(row.table) {
             true => CONTROL_VERSION,
@@ -388,12 +322,6 @@ impl State {
 
 fn is_control(table: &Table) -> bool {
     CONTROL_TABLES.iter().any(|one| one.name == table.name)
-}
-
-fn rotate<T>(rows: &mut [T], by: usize) {
-    if !rows.is_empty() {
-        rows.rotate_left(by % rows.len());
-    }
 }
 
 fn write_time(generation: u32, seq: u64) -> Result<i64, SinkError> {

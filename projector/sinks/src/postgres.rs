@@ -3,6 +3,7 @@
 mod binary;
 mod bulk;
 mod limit;
+mod position;
 mod statements;
 
 use std::collections::HashMap;
@@ -10,12 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cartwright_events::Timestamp;
-use cartwright_read_model::postgres::{self, Micros};
+use cartwright_read_model::postgres;
 use cartwright_read_model::tables::CONTROL_VERSION;
 use cartwright_read_model::{
-    ParkRequest, Position, PositionKey, Projection, ReadModelError, RequestOutcome,
+    ParkRequest, PositionKey, Projection, ReadModelError, RequestOutcome, SkippedRow,
 };
-use deadpool_postgres::{Pool, Transaction};
+use deadpool_postgres::Pool;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -27,6 +28,7 @@ use crate::merge::{MergedRow, merge};
 use crate::sink::{Batch, Begun, Loaded, Sink, SinkError};
 use crate::written::Written;
 use bulk::copy_rows;
+use position::{forget_logs_before, move_position, written_at};
 use statements::{delete_rows, upsert_rows};
 
 /// Answers when the position was written.
@@ -280,6 +282,19 @@ impl Sink for PostgresSink {
             Ok(postgres::park_requests(&**client, &projection, version, &after).await?)
         })
     }
+
+    fn skipped(
+        &mut self,
+        of: &PositionKey,
+        key: &str,
+        offset: u64,
+    ) -> Result<Option<SkippedRow>, SinkError> {
+        let (pool, of, key) = (self.pool.clone(), of.clone(), key.to_owned());
+        self.run(async move {
+            let client = pool.get().await.map_err(ReadModelError::from)?;
+            Ok(postgres::skipped_row(&**client, &of, &key, offset).await?)
+        })
+    }
 }
 
 /// What a batch writes.
@@ -311,6 +326,10 @@ async fn apply(
         transaction.rollback().await?;
         return Err(SinkError::PositionMoved);
     };
+    if batch.begins_log() {
+        let (key, generation) = (&batch.key, batch.next.generation);
+        forget_logs_before(&transaction, key, generation).await?;
+    }
     if !rows.new.is_empty() {
         // Rows and position are lost together, or not at all: the build goes on from there.
         let unsynced = "SET LOCAL synchronous_commit TO OFF";
@@ -325,90 +344,15 @@ async fn apply(
     Ok(written_at)
 }
 
-async fn written_at(
-    transaction: &Transaction<'_>,
-    key: &PositionKey,
-) -> Result<Option<Timestamp>, SinkError> {
-    let statement = transaction.prepare_cached(statements::WRITTEN_AT).await?;
-    let (version, partition) = (i64::from(key.version), i64::from(key.partition));
-    let topic = key.stream.topic();
-    let row = transaction
-        .query_opt(&statement, &[&key.projection, &version, &topic, &partition])
-        .await?;
-    let time = row.map(|row| row.try_get::<_, Micros>(0)).transpose()?;
-    Ok(time.map(|micros| micros.0))
-}
-
-/// Moves the position if it is where the batch expects it and, when the sink knows it, was written
-/// then; answers when it is written now.
-async fn move_position(
-    transaction: &Transaction<'_>,
-    key: &PositionKey,
-    expected: Option<Position>,
-    known: Option<Timestamp>,
-    next: Position,
-) -> Result<Option<Timestamp>, SinkError> {
-    let topic = key.stream.topic();
-    let number = |value: u64| i64::try_from(value).map_err(SinkError::fatal);
-    let (next_offset, seq) = (number(next.next_offset)?, number(next.seq)?);
-    let (version, partition) = (i64::from(key.version), i64::from(key.partition));
-    let generation = i64::from(next.generation);
-    let (recorded_at, now) = (Micros(next.recorded_at), Micros(Timestamp::now()));
-    let moved = match expected {
-        None => {
-            let insert = transaction
-                .prepare_cached(statements::FIRST_POSITION)
-                .await?;
-            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 9] = [
-                &key.projection,
-                &version,
-                &topic,
-                &partition,
-                &generation,
-                &next_offset,
-                &seq,
-                &recorded_at,
-                &now,
-            ];
-            transaction.query_opt(&insert, &values).await?
-        }
-        Some(expected) => {
-            let update = transaction
-                .prepare_cached(statements::NEXT_POSITION)
-                .await?;
-            let old_offset = number(expected.next_offset)?;
-            let old_generation = i64::from(expected.generation);
-            let known = known.map(Micros);
-            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
-                &key.projection,
-                &version,
-                &topic,
-                &partition,
-                &generation,
-                &next_offset,
-                &seq,
-                &recorded_at,
-                &now,
-                &old_generation,
-                &old_offset,
-                &known,
-            ];
-            transaction.query_opt(&update, &values).await?
-        }
-    };
-    let time = moved.map(|row| row.try_get::<_, Micros>(0)).transpose()?;
-    Ok(time.map(|micros| micros.0))
-}
-
 impl From<tokio_postgres::Error> for SinkError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let reason = match error.as_db_error() {
-            Some(db) => format!("postgres: {} ({})", db.message(), db.code().code()),
-            None => format!("postgres: {error}"),
+        let Some(db) = error.as_db_error() else {
+            return SinkError::retry(ReadModelError::from(error));
         };
-        match error.code() {
-            Some(code) if !passes(code) => SinkError::Fatal { reason },
-            _ => SinkError::Retry { reason },
+        let reason = format!("postgres: {} ({})", db.message(), db.code().code());
+        match passes(db.code()) {
+            true => SinkError::Retry { reason },
+            false => SinkError::Fatal { reason },
         }
     }
 }

@@ -39,6 +39,14 @@ impl Batch {
     pub fn moves(&self) -> bool {
         self.expected != Some(self.next)
     }
+
+    /// Whether it is the partition's first of this generation of the log. What was parked before points into
+    /// another log.
+    #[must_use]
+    pub fn begins_log(&self) -> bool {
+        let generation = self.next.generation;
+        self.expected.is_none_or(|at| at.generation < generation)
+    }
 }
 
 /// What becomes of records that were parked before.
@@ -111,6 +119,7 @@ pub enum Begun {
 ///   `PositionMoved` also when somebody else has applied something since this sink last loaded or
 ///   applied the partition, though the position is the same.
 /// * What was parked loses, with a time per cell, to what was applied of later seqs already.
+/// * The first batch of a generation of the log takes off the list what a generation before had parked.
 /// * Cells that no operation names stay as they are. A delete removes what was written before it
 ///   and nothing that was written later.
 /// * Each row remembers the largest seq that wrote to it, as `row_seq`.
@@ -163,6 +172,19 @@ pub trait Sink: Send {
         _after: &str,
     ) -> Result<Vec<(ParkRequest, RequestOutcome)>, SinkError> {
         Ok(Vec::new())
+    }
+
+    /// What is kept of the record under `key` at `offset` of the partition `of`, if it was given up.
+    ///
+    /// # Errors
+    /// `Retry` or `Fatal`.
+    fn skipped(
+        &mut self,
+        _of: &PositionKey,
+        _key: &str,
+        _offset: u64,
+    ) -> Result<Option<SkippedRow>, SinkError> {
+        Ok(None)
     }
 }
 

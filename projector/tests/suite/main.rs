@@ -3,6 +3,7 @@
 mod bytes;
 mod crashes;
 mod history;
+mod met_again;
 mod operator;
 mod parking;
 mod real;

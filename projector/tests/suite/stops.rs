@@ -6,6 +6,7 @@ use cartwright_events::catalog::ProductEvent;
 use cartwright_events::wire::Wire;
 use cartwright_events::{SchemaTopic, Stream, Timestamp};
 use cartwright_projector::{Plan, Step, Worker};
+use cartwright_read_model::tables::{CONTROL_VERSION, PARKED};
 use cartwright_read_model::{ParkedRow, PositionKey};
 use cartwright_sinks::{MemoryFault, MemorySink, MemoryStore, Semantics, Sink};
 
@@ -116,6 +117,25 @@ fn a_store_that_refuses_for_good_stops_the_projection() {
 }
 
 #[test]
+fn what_the_store_refuses_is_not_passed_over_because_another_partition_waits() {
+    let keys: Vec<String> = (0..20).map(|number| format!("sku-{number}")).collect();
+    let of = |partition| keys.iter().find(|key| partition_of(key) == partition);
+    let mut log = TestLog::new();
+    for key in [of(0), of(1)] {
+        log.write([Entry::Event(&product_created(key.expect("a key"), 5))]);
+    }
+    let store = MemoryStore::new(Semantics::Transactional);
+    store.inject(MemoryFault::AfterRows(0));
+    store.inject(MemoryFault::Refused);
+    let mut worker = log.worker("products", &store);
+    let reason = stopped(run(&mut worker));
+    assert!(reason.contains("refused"), "{reason}");
+    assert_eq!(rows(&store, "products").len(), 0);
+    assert_eq!(run(&mut worker), Step::Idle);
+    assert_eq!(rows(&store, "products").len(), 2);
+}
+
+#[test]
 fn a_log_whose_beginning_is_gone_stops_the_projection_rather_than_be_skipped() {
     let mut log = TestLog::new();
     log.write([Entry::Event(&product_created("cup", 5))]);
@@ -173,13 +193,16 @@ fn a_log_made_anew_is_read_from_its_beginning_and_an_older_one_is_refused() {
                 _ => price_changed("cup", version, 10 + version as i64),
             })]);
         }
+        old.write([Entry::Raw(Stream::Product, "cup", None)]);
         assert_eq!(run(&mut worker_of_generation(&old, 1, &store)), Step::Idle);
+        assert_eq!(store.rows(&PARKED, CONTROL_VERSION).len(), 1);
         // The new log is shorter: its seqs are below those of the old one, and win all the same.
         let mut new = TestLog::new();
         new.write([Entry::Event(&product_created("cup", 7))]);
         assert_eq!(run(&mut worker_of_generation(&new, 2, &store)), Step::Idle);
         let rows = rows(&store, "products");
         assert_eq!(rows[0].value("price_minor"), &7_i64.into(), "{semantics:?}");
+        assert_eq!(store.rows(&PARKED, CONTROL_VERSION), [], "{semantics:?}");
         let reason = stopped(run(&mut worker_of_generation(&old, 1, &store)));
         assert!(reason.contains("generation 2"), "{reason}");
     }

@@ -16,7 +16,7 @@ use crate::setup::{
     Entry, SUBJECTS, TestLog, limits, partition_of, plan, price_of, rows, run, sink,
 };
 
-const BOTH: [Semantics; 2] = [Semantics::Transactional, Semantics::CellTimes];
+pub(crate) const BOTH: [Semantics; 2] = [Semantics::Transactional, Semantics::CellTimes];
 
 /// The fold as it was deployed before somebody mended it.
 fn broken<const N: usize>(envelope: &Envelope, event: &Event) -> Outcome {
@@ -85,7 +85,7 @@ fn what_a_mended_fold_can_take_is_applied_in_order_when_asked() {
 }
 
 /// A good one, a malformed one, a good one, a malformed one, a good one, all under one key.
-fn twice_poisoned(sku: &str) -> TestLog {
+pub(crate) fn twice_poisoned(sku: &str) -> TestLog {
     let mut log = TestLog::new();
     log.write([Entry::Event(&product_created(sku, 1))]);
     for version in [2, 3] {
@@ -246,35 +246,6 @@ fn keys_are_chosen_by_the_reason_of_their_first_record() {
     let left = parked(&store, "products");
     assert_eq!(left.len(), 1);
     assert_eq!(&left[0].key, malformed);
-}
-
-#[test]
-fn a_skip_that_is_met_again_after_a_crash_gives_one_record_up() {
-    for after_rows in 0..6 {
-        let log = twice_poisoned("cup");
-        let store = MemoryStore::new(Semantics::CellTimes);
-        let mut worker = log.worker("products", &store);
-        assert_eq!(run(&mut worker), Step::Idle);
-        ask_one(&store, "cup", |request| request.action = ParkAction::Skip);
-        ask_one(&store, "cup", skip);
-        // Each try gets a little further; each ends in a crash.
-        for tries in 0..4 {
-            for _ in 0..tries {
-                store.inject(MemoryFault::AnswerLost);
-            }
-            store.inject(MemoryFault::AfterRows(after_rows));
-            let mut worker = log.worker("products", &store);
-            for _ in 0..tries + 2 {
-                worker.step();
-            }
-        }
-        let mut worker = log.worker("products", &store);
-        assert_eq!(run(&mut worker), Step::Idle);
-        let kept = store.rows(&SKIPPED, CONTROL_VERSION);
-        assert_eq!(kept.len(), 1, "{after_rows}: {kept:?}");
-        assert_eq!(parked(&store, "products").len(), 2);
-        assert_eq!(price_of(&store, "cup"), Some(20));
-    }
 }
 
 #[test]

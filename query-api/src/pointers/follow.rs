@@ -31,11 +31,18 @@ pub async fn follow(app: App, store: Store) {
                     match tokio::time::timeout(SAY_LIMIT, says).await {
                         Ok(true) if repeat => said = Some(Instant::now()),
                         Ok(true) => {}
-                        Ok(false) | Err(_) => said = None,
+                        Ok(false) => said = None,
+                        Err(_) => {
+                            said = None;
+                            app.stores().forget_control(store);
+                        }
                     }
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "the versions were not seen"),
-                Err(_) => tracing::debug!(store = store.name(), "the versions were not seen"),
+                Err(_) => {
+                    tracing::debug!(store = store.name(), "the versions were not seen");
+                    app.stores().forget_control(store);
+                }
             }
         }
         tokio::time::sleep(every).await;
@@ -113,5 +120,50 @@ async fn prepare(app: &App, name: &str, versions: &Versions) {
         && let Err(error) = views.prepare(declared, versions.current).await
     {
         tracing::debug!(%error, projection = name, "not prepared");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_service::config::load_from;
+    use std::path::Path;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A server of PostgreSQL's protocol lets somebody in, and is ready for queries.
+    const WELCOME: [u8; 15] = *b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+
+    #[tokio::test]
+    async fn a_look_that_hangs_is_not_what_the_next_one_queues_behind() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let settings = format!(
+            "[http]\nlisten = \"127.0.0.1:0\"\n\
+             [postgres]\nurl = \"postgres://somebody@127.0.0.1:{port}/nothing\"\n\
+             [cassandra]\nnodes = [\"127.0.0.1:1\"]\n\
+             [query]\nstore_timeout_ms = 50\npointer_poll_ms = 10\n"
+        );
+        let file = Some((Path::new("query-api.toml"), settings.as_str()));
+        let app = App::new(&load_from(file, "CARTWRIGHT__", []).unwrap()).unwrap();
+        // It lets everybody in, and never answers.
+        let (let_in, mut connections) = mpsc::channel(2);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let _ = client.read(&mut [0; 1_024]).await;
+                let _ = client.write_all(&WELCOME).await;
+                let _ = let_in.send(client).await;
+            }
+        });
+        let following = tokio::spawn(follow(app, Store::Postgres));
+        let first = tokio::time::timeout(PATIENCE, connections.recv()).await;
+        let next = tokio::time::timeout(PATIENCE, connections.recv()).await;
+        following.abort();
+        first.expect("a look").expect("a connection");
+        next.expect("a look").expect("a connection of its own");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cartwright_read_model::control::Control;
-use cartwright_read_model::postgres::{PostgresOptions, missing_tables, pool};
+use cartwright_read_model::postgres::{PostgresOptions, forget_connections, missing_tables, pool};
 use cartwright_read_model::{ReadModelError, Store};
 use cartwright_service::config::Postgres;
 use deadpool_postgres::tokio_postgres::Client;
@@ -98,6 +98,11 @@ impl Relational {
     /// The control tables.
     pub(super) fn control(&self) -> Control {
         Control::Postgres(self.control.clone())
+    }
+
+    /// See [`Stores::forget_control`](super::Stores::forget_control).
+    pub(super) fn forget_control(&self) {
+        forget_connections(&self.control);
     }
 
     /// Connects, and looks which tables of `views` are not there yet.

@@ -8,8 +8,8 @@ use cartwright_events::Stream;
 use cartwright_projector::Plan;
 use cartwright_read_model::tables::{CONTROL_VERSION, PARKED};
 use cartwright_read_model::{
-    FromCell, ParkRequest, ParkedRow, PositionKey, Projection, RequestOutcome, Store, Value,
-    projection,
+    FromCell, ParkRequest, ParkedRow, PositionKey, Projection, RequestOutcome, SkippedRow, Store,
+    Value, projection,
 };
 use cartwright_shard::Clock;
 use cartwright_sinks::{
@@ -293,6 +293,15 @@ impl Sink for SimSink {
         after: &str,
     ) -> Result<Vec<(ParkRequest, RequestOutcome)>, SinkError> {
         self.inner.requests(projection, version, after)
+    }
+
+    fn skipped(
+        &mut self,
+        of: &PositionKey,
+        key: &str,
+        offset: u64,
+    ) -> Result<Option<SkippedRow>, SinkError> {
+        self.inner.skipped(of, key, offset)
     }
 
     fn apply(&mut self, batch: &Arc<Batch>) -> Result<(), SinkError> {

@@ -90,3 +90,9 @@ pub fn pool(options: &PostgresOptions) -> Result<Pool, ReadModelError> {
             reason: error.to_string(),
         })
 }
+
+/// Makes the next call to a server that has been silent connect anew: a call that was given up may have
+/// left its connection waiting for an answer that never comes, and the others lead to the same server.
+pub fn forget_connections(pool: &Pool) {
+    pool.retain(|_, _| false);
+}

@@ -3,6 +3,7 @@
 //! [`Watch`] is what has to be remembered between two audits: positions, and whatever is not
 //! settled yet (open orders, holds, money owed). It grows with what is open and not with the log.
 
+mod behind;
 mod books;
 mod findings;
 mod judge;
@@ -14,11 +15,12 @@ mod state;
 mod stored;
 mod watch;
 
+pub use behind::behind;
 pub use books::{books, everything};
 pub use findings::{Evidence, Finding, Severity};
 pub use judge::{Limits, judge};
 pub use made::{Expected, Fault, Made, RowId};
 pub use rows::{Place, RowCheck, ViewRows};
-pub use state::{load, save};
+pub use state::{Held, hold, load, save};
 pub use stored::StoredView;
-pub use watch::Watch;
+pub use watch::{Seen, Watch};

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use crate::audit::{
-    Evidence, Finding, Limits, RowCheck, Severity, Watch, books, everything, judge, load, save,
+    Evidence, Finding, Limits, RowCheck, Severity, Watch, behind, books, everything, hold, judge,
+    load, save,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -21,10 +22,14 @@ use crate::parking::{self, Version};
 use crate::reading::{read_once, whole_topic};
 use crate::registry::{Home, current};
 
+/// How long it is waited for another audit over the same state file.
+const STATE_WAIT: Duration = Duration::from_secs(60);
+
 /// Arguments of `audit`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Where to keep what is open between two audits, so that the next one reads only what is new.
+    /// Where to keep what is open between two audits, so that the next one reads only what is new. Of two
+    /// at once over the same file, the second one waits, up to a minute.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Take the broken rules that the state file keeps as known: they are not told again, nor counted
@@ -81,7 +86,9 @@ struct Report {
 /// When the log, the registry or a store does not answer, or the state cannot be kept.
 pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let (log, codec) = (context.log()?, context.codec()?);
-    let mut watch = match &arguments.state {
+    let state = arguments.state.as_deref();
+    let _held = state.map(|file| hold(file, STATE_WAIT)).transpose()?;
+    let mut watch = match state {
         Some(file) => load(file, context.generation())?,
         None => Watch::new(context.generation()),
     };
@@ -105,14 +112,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     progress.finish();
     let limits = limits(arguments);
     findings.extend(judge(&watch, now, &limits));
-    findings.extend(read_models(context, &watch, now, &limits)?);
+    findings.extend(read_models(context, &log, &watch, now, &limits)?);
     let mut report = Report {
         records_read,
         rows_checked: rows.rows_checked(),
         acknowledged,
         ..Report::default()
     };
-    if let Some(file) = &arguments.state {
+    if let Some(file) = state {
         save(file, &watch)?;
     }
     let count = |severity| {
@@ -208,6 +215,7 @@ fn follow(
 /// Every projection against the ends of the log that were read.
 fn read_models(
     context: &Context,
+    log: &impl EventLog,
     watch: &Watch,
     now: Timestamp,
     limits: &Limits,
@@ -228,28 +236,10 @@ fn read_models(
                     (key.stream, key.partition) == (*stream, *partition)
                 };
                 let position = found.iter().find(at).map(|(_, position)| *position);
-                let seq = position.map_or(0, |position| position.seq);
-                let settle_us = i64::try_from(limits.settle.as_micros()).unwrap_or(i64::MAX);
-                let age_us = seen
-                    .recorded_at
-                    .map_or(0, |at| now.as_micros() - at.as_micros());
-                if seq < seen.seq && age_us > settle_us {
-                    findings.push(Finding {
-                        severity: Severity::Error,
-                        rule: "read_model_behind",
-                        subject: home.label(version),
-                        detail: format!(
-                            "applied seq {seq} of {} in {}[{partition}]",
-                            seen.seq,
-                            stream.topic()
-                        ),
-                        evidence: Some(Evidence {
-                            topic: stream.topic().to_owned(),
-                            partition: *partition,
-                            offset: position.map_or(0, |position| position.next_offset),
-                        }),
-                    });
-                }
+                let at = TopicPartition::new(stream.topic(), *partition);
+                let label = home.label(version);
+                let limit = (now, limits.settle);
+                findings.extend(behind(log, &label, &at, position, *seen, limit)?);
             }
         }
         let waiting = parking::waiting(context, of)?;

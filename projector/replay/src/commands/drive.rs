@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::builder::{forget, living_builder, say};
-use super::finish::finish;
+use super::finish::{ended_elsewhere, finish};
 use crate::build::{self, Board, Cut, PartitionProgress, Phase, Rate, Signal, Work};
 use crate::context::Context;
 use crate::estimate;
@@ -126,6 +126,8 @@ pub fn build_version(
         && finish(context, home, &plan, &me, &board, begun)?;
     let versions = home.versions()?;
     let version = versions.get(number);
+    // Another process may have come to the end first; this one was told to stop then.
+    let done = done || ended_elsewhere(version) == Some(true);
     match version {
         // Who cancelled it removes it too, but may have taken this process for dead before it had ended.
         None => context.wait(home.control.remove_version(plan.projection, number))?,

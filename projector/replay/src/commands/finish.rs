@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use cartwright_projector::Plan;
 use cartwright_read_model::builds::Builder;
-use cartwright_read_model::versions::Took;
+use cartwright_read_model::versions::{State, Took, Version};
 
 use super::builder::say;
 use super::drive::ROUND;
@@ -47,9 +47,19 @@ pub(super) fn finish(
     });
     match built {
         Ok(_) => Ok(true),
+        Err(error) => ended_elsewhere(home.versions()?.get(number)).ok_or(error),
+    }
+}
+
+/// What came of a build that this process could not end itself: whether the version is there. `None`:
+/// nothing yet.
+pub(super) fn ended_elsewhere(version: Option<&Version>) -> Option<bool> {
+    match version.map(|version| version.state) {
         // Whoever cancels it interrupts what is made of it.
-        Err(_) if home.versions()?.get(number).is_none() => Ok(false),
-        Err(error) => Err(error),
+        None => Some(false),
+        // Two may read to the end, where one took the other for dead.
+        Some(State::Live | State::Frozen) => Some(true),
+        Some(State::Building | State::Retiring | State::Retired) => None,
     }
 }
 
@@ -74,4 +84,36 @@ fn took(
         events,
         time_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_events::Timestamp;
+    use cartwright_read_model::tables::projections::SALES;
+    use cartwright_read_model::versions::{Build, Until, Versions};
+
+    use super::*;
+
+    #[test]
+    fn a_build_that_another_process_has_ended_is_done_and_one_that_was_cancelled_is_not() {
+        let cut = Build {
+            until: Some(Until {
+                name: "then".to_owned(),
+                time: None,
+                ends: [].into(),
+            }),
+            ..Build::default()
+        };
+        for build in [Build::default(), cut] {
+            let now = Timestamp::EPOCH;
+            let building = Versions::begin(&SALES, 2, now).add(&SALES, 3, build, now);
+            let building = building.expect("begun");
+            assert_eq!(ended_elsewhere(building.get(3)), None);
+            let built = building.built_in(3, None).expect("built");
+            assert!(built.built_in(3, None).is_err(), "it is only built once");
+            assert_eq!(ended_elsewhere(built.get(3)), Some(true));
+            let cancelled = building.cancel(3).expect("cancelled");
+            assert_eq!(ended_elsewhere(cancelled.get(3)), Some(false));
+        }
+    }
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use cartwright_read_model::builds::BUILDER_LIFE;
 use cartwright_read_model::control::Reader;
-use cartwright_read_model::declaration;
+use cartwright_read_model::tables::OLDER;
 use cartwright_read_model::versions::{State, Versions};
+use cartwright_read_model::{PROJECTIONS, Projection, declaration};
 use serde_json::json;
 
 use super::builder::{living_builder, said};
@@ -70,19 +71,26 @@ pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
     let number = building(&home, arguments)?;
     let versions = home.versions()?;
     let version = versions.get(number);
-    let declared = version.map(|version| version.declared);
-    if version.is_some_and(|version| version.state == State::Frozen && version.name().is_some()) {
-        until_unread(context, &home, number)?;
-    } else if version.is_some() {
-        home.change(|versions| versions.cancel(number))?;
+    let cancelled = || home.change(|versions| versions.cancel(number));
+    match version {
+        Some(version) if version.state == State::Frozen && version.name().is_some() => {
+            until_unread(context, &home, number, cancelled()?.revision)?;
+        }
+        Some(_) => {
+            cancelled()?;
+        }
+        // Cancelled before: it may have been a point in time, which is read until everybody has seen that
+        // it is gone.
+        None => until_unread(context, &home, number, versions.revision)?,
     }
-    let declared = declared.and_then(|version| declaration(home.projection.name, version));
-    let declared = declared.unwrap_or(home.projection);
+    let removed = removed(home.projection, version.map(|version| version.declared));
     // Whoever builds it hears of it within a second; its rows must not come back. Keys and indexes would
     // take their time, also when nobody waits for them any more.
     let patience = Instant::now() + BUILDER_LIFE * 2;
     loop {
-        context.wait(home.control.interrupt(declared, number))?;
+        for declared in &removed {
+            context.wait(home.control.interrupt(declared, number))?;
+        }
         if said(context, &home, number)?.builder.is_none() {
             break;
         }
@@ -94,17 +102,30 @@ pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
         }
         std::thread::sleep(POLL);
     }
-    context.wait(home.control.remove_version(declared, number))?;
+    for declared in &removed {
+        context.wait(home.control.remove_version(declared, number))?;
+    }
     told(context, &home, number, "is gone");
     Ok(Exit::Done)
 }
 
-/// Takes the name of a point in time away from its readers, and waits until those that have begun to
-/// read by it are done.
-fn until_unread(context: &Context, home: &Home<'_>, number: u32) -> anyhow::Result<()> {
-    let gone = home.change(|versions| versions.cancel(number))?;
+/// The declarations whose tables a version may have: its own, or every one of the projection where that is
+/// not known any more.
+fn removed(projection: &'static Projection, declared: Option<u32>) -> Vec<&'static Projection> {
+    match declared.and_then(|version| declaration(projection.name, version)) {
+        Some(declared) => vec![declared],
+        None => {
+            let all = PROJECTIONS.into_iter().chain(OLDER);
+            all.filter(|each| each.name == projection.name).collect()
+        }
+    }
+}
+
+/// Waits until every reader has seen that a point in time is `gone`, which a revision of the versions says,
+/// and until those that have begun to read by its name are done.
+fn until_unread(context: &Context, home: &Home<'_>, number: u32, gone: u64) -> anyhow::Result<()> {
     let deadline = Instant::now() + READERS_LIMIT;
-    let knows = |reader: &Reader| reader.revision >= gone.revision;
+    let knows = |reader: &Reader| reader.revision >= gone;
     let (readers, following) = until_followed(context, home, knows, deadline)?;
     if following < readers {
         let late = readers - following;
@@ -146,5 +167,26 @@ fn only_one(versions: &Versions, name: &str) -> anyhow::Result<u32> {
         [number] => Ok(*number),
         [] => bail!("no version of {name} is being built"),
         several => bail!("several versions of {name} are being built: {several:?}; say --version"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_read_model::tables::projections::{SALES, SALES_1};
+
+    use super::*;
+
+    #[test]
+    fn of_a_version_that_is_not_known_any_more_the_tables_of_every_declaration_go() {
+        let numbers = |declared| {
+            let removed = removed(&SALES, declared).into_iter();
+            let mut numbers: Vec<u32> = removed.map(|each| each.version).collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        let all = vec![SALES_1.version, SALES.version];
+        assert_eq!(numbers(Some(SALES_1.version)), [SALES_1.version]);
+        assert_eq!(numbers(None), all);
+        assert_eq!(numbers(Some(99)), all, "this code does not declare it");
     }
 }

@@ -1,7 +1,7 @@
 //! `plan`: what building a version would read and write, about.
 
 use cartwright_event_log::TopicPartition;
-use cartwright_events::Stream;
+use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::versions::{Build, Took, Versions};
 use cartwright_read_model::{Projection, Store};
 use serde::Serialize;
@@ -72,10 +72,13 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let home = Home::open(context, &arguments.projection)?;
     let versions = home.versions()?;
     let number = versions.next_number(home.projection);
-    let declared = declared(&home, number, arguments.as_declared)?;
+    let declared = declared(home.projection, number, arguments.as_declared)?;
+    let (generation, now) = (context.generation(), Timestamp::now());
     let until = arguments.until.as_deref();
     let build = Build {
-        until: until.map(|until| point(until, "plan")).transpose()?,
+        until: until
+            .map(|until| point(until, "plan", generation, now))
+            .transpose()?,
         only_keys: arguments.only_keys.clone(),
         ..Build::default()
     };

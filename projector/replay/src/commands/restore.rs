@@ -15,7 +15,7 @@ use cartwright_events::Timestamp;
 use cartwright_projector::{Plan, connect};
 use cartwright_read_model::tables::PARKED;
 use cartwright_read_model::versions::{State, Versions};
-use cartwright_read_model::{PROJECTIONS, Projection, declaration};
+use cartwright_read_model::{PROJECTIONS, ParkedRow, Projection, Row, declaration};
 use serde::Serialize;
 
 use super::damage::look_for_damage;
@@ -227,6 +227,9 @@ fn until_held(
         if is_settled || gone || Instant::now() >= deadline {
             bar.finish_and_clear();
             let key = [home.projection.name.into(), current.number.into()];
+            let rows = context.wait(home.control.rows(&PARKED, &key))?;
+            // Of a partition that is still empty in this log, pointers into the one before may be there.
+            let waits = |row: &&Row| ParkedRow::waiting(row, context.generation()).is_some();
             return Ok(Restored {
                 projection: home.projection.name,
                 version: current.number,
@@ -234,7 +237,7 @@ fn until_held(
                 store: home.projection.store.name(),
                 built: wanted.built,
                 events: positions.iter().map(|(_, position)| position.seq).sum(),
-                parked: context.wait(home.control.rows(&PARKED, &key))?.len(),
+                parked: rows.iter().filter(waits).count(),
                 missing,
                 missing_tables,
                 emptied_tables: Vec::new(),

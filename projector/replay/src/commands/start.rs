@@ -1,13 +1,14 @@
 //! `start`: builds a version beside the others.
 
-use anyhow::{Context as _, bail};
-use cartwright_event_log::EventLog;
+use anyhow::{Context as _, bail, ensure};
+use cartwright_event_log::{EventLog, ReaderPurpose};
 use cartwright_events::{PositionToken, Timestamp};
 use cartwright_read_model::versions::{Build, State, Until, Version, Versions};
 use cartwright_read_model::{Projection, declaration};
 use serde::Serialize;
 
 use super::drive::{drive, ends};
+use super::finish::ended_elsewhere;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::reading;
@@ -58,32 +59,21 @@ pub struct Arguments {
 /// A wrong argument, a number that was used, or what the stores and the log say.
 pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let home = Home::open(context, &arguments.projection)?;
-    let build = asked_for(arguments)?;
-    let versions = home.versions()?;
-    let next = versions.next_number(home.projection);
-    let number = match arguments.to_version {
-        Some(number) => number,
-        None => {
-            let wanted = declared(&home, next, arguments.as_declared)?;
-            let finished = || finished(&versions, &build, wanted).filter(|_| !arguments.again);
-            let there = unfinished(&versions, &build, arguments.as_declared);
-            there.or_else(finished).unwrap_or(next)
-        }
-    };
-    let there = versions.get(number);
-    match there.map(|version| version.state) {
-        None => {
-            let declared = declared(&home, number, arguments.as_declared)?;
-            let now = Timestamp::now();
-            home.change(|versions| versions.add(declared, number, build.clone(), now))?;
-        }
+    let build = asked_for(context, arguments)?;
+    let (number, there) = register(&home, arguments, &build)?;
+    match there.as_ref().map(|version| version.state) {
+        None => {}
         Some(State::Building) => {
-            if !there.is_some_and(|there| is_same(there, &build)) {
+            if !there.is_some_and(|there| is_same(&there, &build)) {
                 let label = home.label(number);
                 bail!("{label} is being built of other records; `replay resume` goes on with it");
             }
-            if arguments.max_rate.is_some() {
-                home.change(|versions| versions.pace(number, build.max_rate))?;
+            if arguments.max_rate.is_some()
+                && let Err(error) = home.change(|versions| versions.pace(number, build.max_rate))
+                // It may have come to its end just now.
+                && ended_elsewhere(home.versions()?.get(number)) != Some(true)
+            {
+                return Err(error);
             }
         }
         Some(state) => {
@@ -114,6 +104,48 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     drive(context, &home, number, arguments.parallel)
 }
 
+/// The number of the version to build, and the version where it is there already; registers it where it is
+/// not.
+fn register(
+    home: &Home<'_>,
+    arguments: &Arguments,
+    build: &Build,
+) -> anyhow::Result<(u32, Option<Version>)> {
+    loop {
+        let versions = home.versions()?;
+        let number = chosen(home.projection, &versions, arguments, build)?;
+        if let Some(there) = versions.get(number) {
+            return Ok((number, Some(there.clone())));
+        }
+        let declared = declared(home.projection, number, arguments.as_declared)?;
+        let now = Timestamp::now();
+        let added = home.change(|versions| versions.add(declared, number, build.clone(), now));
+        match added {
+            Ok(_) => return Ok((number, None)),
+            // Somebody else has changed something first: the same build may be begun by now.
+            Err(_) if home.versions()?.revision > versions.revision => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The number that was asked for, or that of the same build where it was begun or made, or the next one.
+fn chosen(
+    projection: &'static Projection,
+    versions: &Versions,
+    arguments: &Arguments,
+    build: &Build,
+) -> anyhow::Result<u32> {
+    if let Some(number) = arguments.to_version {
+        return Ok(number);
+    }
+    let next = versions.next_number(projection);
+    let wanted = declared(projection, next, arguments.as_declared)?;
+    let finished = || finished(versions, build, wanted).filter(|_| !arguments.again);
+    let there = unfinished(versions, build, arguments.as_declared);
+    Ok(there.or_else(finished).unwrap_or(next))
+}
+
 /// A version that needs no building.
 #[derive(Debug, Serialize)]
 struct There {
@@ -130,8 +162,9 @@ fn holds_before(
     projection: &Projection,
     time: Timestamp,
 ) -> anyhow::Result<bool> {
+    let mut reader = log.reader(ReaderPurpose::Recovery)?;
     for (at, end) in reading::ends(log, projection)? {
-        let first = reading::first_record(log, &at, end)?;
+        let first = reading::record_from(&mut reader, &at, 0, end)?;
         if first.is_some_and(|first| first.timestamp_us < time.as_micros()) {
             return Ok(true);
         }
@@ -174,23 +207,25 @@ fn is_same(version: &Version, build: &Build) -> bool {
 
 /// What a new version is built by: what was asked for, the declaration of its number, or the newest.
 pub(super) fn declared(
-    home: &Home<'_>,
+    projection: &'static Projection,
     number: u32,
     asked: Option<u32>,
 ) -> anyhow::Result<&'static Projection> {
-    let name = home.projection.name;
+    let name = projection.name;
     match asked {
         Some(version) => declaration(name, version)
             .with_context(|| format!("this code does not declare version {version} of {name}")),
-        None => Ok(declaration(name, number).unwrap_or(home.projection)),
+        None => Ok(declaration(name, number).unwrap_or(projection)),
     }
 }
 
-fn asked_for(arguments: &Arguments) -> anyhow::Result<Build> {
+fn asked_for(context: &Context, arguments: &Arguments) -> anyhow::Result<Build> {
     Ok(Build {
         paused: false,
         until: match (&arguments.until, &arguments.name) {
-            (Some(until), Some(name)) => Some(point(until, name)?),
+            (Some(until), Some(name)) => {
+                Some(point(until, name, context.generation(), Timestamp::now())?)
+            }
             _ => None,
         },
         only_keys: arguments.only_keys.clone(),
@@ -199,13 +234,25 @@ fn asked_for(arguments: &Arguments) -> anyhow::Result<Build> {
     })
 }
 
-pub(super) fn point(text: &str, name: &str) -> anyhow::Result<Until> {
+/// The point in time that `text` says, in the log of this `generation`. Not one that is to come: the view
+/// would end where the log ends, and be taken for what it is not.
+pub(super) fn point(
+    text: &str,
+    name: &str,
+    generation: u32,
+    now: Timestamp,
+) -> anyhow::Result<Until> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     if !(1..=64).contains(&name.len()) || !name.chars().all(plain) {
         bail!("--name must be 1 to 64 letters, digits, '-' and '_'");
     }
     let name = name.to_owned();
     if let Ok(token) = text.parse::<PositionToken>() {
+        ensure!(
+            token.generation == generation,
+            "--until is a position in generation {} of the log, and this log is of generation {generation}",
+            token.generation
+        );
         return Ok(Until {
             name,
             time: None,
@@ -214,6 +261,10 @@ pub(super) fn point(text: &str, name: &str) -> anyhow::Result<Until> {
     }
     let time = text.parse::<Timestamp>().ok();
     let time = time.context("--until must be a time as RFC 3339 or a position token")?;
+    ensure!(
+        time <= now,
+        "--until is after now, {now}: a view can be built only of what the log holds"
+    );
     Ok(Until {
         name,
         time: Some(time),
@@ -272,6 +323,51 @@ mod tests {
         for other in [named("then", 6), named("now", 5)] {
             assert_eq!(finished(&done, &other, &SALES), None, "another cut");
         }
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn a_build_that_another_tool_has_registered_meanwhile_is_gone_on_with() {
+        let start = |line: &str| {
+            let words = ["start", "sales"].into_iter().chain(line.split(' '));
+            <Line as clap::Parser>::parse_from(words).arguments
+        };
+        let (whole, cut) = (Build::default(), named("then", 5));
+        let one = Versions::begin(&SALES, 2, NOW);
+        for (line, build) in [
+            ("--parallel 4", &whole),
+            ("--again", &whole),
+            ("--to-version 3", &whole),
+            ("--until 1970-01-01T00:00:05Z --name then", &cut),
+        ] {
+            let arguments = start(line);
+            let choose = |versions| chosen(&SALES, versions, &arguments, build).expect("a number");
+            let number = choose(&one);
+            let other = one.add(&SALES, number, build.clone(), NOW).expect("begun");
+            let refused = other.add(&SALES, number, build.clone(), NOW);
+            assert!(refused.is_err(), "{line}: another one came first");
+            assert_eq!(choose(&other), number, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_point_in_time_is_one_of_this_log_and_not_to_come() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let now = at("2026-03-01T10:00:00Z");
+        let point = |text| point(text, "then", 2, now);
+        let past = point("2026-03-01T10:00:00Z").expect("the present");
+        assert_eq!(past.time, Some(now));
+        let error = point("2026-03-01T10:00:01Z").expect_err("to come");
+        assert!(error.to_string().contains("is after now"), "{error}");
+        assert_eq!(point("g2:o0=7").expect("a position").ends.len(), 1);
+        let error = point("g1:o0=7").expect_err("another log").to_string();
+        let both = error.contains("generation 1 ") && error.ends_with("generation 2");
+        assert!(both, "{error}");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Search<'_> {
         let at = TopicPartition::new(context.journal_topic(), partition);
         let mut failed = Vec::new();
         // Every transaction says how far the inbox is applied with it.
-        let mut applied = 0;
+        let (mut last, mut applied) = (0, 0);
         read_once(log, &[(at, Start::Beginning)], |record| {
             self.records_read += 1;
             let Some(value) = record.value.as_deref() else {
@@ -64,6 +64,12 @@ impl Search<'_> {
                 }
             }
             let end = journal.inbox_position.max(applied);
+            // Where the journal no longer holds what came before, nobody knows which messages were applied
+            // there and which ones here.
+            if journal.transaction > last + 1 {
+                applied = end;
+            }
+            last = journal.transaction;
             // With those that have passed one that waits. An unreadable list names none.
             let passed = inbox_passed(record.header(INBOX_PASSED)).unwrap_or_default();
             let passed = passed.iter().filter_map(|offset| inbox.get(offset));

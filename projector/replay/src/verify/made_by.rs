@@ -1,10 +1,9 @@
 //! Which events made a row what it is.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::ensure;
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start};
+use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, read_to};
 use cartwright_events::Stream;
 use cartwright_events::codec::Codec;
 use cartwright_folds::{Fold, Outcome};
@@ -17,8 +16,6 @@ use super::compare::Difference;
 
 /// Events told of one row; the last ones.
 const MOST_EVENTS: usize = 20;
-const AT_ONCE: usize = 10_000;
-const POLL: Duration = Duration::from_millis(200);
 /// How long reading may stand still.
 const STALL: Duration = Duration::from_secs(10);
 
@@ -65,32 +62,17 @@ pub fn made_by<L: EventLog>(
         };
         let mut reader = log.reader(ReaderPurpose::Recovery)?;
         reader.assign(&[(at.clone(), Start::Beginning)])?;
-        let mut moved = (reader.position(at)?, Instant::now());
-        loop {
-            let position = reader.position(at)?;
-            if position >= *end {
-                break;
-            }
-            if position > moved.0 {
-                moved = (position, Instant::now());
-            }
-            ensure!(
-                moved.1.elapsed() < STALL,
-                "{at} was read up to {position} of {end}, and nothing has come for {} s",
-                STALL.as_secs()
-            );
-            let records = reader.poll(AT_ONCE, POLL)?;
-            for record in &records {
-                for (row, made_by) in touched(codec, folds, stream, record) {
-                    if let Some(index) = rows.get(&row) {
-                        let events = &mut differences[*index].events;
-                        events.push(made_by);
-                        let excess = events.len().saturating_sub(MOST_EVENTS);
-                        events.drain(..excess);
-                    }
+        read_to(&mut reader, &[(at.clone(), *end)], STALL, |record| {
+            for (row, made_by) in touched(codec, folds, stream, &record) {
+                if let Some(index) = rows.get(&row) {
+                    let events = &mut differences[*index].events;
+                    events.push(made_by);
+                    let excess = events.len().saturating_sub(MOST_EVENTS);
+                    events.drain(..excess);
                 }
             }
-        }
+            anyhow::Ok(())
+        })?;
     }
     Ok(())
 }

@@ -1,11 +1,15 @@
 use std::time::Duration;
 
 use cartwright_event_log::{Start, TopicPartition};
+use cartwright_events::partition::partition_of;
 use cartwright_events::{Event, Stream, Timestamp};
-use cartwright_replay::audit::{Finding, Limits, Severity, Watch, judge, load, save};
+use cartwright_read_model::Position;
+use cartwright_replay::audit::{Finding, Limits, Severity, Watch, behind, hold, judge, load, save};
 use cartwright_replay::reading::{read_once, whole_topic};
 
-use crate::log::{TestLog, cancelled, confirmed, created, received, released, reserved};
+use crate::log::{
+    PARTITIONS, TestLog, cancelled, confirmed, created, received, released, reserved,
+};
 
 pub const LIMITS: Limits = Limits {
     settle: Duration::from_secs(60),
@@ -175,6 +179,82 @@ fn more_broken_rules_than_there_is_room_for_are_counted() {
 
 pub fn state_file(name: &str) -> std::path::PathBuf {
     std::env::temp_dir().join(format!("audit-{name}-{}.json", std::process::id()))
+}
+
+#[test]
+fn a_view_is_behind_when_what_it_lacks_is_old_however_young_the_last_event() {
+    let mut log = TestLog::new();
+    let minute = Duration::from_secs(60);
+    write(&mut log, &[received("cup", 1, 9)]);
+    log.log.advance(10 * minute);
+    write(&mut log, &[reserved("cup", 2, "o-1", 2)]);
+    let mut watch = Watch::new(1);
+    follow(&log, &mut watch);
+    let at = TopicPartition::new(Stream::Stock.topic(), partition_of("cup", PARTITIONS));
+    // Each record is followed by the mark of its commit.
+    let applied = |seq: u64| Position {
+        generation: 1,
+        next_offset: seq * 2,
+        seq,
+        recorded_at: Timestamp::EPOCH,
+    };
+    let look = |log: &TestLog, watch: &Watch, position| {
+        let seen = watch.seen(&at.topic, at.partition).expect("read");
+        let now = Timestamp::from_micros(log.log.now_us());
+        let found = behind(&log.log, "stock@1", &at, position, seen, (now, minute));
+        let found = found.expect("looked");
+        found.map(|finding| finding.evidence.map_or(0, |at| at.offset))
+    };
+    assert_eq!(
+        look(&log, &watch, Some(applied(2))),
+        None,
+        "it has all of it"
+    );
+    let quiet = "a second behind, after a time in which nothing came";
+    assert_eq!(look(&log, &watch, Some(applied(1))), None, "{quiet}");
+    assert_eq!(look(&log, &watch, None), Some(0), "it was never begun");
+    log.log.advance(2 * minute);
+    assert_eq!(
+        look(&log, &watch, Some(applied(1))),
+        Some(2),
+        "and stays so"
+    );
+    for (version, reserved_units) in [(3, 4), (4, 6)] {
+        let order = format!("o-{version}");
+        write(
+            &mut log,
+            &[reserved("cup", version, &order, reserved_units)],
+        );
+    }
+    follow(&log, &mut watch);
+    assert_eq!(
+        look(&log, &watch, Some(applied(1))),
+        Some(2),
+        "under traffic"
+    );
+    assert_eq!(look(&log, &watch, Some(applied(2))), None, "it went on");
+}
+
+#[test]
+fn of_two_audits_over_one_file_the_second_waits_and_then_says_who_has_it() {
+    let file = state_file("held");
+    let held = hold(&file, Duration::ZERO).expect("free");
+    let error = hold(&file, Duration::from_millis(300)).expect_err("taken");
+    let holder = format!("process {}, since ", std::process::id());
+    assert!(error.to_string().contains(&holder), "{error}");
+    // What is held does not go with the file.
+    save(&file, &Watch::new(1)).expect("saved");
+    assert!(hold(&file, Duration::ZERO).is_err());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| hold(&file, Duration::from_secs(60)));
+        std::thread::sleep(Duration::from_millis(50));
+        drop(held);
+        let second = waiting.join().expect("no panic").expect("free again");
+        assert!(hold(&file, Duration::ZERO).is_err());
+        drop(second);
+    });
+    std::fs::remove_file(file.with_extension("json.lock")).expect("removed");
+    std::fs::remove_file(&file).expect("removed");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use cartwright_domain::{Reason, Rejection};
+use cartwright_event_log::TopicPartition;
 use cartwright_events::messages::{ReservationAnswer, ReserveStock, StockQuantity, SubmitCommand};
 use cartwright_events::order::PaymentKind;
 use cartwright_events::partition::partition_of;
@@ -119,6 +120,35 @@ fn a_message_that_has_passed_another_belongs_to_the_transaction_that_says_so() {
             ("OrderConfirmed", Some(2)),
         ]
     );
+}
+
+#[test]
+fn a_message_that_was_applied_before_the_journal_begins_belongs_to_no_transaction() {
+    let mut log = TestLog::new();
+    let checkout = partition_of("o-1", PARTITIONS);
+    let answers = [(checkout, held("o-1", 0)), (checkout, held("o-1", 1))];
+    log.commit("checkout", &[created("o-1", "cup")], &answers);
+    log.apply_inbox(Context::Checkout, checkout, 1);
+    log.give_up(Context::Checkout, checkout, 9);
+    log.apply_inbox(Context::Checkout, checkout, 2);
+    log.commit("checkout", &[confirmed("o-1")], &[]);
+    let numbers = || {
+        let explanation = explain(&log.log, &log.codec, "o-1").expect("told");
+        let messages = explanation.facts.into_iter();
+        let messages = messages.filter(|fact| fact.kind == Kind::Message);
+        let mut numbers: Vec<_> = messages
+            .map(|fact| (fact.offset, fact.transaction.map(|of| of.number)))
+            .collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(numbers(), [(0, Some(2)), (1, Some(3))]);
+    // A transaction's record, and the mark of its commit.
+    let journal = TopicPartition::new(Context::Checkout.journal_topic(), checkout);
+    log.log.delete_records(&journal, 2);
+    assert_eq!(numbers(), [(0, None), (1, Some(3))]);
+    log.log.delete_records(&journal, 4);
+    assert_eq!(numbers(), [(0, None), (1, None)]);
 }
 
 #[test]

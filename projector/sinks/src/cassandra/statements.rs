@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use cartwright_read_model::tables::{CONTROL_TABLES, CONTROL_VERSION};
-use cartwright_read_model::{CellTime, Projection, Table, Value};
+use cartwright_read_model::tables::{CONTROL_TABLES, CONTROL_VERSION, PARKED};
+use cartwright_read_model::{CellTime, Column, PositionKey, Projection, Table, Value};
 use scylla::client::session::Session;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
@@ -17,7 +17,11 @@ use crate::sink::SinkError;
 /// one mutation.
 pub(super) const MOST_IN_A_BATCH: usize = 50;
 
-pub(super) struct Statements(HashMap<&'static str, TableStatements>);
+pub(super) struct Statements {
+    of_tables: HashMap<&'static str, TableStatements>,
+    /// Removes the pointers of a partition of the log that were written before a time.
+    forget_parked: PreparedStatement,
+}
 
 struct TableStatements {
     insert: PreparedStatement,
@@ -83,11 +87,29 @@ impl Statements {
             let name = format!("{keyspace}.{}", table.physical_name(version));
             let prepared = TableStatements {
                 insert: prepare_one(session, insert_cql(table, &name)).await?,
-                delete: prepare_one(session, delete_cql(table, &name)).await?,
+                delete: prepare_one(session, delete_cql(table.key(), &name)).await?,
             };
             statements.insert(table.name, prepared);
         }
-        Ok(Self(statements))
+        let parked = format!("{keyspace}.{}", PARKED.physical_name(CONTROL_VERSION));
+        let of_partition = PARKED.key().take(PositionKey::COLUMNS);
+        Ok(Self {
+            of_tables: statements,
+            forget_parked: prepare_one(session, delete_cql(of_partition, &parked)).await?,
+        })
+    }
+
+    /// Removes what was parked of a partition before `time`.
+    pub(super) async fn forget_parked(
+        &self,
+        session: &Session,
+        of: &PositionKey,
+        time: CellTime,
+    ) -> Result<(), SinkError> {
+        let time = [Value::Int(time.as_micros())];
+        let values: Vec<Value> = time.into_iter().chain(of.values()).collect();
+        let result = session.execute_unpaged(&self.forget_parked, values).await;
+        result.map(drop).map_err(from_execution)
     }
 
     /// Writes `writes`, which are of one partition of one table.
@@ -114,7 +136,7 @@ impl Statements {
     fn statement(&self, write: &Write<'_>) -> Result<&PreparedStatement, SinkError> {
         let name = write.table.name;
         let foreign = || SinkError::fatal(format!("{name} is not a table of this projection"));
-        let of_table = self.0.get(name).ok_or_else(foreign)?;
+        let of_table = self.of_tables.get(name).ok_or_else(foreign)?;
         Ok(match write.deletes {
             true => &of_table.delete,
             false => &of_table.insert,
@@ -139,11 +161,9 @@ fn insert_cql(table: &Table, name: &str) -> String {
     )
 }
 
-fn delete_cql(table: &Table, name: &str) -> String {
-    let key: Vec<String> = table
-        .key()
-        .map(|column| format!("{} = ?", column.name))
-        .collect();
+/// Deletes the rows of which the key, or its beginning, is given.
+fn delete_cql(key: impl Iterator<Item = Column>, name: &str) -> String {
+    let key: Vec<String> = key.map(|column| format!("{} = ?", column.name)).collect();
     format!(
         "DELETE FROM {name} USING TIMESTAMP ? WHERE {}",
         key.join(" AND ")
@@ -165,7 +185,7 @@ mod tests {
              USING TIMESTAMP ?"
         );
         assert_eq!(
-            delete_cql(&CART_LINES, "k.cart_lines_v1"),
+            delete_cql(CART_LINES.key(), "k.cart_lines_v1"),
             "DELETE FROM k.cart_lines_v1 USING TIMESTAMP ? WHERE cart_id = ? AND line = ?"
         );
     }

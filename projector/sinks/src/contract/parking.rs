@@ -12,7 +12,7 @@ use super::at;
 use super::cases::{Case, Run};
 use crate::sink::{Batch, SinkError, Unparked};
 
-pub(super) const CASES: [(&str, Run); 7] = [
+pub(super) const CASES: [(&str, Run); 8] = [
     ("parked_records_come_back", parked_records),
     (
         "what_is_settled_is_parked_no_longer_and_its_rows_are_there",
@@ -30,6 +30,10 @@ pub(super) const CASES: [(&str, Run); 7] = [
     (
         "unparking_guards_as_a_move_of_the_position_does",
         unparking_guards,
+    ),
+    (
+        "what_was_parked_of_the_log_before_is_parked_no_longer",
+        log_before,
     ),
     ("requests_come_in_their_order_with_their_answers", requests),
 ];
@@ -177,6 +181,45 @@ fn given_up(case: &Case<'_>) {
     assert_eq!(case.load().parked, []);
     let kept = case.subject.skipped();
     assert!(kept.contains(&skipped), "{kept:?}");
+    let mut sink = case.subject.sink();
+    let key = case.key();
+    assert_eq!(sink.skipped(&key, "given-up", 30), Ok(Some(skipped)));
+    assert_eq!(sink.skipped(&key, "given-up", 40), Ok(None));
+    assert_eq!(sink.skipped(&key, "another", 30), Ok(None));
+}
+
+fn log_before(case: &Case<'_>) {
+    let before = [
+        rejected("a", 30, "odd"),
+        behind("a", 50),
+        rejected("b", 100, "odd"),
+    ];
+    park(case, 0, 12, before.to_vec());
+    // The other log has a record at the same place, which nobody counted.
+    let parked = vec![
+        ParkedRow::new(
+            "a".to_owned(),
+            30,
+            0,
+            ParkReason::Rejected("foreign".to_owned()),
+        ),
+        behind("c", 40),
+    ];
+    let mut batch = Batch::clone(&case.batch(12, 5, vec![]));
+    batch.next.generation = 2;
+    batch.parked = parked.clone();
+    case.apply(&Arc::new(batch.clone()));
+    let of = |generation| {
+        let loaded = case.subject.sink().load(&case.key(), generation);
+        loaded.map(|loaded| loaded.parked)
+    };
+    assert_eq!(of(1), Ok(vec![]), "{}", case.name);
+    assert_eq!(of(2), Ok(parked.clone()), "{}", case.name);
+    // What is parked of a log stays where the position moves on in it.
+    let mut next = Batch::clone(&case.batch(5, 6, vec![]));
+    (next.expected, next.next.generation) = (Some(batch.next), 2);
+    case.apply(&Arc::new(next));
+    assert_eq!(of(2), Ok(parked), "{}", case.name);
 }
 
 fn not_parked_again(case: &Case<'_>) {

@@ -73,6 +73,14 @@ impl StoredTable {
         self.0.retain(|key, _| !key.0.starts_with(prefix));
     }
 
+    /// Removes what was written before `time` of them.
+    pub(super) fn delete(&mut self, prefix: &[Value], time: CellTime) {
+        let rows = self.0.iter_mut();
+        for (_, stored) in rows.filter(|(key, _)| key.0.starts_with(prefix)) {
+            stored.deleted = stored.deleted.max(Some(time.as_micros()));
+        }
+    }
+
     /// What readers see of the rows whose key begins with `prefix`, by key.
     pub(super) fn rows(&self, table: &'static Table, prefix: &[Value]) -> Vec<Row> {
         self.rows_from(table, prefix, prefix)

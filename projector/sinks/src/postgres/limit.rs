@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cartwright_read_model::postgres::forget_connections;
 use deadpool_postgres::Pool;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -45,7 +46,7 @@ pub(super) fn wait<T>(
         Ok(Err(error)) if error.is_cancelled() => Err(SinkError::retry("the runtime is stopping")),
         Ok(Err(error)) => Err(SinkError::fatal(error)),
         Err(limit) => {
-            discard(pool);
+            forget_connections(pool);
             let seconds = limit.as_secs_f64();
             return Err(SinkError::retry(format!(
                 "postgres: no answer in {seconds} s"
@@ -53,7 +54,7 @@ pub(super) fn wait<T>(
         }
     };
     if result.as_ref().is_err_and(takes_no_writes) {
-        discard(pool);
+        forget_connections(pool);
     }
     result
 }
@@ -62,8 +63,4 @@ pub(super) fn wait<T>(
 fn takes_no_writes(error: &SinkError) -> bool {
     let code = SqlState::READ_ONLY_SQL_TRANSACTION.code();
     matches!(error, SinkError::Retry { reason } if reason.ends_with(&format!("({code})")))
-}
-
-fn discard(pool: &Pool) {
-    pool.retain(|_, _| false);
 }

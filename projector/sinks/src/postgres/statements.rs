@@ -29,6 +29,10 @@ pub(super) const NEXT_POSITION: &str = "UPDATE positions_v1 SET generation = $5,
 pub(super) const WRITTEN_AT: &str = "SELECT updated_at FROM positions_v1 \
     WHERE projection = $1 AND projection_version = $2 AND topic = $3 AND log_partition = $4";
 
+/// What was parked of a partition of the logs before a generation.
+pub(super) const PARKED_BEFORE: &str = "DELETE FROM parked_records_v1 WHERE projection = $1 \
+    AND projection_version = $2 AND topic = $3 AND log_partition = $4 AND generation < $5";
+
 const fn array_type(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Text => "text[]",

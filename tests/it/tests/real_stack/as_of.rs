@@ -31,7 +31,7 @@ pub(crate) async fn a_point_in_time_is_read_beside_the_present(
         "start",
         "timeline",
         "--until",
-        "2099-01-01T00:00:00Z",
+        "2011-01-01T00:00:00Z",
         "--name",
         "then",
     ];

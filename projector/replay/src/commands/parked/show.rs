@@ -1,6 +1,6 @@
 //! `parked show`: what waits under one key, record by record, and what was given up of it.
 
-use cartwright_event_log::TopicPartition;
+use cartwright_event_log::{EventLog as _, ReaderPurpose, TopicPartition};
 use cartwright_events::envelope::header;
 use cartwright_projector::decode;
 use cartwright_read_model::SkippedRow;
@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::table;
 use crate::parking::{self, Waiting};
-use crate::reading::record_at;
+use crate::reading::record_from;
 
 /// Records of a key that are read.
 const MOST_SHOWN: usize = 20;
@@ -53,9 +53,11 @@ pub(super) fn run(context: &Context, arguments: &Show) -> anyhow::Result<Exit> {
     let mut records = Vec::new();
     if !waiting.is_empty() {
         let (log, codec) = (context.log()?, context.codec()?);
+        let mut reader = log.reader(ReaderPurpose::Recovery)?;
         for pointer in waiting {
             let at = TopicPartition::new(pointer.topic, pointer.partition);
-            let record = record_at(&log, &at, pointer.record.offset)?;
+            let offset = pointer.record.offset;
+            let record = record_from(&mut reader, &at, offset, offset + 1)?;
             let text = |name: &str| {
                 let value = record.as_ref()?.header(name)?;
                 Some(String::from_utf8_lossy(value).into_owned())
