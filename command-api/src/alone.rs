@@ -14,8 +14,9 @@ use crate::host::Host;
 /// Before a shard that was fenced is taken over again: time for another process that did it, if there is
 /// one, to read the log back and say in it that it serves.
 const FENCED_PAUSE: Duration = Duration::from_secs(10);
-/// A clock that has jumped and was not set right for so long is believed: there is no other to tell.
-const JUMP_BELIEVED_AFTER: Duration = Duration::from_secs(600);
+/// A clock that has jumped and was not set right for so long is believed: there is no other to tell, and
+/// that of a virtual machine that was held is put right by a jump.
+const JUMP_BELIEVED_AFTER: Duration = Duration::from_secs(60);
 /// How often the shards are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 

@@ -177,9 +177,14 @@ impl<L: EventLog> Starter<'_, L> {
                 (0..count).map(move |partition| ShardId { context, partition })
             })
             .collect();
+        // The same at every start, which ends what the one before has left open.
         let writer = match &self.config.nodes {
             Some(nodes) => nodes.id.clone(),
-            None => uuid::Uuid::now_v7().to_string(),
+            None => {
+                let served = &self.config.command.contexts;
+                let served = Context::ALL.into_iter().filter(|one| served.contains(one));
+                served.map(Context::name).collect::<Vec<_>>().join("-")
+            }
         };
         let writer = format!("cartwright-queue-{writer}");
         let inboxes = InboxWriter::new(self.log.clone(), self.codec.clone(), writer);

@@ -64,6 +64,7 @@ impl<B: BoundedContext, L: EventLog> AnyContextHost for ContextHost<B, L> {
         self.runtime
             .spawn(watch_over(id, shard.mailbox.clone(), check));
         self.shards.set(partition, Some(shard.mailbox.clone()));
+        self.ending.retain(|(_, shard)| !shard.has_ended());
         if let Some(before) = self.threads.insert(partition, shard) {
             self.ending.push((partition, before));
         }

@@ -16,8 +16,8 @@ use cartwright_events::codec::Codec;
 use cartwright_events::{PositionToken, Sku, Stream};
 use tokio::sync::watch;
 
-use follower::Follower;
 pub use follower::PriceThread;
+use follower::{Follower, STALL};
 
 mod follower;
 
@@ -109,7 +109,7 @@ impl PriceTable {
     /// # Errors
     /// When the machine gives no thread.
     pub fn follow<L: EventLog>(&self, log: L, codec: Codec) -> std::io::Result<PriceThread> {
-        Follower::spawn(self.clone(), log, codec)
+        Follower::spawn(self.clone(), log, codec, STALL)
     }
 
     /// To follow how far it is.

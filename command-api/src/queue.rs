@@ -1,8 +1,9 @@
 //! Commands whose callers do not wait: written to the inbox of the shard that will decide them, by
 //! this process itself, so that they are durable also while that shard's owner is down.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use cartwright_event_log::{CommitError, EventLog};
 use cartwright_shard::{InboxWriter, QueuedCommand};
@@ -10,6 +11,9 @@ use tokio::sync::oneshot;
 
 /// Bytes of commands after which a transaction takes no more.
 const GROUP_BYTES: usize = 16 * 1024 * 1024;
+
+/// How often it is looked whether the connection has broken.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 struct Waiting {
     queued: QueuedCommand,
@@ -76,7 +80,15 @@ impl Queue {
 }
 
 fn write<L: EventLog>(mut inboxes: InboxWriter<L>, most: usize, waiting: &Receiver<Waiting>) {
-    while let Ok(first) = waiting.recv() {
+    loop {
+        if let Err(error) = inboxes.prepare() {
+            tracing::debug!(%error, "not ready to write to inboxes");
+        }
+        let first = match waiting.recv_timeout(LOOK_EVERY) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let mut bytes = first.queued.bytes();
         let mut group = vec![first];
         while group.len() < most

@@ -61,6 +61,7 @@ impl List {
             .filter(|cursor| cursor.len() <= MAX_CURSOR_LEN)
             .and_then(|cursor| URL_SAFE_NO_PAD.decode(cursor).ok())
             .and_then(|json| serde_json::from_slice(&json).ok())
+            .filter(|content: &Content<_>| !holds_nul(&content.after))
             .ok_or(NO_CURSOR)?;
         let (projection, version) = content.projection.split_once('@').ok_or(NO_CURSOR)?;
         if content.list != name || projection != list.projection.name {
@@ -121,6 +122,16 @@ impl List {
         // Keys are strings and numbers, which JSON always takes.
         let json = serde_json::to_vec(&content).ok()?;
         Some(URL_SAFE_NO_PAD.encode(json))
+    }
+}
+
+/// Whether there is a character in it that PostgreSQL takes in no text.
+fn holds_nul(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(parts) => parts.iter().any(holds_nul),
+        serde_json::Value::Object(parts) => parts.values().any(holds_nul),
+        _ => false,
     }
 }
 
@@ -201,6 +212,8 @@ mod tests {
                 "{text}"
             );
         }
+        let unstorable = first(&[]).cursor(("cup\0", 7)).unwrap();
+        assert!(list(Some(&unstorable)).is_err());
         let wrong_key = first(&[]).cursor(7).unwrap();
         let key = list(Some(&wrong_key)).unwrap().after::<String>(&[]);
         assert_eq!(reason(key), "is not one that an answer gave");

@@ -21,12 +21,13 @@ pub(crate) fn text(field: &str, text: &str, most: usize) -> Result<(), Rejection
     }
 }
 
-/// A text of up to `most` characters.
+/// A text of up to `most` characters, none of them NUL: PostgreSQL stores every other one.
 pub(crate) fn at_most(field: &str, text: &str, most: usize) -> Result<(), Rejection> {
-    if text.chars().count() <= most {
-        return Ok(());
-    }
-    let detail = format!("{field} must have at most {most} characters");
+    let detail = match text.chars().count() <= most {
+        true if !text.contains('\0') => return Ok(()),
+        true => format!("{field} must not hold the character NUL"),
+        false => format!("{field} must have at most {most} characters"),
+    };
     Err(Rejection::new(Reason::TextOutOfRange, detail)
         .field(field)
         .with("most", most))

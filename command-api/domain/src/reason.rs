@@ -38,7 +38,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    TextOutOfRange = "text_out_of_range", Invalid, "A text is blank or too long.";
+    TextOutOfRange = "text_out_of_range", Invalid, "A text is blank, too long or holds a NUL.";
     PriceNotPositive = "price_not_positive", Invalid, "A price is zero or below.";
     AmountNotPositive = "amount_not_positive", Invalid, "An amount of money is zero or below.";
     QuantityOutOfRange = "quantity_out_of_range", Invalid, "A number of units is zero, below, or above what is allowed.";

@@ -110,7 +110,7 @@ impl InboxPump {
 }
 
 /// Looks whether nothing comes although there is something: an open transaction, of whomever, holds
-/// up what is behind it.
+/// up what is behind it, or the reader has missed that there is more.
 pub(crate) struct Watchdog {
     after: Duration,
     /// What holds the inbox up; nothing while it moves.
@@ -130,19 +130,31 @@ impl Watchdog {
         }
     }
 
-    /// Records came, or there are none.
-    fn moved(&mut self) {
+    /// A reader begins; what is in its way is in its way until something comes.
+    fn begin(&mut self) {
         self.quiet_since = Instant::now();
         self.behind_at = None;
+    }
+
+    /// Records came, or there are none.
+    fn moved(&mut self) {
+        self.begin();
         self.trouble
             .send_if_modified(|trouble| trouble.take().is_some());
     }
 
     /// Nothing came. Looks once in `after`, and says so when it is behind where it was at the look
-    /// before: a transaction that is being written just now is no trouble.
-    fn quiet<L: EventLog>(&mut self, log: &L, reader: &L::Reader, inbox: &TopicPartition) {
+    /// before: a transaction that is being written just now is no trouble. Returns where another reader
+    /// is to go on, if this one could have read on: a consumer can miss that there is more, as after its
+    /// broker was away, and another one does not.
+    fn quiet<L: EventLog>(
+        &mut self,
+        log: &L,
+        reader: &L::Reader,
+        inbox: &TopicPartition,
+    ) -> Option<u64> {
         if self.quiet_since.elapsed() < self.after {
-            return;
+            return None;
         }
         let behind = reader.position(inbox).and_then(|position| {
             let (_, high) = reader.watermarks(inbox)?;
@@ -150,11 +162,12 @@ impl Watchdog {
         });
         let Ok(Some((position, high))) = behind else {
             // What can't be told now is looked at again later; the pump's own polls report errors.
-            return self.moved();
+            self.moved();
+            return None;
         };
         self.quiet_since = Instant::now();
         if self.behind_at.replace(position) != Some(position) {
-            return;
+            return None;
         }
         let what = format!(
             "nothing comes of {inbox} at {position} of {high}: {}",
@@ -162,6 +175,9 @@ impl Watchdog {
         );
         tracing::warn!(what, "the inbox stands still");
         self.trouble.send_replace(Some(what));
+        // Before an open transaction nobody reads on. What this reader can't tell, another one may.
+        let has_read_all = matches!(reader.stable_end(inbox), Ok(end) if position >= end);
+        (!has_read_all).then_some(position)
     }
 }
 
@@ -221,7 +237,7 @@ impl<L: EventLog> Pump<L> {
             Ok(reader) => reader,
             Err(error) => return Followed::Failed { position, error },
         };
-        self.watchdog.moved();
+        self.watchdog.begin();
         loop {
             match self.controls.try_recv() {
                 // Of several the last one counts.
@@ -232,8 +248,10 @@ impl<L: EventLog> Pump<L> {
             match reader.poll(self.batch, POLL) {
                 Ok(records) => {
                     let Some(last) = records.last() else {
-                        self.watchdog.quiet(&self.log, &reader, &self.inbox);
-                        continue;
+                        let from = self.watchdog.quiet(&self.log, &reader, &self.inbox);
+                        let Some(position) = from else { continue };
+                        tracing::warn!(position, inbox = %self.inbox, "another reader goes on");
+                        return Followed::Restart(StartAt { start, position });
                     };
                     position = last.offset + 1;
                     let batch = InboxBatch {
@@ -255,12 +273,22 @@ impl<L: EventLog> Pump<L> {
 mod tests {
     use std::sync::Arc;
 
-    use cartwright_event_log::memory::MemoryLog;
+    use cartwright_event_log::memory::{Fault, MemoryLog};
     use cartwright_event_log::{LogWriter, NewRecord};
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn record() -> NewRecord {
+        NewRecord {
+            topic: Arc::from("inbox"),
+            partition: 0,
+            key: Vec::new(),
+            value: Some(Vec::new()),
+            headers: Vec::new(),
+        }
+    }
 
     /// A take-over that follows others while the pump waits for room must not be forgotten: all that
     /// it reads from then on would be stale.
@@ -270,14 +298,7 @@ mod tests {
         log.create_topic("inbox", 1);
         let mut writer = log.writer("sender").expect("a writer");
         writer.take_over().expect("a take-over");
-        let record = NewRecord {
-            topic: Arc::from("inbox"),
-            partition: 0,
-            key: Vec::new(),
-            value: Some(Vec::new()),
-            headers: Vec::new(),
-        };
-        writer.commit(vec![record; 20]).expect("a commit");
+        writer.commit(vec![record(); 20]).expect("a commit");
         let watchdog = Watchdog::new(PATIENCE, watch::Sender::new(None));
         let mut pump = InboxPump::spawn(log, inbox, 1, watchdog).expect("a thread");
         pump.start_at(0);
@@ -299,5 +320,37 @@ mod tests {
             }
         }
         pump.stop();
+    }
+
+    /// Before a transaction that is open another reader would read nothing either.
+    #[test]
+    fn only_a_reader_that_could_have_read_on_is_replaced() {
+        let (log, inbox) = (MemoryLog::new(), TopicPartition::new("inbox", 0));
+        log.create_topic("inbox", 1);
+        let mut writer = log.writer("sender").expect("a writer");
+        writer.take_over().expect("a take-over");
+        writer.commit(vec![record()]).expect("a commit");
+        log.inject(Fault::UnknownCommit { committed: false });
+        writer.commit(vec![record()]).expect_err("it stays open");
+
+        let mut reader = log.reader(ReaderPurpose::Tailing).expect("a reader");
+        let start = (inbox.clone(), Start::Beginning);
+        reader.assign(&[start]).expect("an assignment");
+        let mut watchdog = Watchdog::new(Duration::ZERO, watch::Sender::new(None));
+        let is_told = |watchdog: &Watchdog| watchdog.trouble.borrow().is_some();
+        assert_eq!(watchdog.quiet(&log, &reader, &inbox), None);
+        assert!(!is_told(&watchdog), "it is looked at for the first time");
+        assert_eq!(watchdog.quiet(&log, &reader, &inbox), Some(0));
+        assert!(is_told(&watchdog));
+
+        watchdog.begin();
+        assert!(is_told(&watchdog), "nothing has come yet");
+        assert_eq!(reader.poll(9, Duration::ZERO).map(|read| read.len()), Ok(1));
+        watchdog.moved();
+        assert!(!is_told(&watchdog));
+        for _ in 0..3 {
+            assert_eq!(watchdog.quiet(&log, &reader, &inbox), None);
+        }
+        assert!(is_told(&watchdog), "the transaction");
     }
 }

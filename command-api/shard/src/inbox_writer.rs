@@ -60,7 +60,7 @@ pub struct InboxWriter<L: EventLog> {
     log: L,
     codec: Codec,
     transactional_id: String,
-    /// Connected when it is first needed, since most processes never do, and again after a doubt.
+    /// Connected by [`InboxWriter::prepare`] or when it is first needed, and again after a doubt.
     writer: Option<L::Writer>,
 }
 
@@ -95,6 +95,17 @@ impl<L: EventLog> InboxWriter<L> {
         // One that is in doubt is let go, as one that has failed.
         self.writer = (!receipt.doubtful).then_some(writer);
         Ok(receipt.offsets)
+    }
+
+    /// Takes the id over unless it is held: ends what a process before this one has left open, which
+    /// every reader of its inbox would stand before. Blocks as long as the log takes.
+    ///
+    /// # Errors
+    /// [`CommitError::NotCommitted`] when the log does not answer.
+    pub fn prepare(&mut self) -> Result<(), CommitError> {
+        let writer = self.ready()?;
+        self.writer = Some(writer);
+        Ok(())
     }
 
     fn ready(&mut self) -> Result<L::Writer, CommitError> {

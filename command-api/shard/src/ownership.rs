@@ -20,7 +20,7 @@ pub enum Ownership {
     /// Kafka takes nothing of it any more: another process took the partition over, or a transaction was
     /// open for longer than it may be, as while the broker was away or this process stood still.
     Fenced {
-        /// The epoch in which it served last; 0 when it never did.
+        /// The last epoch that was its own or of one that it had fenced itself; 0 when it knew of none.
         epoch: u64,
     },
     /// Another process has served the partition since this one did.

@@ -20,6 +20,8 @@ use crate::results::{Found, IdempotencyKey, ResultKey};
 use crate::shard::Shard;
 use crate::state::ShardState;
 
+/// How long nothing is taken from the inbox after the registry could not be asked, in milliseconds.
+const REGISTRY_REST_MS: i64 = 1_000;
 /// Messages that may wait while others pass them.
 const MOST_WAITING: usize = 256;
 /// Messages that may have passed one that waits.
@@ -36,11 +38,18 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         group: &mut Group<B::Command>,
         inbox: Vec<Record>,
     ) -> Result<(), Halt> {
+        self.inbox_cut = false;
+        if self
+            .inbox_rests_until
+            .is_some_and(|until| until > group.now())
+        {
+            self.inbox_waits = inbox;
+            return Ok(());
+        }
         let mut inbox = inbox.into_iter();
         let mut waiting = Waiting::default();
-        // They take half of the group at most, or timers and other commands would not get their turn.
-        self.inbox_cut = false;
         while let Some(record) = inbox.next() {
+            // They take half of the group at most, or timers and other commands would not get their turn.
             self.inbox_cut = group.is_filled(2, &self.options);
             if self.inbox_cut || waiting.stops_all(state) {
                 waiting.records.push(record);
@@ -128,8 +137,11 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                     record.offset
                 )));
             }
+            // Nothing has come of it yet: it waits, and commands need not.
             Err(error @ CodecError::RegistryUnavailable { .. }) => {
-                return Err(Halt::Retry(error.to_string()));
+                tracing::warn!(offset = record.offset, %error, "an inbox message has to wait");
+                self.inbox_rests_until = Some(group.now().plus_millis(REGISTRY_REST_MS));
+                return Ok(Received::Waits(None));
             }
             // Somebody's unfinished order, which is readable once the schema is back.
             Err(error @ CodecError::UnknownSchema { .. }) => {

@@ -87,13 +87,15 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     pub(crate) inbox_waits: Vec<Record>,
     /// Some of them wait for nothing but room in the next group.
     pub(crate) inbox_cut: bool,
+    /// The registry could not be asked about one of them: nothing is taken in before then.
+    pub(crate) inbox_rests_until: Option<Timestamp>,
     /// Commands that wait for an aggregate that is not in memory.
     pub(crate) held: VecDeque<Submission<B::Command>>,
     pub(crate) waiters: Waiters,
     /// Deciding the timers broke: they are not tried again before then.
     pub(crate) timers_rest_until: Option<Timestamp>,
     pub(crate) take_overs: u64,
-    /// The epoch in which it served last; 0 when it never did.
+    /// The last epoch that is known to be its own or of one that it has fenced; 0 when none is.
     pub(crate) last_epoch: u64,
     /// Set when a snapshot was found unreadable: the next take-over does without.
     pub(crate) distrusts_snapshots: bool,
@@ -130,6 +132,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             backlog: VecDeque::new(),
             inbox_waits: Vec::new(),
             inbox_cut: false,
+            inbox_rests_until: None,
             held: VecDeque::new(),
             timers_rest_until: None,
             take_overs: 0,

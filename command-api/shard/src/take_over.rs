@@ -73,16 +73,20 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         self.inbox_waits.clear();
         self.inbox_cut = false;
         self.take_overs += 1;
-        let standby = self.standby.take();
+        let mut standby = self.standby.take();
         let mut kept = self.kept_archive.take();
+        let mut last_epoch = self.last_epoch;
         let ground = self.ground(!self.distrusts_snapshots);
-        let mut taken = ground.take_over(standby, &mut kept);
+        let mut taken = ground.take_over(&mut standby, &mut kept, &mut last_epoch);
         if let Err(TakeOverError::Unreadable(error)) = &taken {
             tracing::warn!(%error, "making the state from all events instead");
             // All of it is in memory then.
             kept = None;
-            taken = self.ground(false).take_over(None, &mut kept);
+            let ground = self.ground(false);
+            taken = ground.take_over(&mut None, &mut kept, &mut last_epoch);
         }
+        self.standby = standby;
+        self.last_epoch = last_epoch;
         self.kept_archive = kept.filter(|_| taken.is_err());
         match taken {
             Ok((writer, mut state)) => {
@@ -95,7 +99,6 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 );
                 self.ownership
                     .send_replace(Ownership::Serving { epoch: state.epoch });
-                self.last_epoch = state.epoch;
                 self.look_for_outcomes(&mut state);
                 self.live = Some(Live { writer, state });
                 self.distrusts_snapshots = false;
@@ -106,8 +109,8 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         }
     }
 
-    /// Whether another process has served the partition since this one, or one before it, last did in
-    /// `epoch`. Fences nobody.
+    /// Whether another process has served the partition since this one, or one before it, was fenced as
+    /// [`Ownership::Fenced`] says with `epoch`. Fences nobody.
     ///
     /// # Errors
     /// The reason, when it has to be tried again after a pause.

@@ -31,7 +31,7 @@ const WAITING_ORDERS: usize = 2;
 pub enum Begin {
     /// It takes over at once.
     TakeOver,
-    /// It takes over unless another process has served since it was fenced, having served in this epoch.
+    /// It takes over unless another process has served since it was fenced.
     Reclaim {
         /// See [`Ownership::Fenced`].
         epoch: u64,

@@ -19,8 +19,8 @@ const BATCH: usize = 4_096;
 const LOADING_POLL: Duration = Duration::from_millis(5);
 /// How long a poll waits at the end; also how long a stop may take.
 const TAILING_POLL: Duration = Duration::from_millis(100);
-/// A reader that brings nothing for so long while the end is not reached is made anew.
-const STALL: Duration = Duration::from_secs(15);
+/// A reader is made anew that brings nothing for so long of a partition whose end it has not reached.
+pub(super) const STALL: Duration = Duration::from_secs(15);
 /// Pauses between tries to read.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -80,10 +80,23 @@ pub(super) struct Follower<L> {
     offsets: Vec<Option<u64>>,
     seqs: Vec<u64>,
     loaded: bool,
+    stall: Duration,
+}
+
+/// Where a partition stood when it was looked at, and where it ended then.
+#[derive(Clone, Copy)]
+struct Stand {
+    position: u64,
+    end: u64,
 }
 
 impl<L: EventLog> Follower<L> {
-    pub(super) fn spawn(table: PriceTable, log: L, codec: Codec) -> std::io::Result<PriceThread> {
+    pub(super) fn spawn(
+        table: PriceTable,
+        log: L,
+        codec: Codec,
+        stall: Duration,
+    ) -> std::io::Result<PriceThread> {
         let stop = Arc::new(AtomicBool::new(false));
         let seqs = table.progress().borrow().seqs.clone();
         let follower = Self {
@@ -94,6 +107,7 @@ impl<L: EventLog> Follower<L> {
             offsets: vec![None; seqs.len()],
             seqs,
             loaded: false,
+            stall,
         };
         let thread = thread::Builder::new()
             .name("prices".to_owned())
@@ -160,21 +174,18 @@ impl<L: EventLog> Follower<L> {
         let mut moved = Instant::now();
         let mut positions = Vec::new();
         loop {
+            // What is read beyond its end says nothing of a partition that stands still before its own.
             let now = ends
                 .iter()
-                .map(|(at, _)| reader.position(at))
+                .map(|(at, end)| reader.position(at).map(|position| position.min(*end)))
                 .collect::<Result<Vec<_>, _>>()?;
-            if now
-                .iter()
-                .zip(&ends)
-                .all(|(position, (_, end))| position >= end)
-            {
+            if now.iter().zip(&ends).all(|(now, (_, end))| now == end) {
                 break;
             }
             if now != positions {
                 moved = Instant::now();
                 positions = now;
-            } else if moved.elapsed() > STALL {
+            } else if moved.elapsed() > self.stall {
                 return Err(Halt::Retry("reading to the end stands still".to_owned()));
             }
             self.take(&mut reader, LOADING_POLL)?;
@@ -187,28 +198,37 @@ impl<L: EventLog> Follower<L> {
 
     fn tail(&mut self) -> Result<std::convert::Infallible, Halt> {
         let mut reader = self.reader(ReaderPurpose::Tailing)?;
-        let mut moved = Instant::now();
+        let mut looked = Instant::now();
+        let mut stands = vec![None; self.seqs.len()];
         loop {
-            let before = self.seqs.clone();
             self.take(&mut reader, TAILING_POLL)?;
-            if self.seqs != before {
-                moved = Instant::now();
-            } else if moved.elapsed() > STALL {
-                self.refuse_to_stand_still(&reader)?;
-                moved = Instant::now();
+            if looked.elapsed() > self.stall {
+                self.refuse_to_stand_still(&reader, &mut stands)?;
+                looked = Instant::now();
             }
         }
     }
 
-    /// A consumer can miss that there is more, as after its broker was away: another one does not.
-    fn refuse_to_stand_still(&self, reader: &L::Reader) -> Result<(), Halt> {
-        for at in self.partitions() {
-            let (_, end) = reader.watermarks(&at)?;
+    /// A consumer can miss that there is more, as after its broker was away: another one does not. Each
+    /// partition is judged by itself, by what could be read of it at the look before.
+    fn refuse_to_stand_still(
+        &self,
+        reader: &L::Reader,
+        stands: &mut [Option<Stand>],
+    ) -> Result<(), Halt> {
+        for (at, stand) in self.partitions().into_iter().zip(stands) {
             let position = reader.position(&at)?;
-            if position < end {
+            if let Some(before) = *stand
+                && before.position == position
+                && position < before.end
+            {
+                let end = before.end;
                 let reason = format!("{at} stands at offset {position}, its end is {end}");
                 return Err(Halt::Retry(reason));
             }
+            // A partition that can't tell its end keeps nobody from the others.
+            let end = reader.stable_end(&at).ok();
+            *stand = end.map(|end| Stand { position, end });
         }
         Ok(())
     }
@@ -263,5 +283,99 @@ impl<L: EventLog> Follower<L> {
         self.seqs[partition] = envelope.seq;
         self.offsets[partition] = Some(record.offset + 1);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    dead_code,
+    reason = "suites share this file, and the test here needs little of it"
+)]
+#[path = "../../shard/tests/suite/bent.rs"]
+mod bent;
+
+#[cfg(test)]
+mod tests {
+    use cartwright_event_log::memory::MemoryLog;
+    use cartwright_event_log::{LogWriter, NewRecord};
+    use cartwright_events::catalog::{ProductCreated, ProductEvent};
+    use cartwright_events::{Currency, Event};
+
+    use super::bent::BentLog;
+    use super::*;
+    use crate::prices::Progress;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A catalog of two partitions.
+    struct Catalog {
+        log: MemoryLog,
+        seqs: [u64; 2],
+    }
+
+    impl Catalog {
+        /// Writes a product.
+        fn write(&mut self, partition: u32) {
+            let seq = &mut self.seqs[partition as usize];
+            *seq += 1;
+            let aggregate_id = format!("mug-{partition}-{seq}");
+            let body = ProductCreated {
+                name: "Mug".to_owned(),
+                description: None,
+                price_minor: 500,
+                currency: Currency::new("GBP").unwrap(),
+            };
+            let event = Event {
+                aggregate_id: aggregate_id.clone(),
+                version: 1,
+                occurred_at: Timestamp::EPOCH,
+                body: ProductEvent::Created(body).into(),
+            };
+            let record = NewRecord {
+                topic: Arc::from(Stream::Product.topic()),
+                partition,
+                key: aggregate_id.into_bytes(),
+                value: Some(Codec::fixed().encode_event(&event)),
+                headers: vec![
+                    ("seq", seq.to_string().into_bytes()),
+                    ("writer_epoch", b"1".to_vec()),
+                ],
+            };
+            let mut writer = self.log.writer("catalog").unwrap();
+            writer.take_over().unwrap();
+            writer.commit(vec![record]).unwrap();
+        }
+
+        /// Writes to the first partition, and to no other, until the table is so far.
+        fn write_until(&mut self, table: &PriceTable, wanted: impl Fn(&Progress) -> bool) {
+            let begun = Instant::now();
+            while !wanted(&table.progress().borrow()) {
+                assert!(begun.elapsed() < PATIENCE, "it stands still");
+                self.write(0);
+                thread::park_timeout(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// A reader can miss that there is more of one partition. That others move says nothing of it.
+    #[test]
+    fn a_partition_that_stands_still_is_read_anew_although_others_move() {
+        for purpose in [ReaderPurpose::Recovery, ReaderPurpose::Tailing] {
+            let log = MemoryLog::waiting();
+            log.create_topic(Stream::Product.topic(), 2);
+            let bent = BentLog::new(log.clone(), Stream::Product.topic());
+            let still = TopicPartition::new(Stream::Product.topic(), 1);
+            bent.deafen_next(purpose, still);
+            let mut catalog = Catalog { log, seqs: [0; 2] };
+            catalog.write(1);
+            let table = PriceTable::new(2, 1);
+            let stall = Duration::from_millis(200);
+            let thread = Follower::spawn(table.clone(), bent.clone(), Codec::fixed(), stall);
+            catalog.write_until(&table, |now| now.state == TableState::Following);
+            catalog.write(1);
+            catalog.write_until(&table, |now| now.seqs[1] == 2);
+            assert!(bent.is_deaf());
+            assert!(thread.unwrap().stop(PATIENCE));
+        }
     }
 }

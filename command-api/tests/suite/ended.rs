@@ -1,6 +1,6 @@
 //! A shard that ends by itself is started again, and until then it is told why.
 
-use cartwright_command_api::app::App;
+use cartwright_command_api::app::{App, Running};
 use cartwright_event_log::memory::Fault;
 use cartwright_events::Context;
 use cartwright_events::codec::Codec;
@@ -72,4 +72,34 @@ async fn a_process_that_is_alone_takes_over_again_what_was_fenced() {
     until(|| said("fenced")).await;
     until(|| said("serving in epoch 2") && service.readiness.is_ready()).await;
     receive().await.stands(201, "mug", 1);
+}
+
+/// The process before has served: that is not another one which serves now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_alone_serves_although_its_first_take_over_was_fenced() {
+    let log = log();
+    let start = |readiness: &Readiness| {
+        let started = App::start(&settings(""), &log, &Codec::fixed(), readiness);
+        started.unwrap().1
+    };
+    let stop = async |running: Running| {
+        let stopped = tokio::task::spawn_blocking(move || running.stop(LIMIT)).await;
+        assert!(stopped.unwrap(), "the shards did not stop");
+    };
+    let readiness = Readiness::new();
+    let before = start(&readiness);
+    until(|| readiness.is_ready()).await;
+    stop(before).await;
+    let writer = Context::Inventory.transactional_id(0);
+    log.inject_for(&writer, Fault::FenceNext);
+    let readiness = Readiness::new();
+    let running = start(&readiness);
+    let said = |text: &str| {
+        let report = readiness.report();
+        let mut checks = report.checks.iter();
+        checks.any(|one| one.name == "shard inventory/0" && one.detail.contains(text))
+    };
+    until(|| said("fenced")).await;
+    until(|| said("serving in epoch 2") && readiness.is_ready()).await;
+    stop(running).await;
 }

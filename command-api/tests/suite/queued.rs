@@ -1,9 +1,11 @@
 //! Commands whose callers do not wait: `Prefer: respond-async`.
 
 use cartwright_event_log::memory::Fault;
+use cartwright_event_log::{EventLog, LogWriter, NewRecord};
 use cartwright_events::cart::CartEvent;
+use cartwright_events::order::OrderEvent;
 use cartwright_events::partition::partition_of;
-use cartwright_events::{Context, EventBody, Stream};
+use cartwright_events::{Context, Event, EventBody, Stream};
 use cartwright_shard::Mailbox;
 use serde_json::{Value, json};
 
@@ -254,4 +256,30 @@ async fn a_name_of_no_command_is_not_found() {
         let unknown = service.get(&format!("/v1/commands/{name}")).await;
         unknown.problem(404, "command_unknown");
     }
+}
+
+/// Every reader of the inbox stands before it, and no other process of that id may ever come.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_process_before_has_left_open_in_an_inbox_ends_with_the_next_start() {
+    let log = log();
+    let mut before = log
+        .writer("cartwright-queue-catalog-inventory-checkout")
+        .unwrap();
+    before.take_over().unwrap();
+    log.inject(Fault::UnknownCommit { committed: false });
+    let cut_off = NewRecord {
+        topic: Context::Inventory.inbox_topic().into(),
+        partition: partition_of("mug", PARTITIONS),
+        key: b"mug".to_vec(),
+        value: None,
+        headers: Vec::new(),
+    };
+    assert!(before.commit(vec![cut_off]).is_err());
+    let service = Service::starting(log, &settings(""));
+    service.ready().await;
+    service.product("mug", 500, 10).await;
+    service.order("mug", 1).await;
+    let is_confirmed =
+        |event: &Event| matches!(event.body, EventBody::Order(OrderEvent::Confirmed(_)));
+    until(|| service.events(Stream::Order).iter().any(is_confirmed)).await;
 }

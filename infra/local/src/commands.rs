@@ -9,6 +9,7 @@ use cartwright_local::{
     Part, PartState, PartStatus, Progress, READ_MODEL_NAME, Stack, StackConfig, TOPICS_PROGRAM,
     UpReport, topics_arguments,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Exit code of `status` when nothing runs, as service managers use it.
 const NOT_RUNNING: u8 = 3;
@@ -235,13 +236,24 @@ pub async fn demo(args: &[String]) -> anyhow::Result<ExitCode> {
     Stack::with_progress(config, Progress::for_stderr())?
         .up()
         .await?;
-    // An interrupt ends the shop, which shares the terminal; the stack is still put back afterwards.
-    let _interrupts = tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
+    // Whatever is to end this ends the shop; the stack is still put back afterwards. An interrupt reaches
+    // the shop by itself, which shares the terminal.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let program = shop.get_program().to_string_lossy().into_owned();
     let mut child = tokio::process::Command::from(shop)
         .spawn()
         .with_context(|| program)?;
-    let ended = child.wait().await?;
+    let ended = loop {
+        tokio::select! {
+            ended = child.wait() => break ended?,
+            _ = interrupt.recv() => {}
+            // It may have ended just now.
+            _ = terminate.recv() => drop(child.start_kill()),
+            _ = hangup.recv() => drop(child.start_kill()),
+        }
+    };
     stack(true, Progress::Silent)?.up().await?;
     Ok(if ended.success() {
         ExitCode::SUCCESS

@@ -17,16 +17,23 @@ const DISK_MIB: u64 = 2048;
 /// The Java versions that Kafka 4, Cassandra 5 and the registry all run on.
 const JAVA_VERSIONS: std::ops::RangeInclusive<u32> = 17..=23;
 
-/// Looks at everything that the parts to be started need.
+/// Whether there is memory and disk for the parts to be started.
 ///
 /// # Errors
-/// The first thing that is missing, by name.
-pub fn check(config: &StackConfig, ports: Ports, to_start: &[Part]) -> Result<()> {
+/// The first that is short, by name.
+pub fn check_room(config: &StackConfig, to_start: &[Part]) -> Result<()> {
     check_memory(to_start, available_memory_mib())?;
-    check_disk(&config.state_dir)?;
+    check_disk(&config.state_dir)
+}
+
+/// Whether nobody listens where the parts to be started are to.
+///
+/// # Errors
+/// The first port that is taken, with its owner.
+pub fn check_ports(ports: Ports, to_start: &[Part]) -> Result<()> {
     to_start
         .iter()
-        .try_for_each(|part| check_ports(*part, ports))
+        .try_for_each(|part| check_ports_of(*part, ports))
 }
 
 fn check_memory(to_start: &[Part], available_mib: Option<u64>) -> Result<()> {
@@ -88,7 +95,7 @@ fn check_disk(path: &Path) -> Result<()> {
     })
 }
 
-fn check_ports(part: Part, ports: Ports) -> Result<()> {
+fn check_ports_of(part: Part, ports: Ports) -> Result<()> {
     for port in part.ports(ports) {
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
             return Err(StackError::PortInUse {

@@ -151,10 +151,7 @@ impl Stack {
             let path = nodes_file(&self.config);
             at(&path, fs::write(&path, self.config.nodes.to_string()))?;
         }
-        let report = self.survey(&parts).await;
-        preflight::check(&self.config, self.ports, &report.started)?;
-        render::write_all(&self.config, self.ports)?;
-        let library = download::fetch(&self.config.cache_dir, &self.progress).await?;
+        let (library, report) = self.prepare_to_start(&parts).await?;
         let starts = |part: Part| report.started.contains(&part);
         self.ensure_infrastructure(&library, &Part::INFRASTRUCTURE, &report)
             .await?;
@@ -204,7 +201,7 @@ impl Stack {
     }
 
     /// Finds out what has to be started, and stops services whose program was rebuilt.
-    async fn survey(&self, parts: &[Part]) -> UpReport {
+    async fn survey(&self, parts: &[Part]) -> Result<UpReport> {
         let mut report = UpReport::default();
         for part in parts.iter().copied() {
             let known = process::read_pid_file(&self.config.pid_file(part));
@@ -217,6 +214,7 @@ impl Stack {
                     if let Some(reason) = outdated {
                         self.progress.step(part.name(), reason);
                         identity.stop(part.stop_signal(), part.stop_limit()).await;
+                        self.forget(part)?;
                         report.started.push(part);
                     } else {
                         report.found_running.push(part);
@@ -237,7 +235,7 @@ impl Stack {
                 identity.stop(part.stop_signal(), part.stop_limit()).await;
             }
         }
-        report
+        Ok(report)
     }
 
     /// Brings these parts of the infrastructure to where they answer, at once but for what one needs of
@@ -357,14 +355,18 @@ impl Stack {
     /// As [`Stack::up`].
     pub async fn start_infrastructure(&self, parts: &[Part]) -> Result<()> {
         let _lock = self.lock().await?;
+        self.keep_base_port()?;
         let (library, report) = self.prepare_to_start(parts).await?;
         self.ensure_infrastructure(&library, parts, &report).await
     }
 
     async fn prepare_to_start(&self, parts: &[Part]) -> Result<(Library, UpReport)> {
-        self.keep_base_port()?;
-        let report = self.survey(parts).await;
-        preflight::check(&self.config, self.ports, &report.started)?;
+        // Before anything is stopped that could not be started again.
+        let mut missing = parts.to_vec();
+        missing.retain(|part| self.pid(*part).is_none());
+        preflight::check_room(&self.config, &missing)?;
+        let report = self.survey(parts).await?;
+        preflight::check_ports(self.ports, &report.started)?;
         render::write_all(&self.config, self.ports)?;
         let library = download::fetch(&self.config.cache_dir, &self.progress).await?;
         Ok((library, report))

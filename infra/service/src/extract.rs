@@ -38,6 +38,11 @@ impl<T: DeserializeOwned> Json<T> {
     ///
     /// 400 when it is not JSON, 422 when a field breaks a rule.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Problem> {
+        // Serde would take its values for the fields, by their order.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            let rule = "must be an object, not an array";
+            return Err(Problem::invalid_field("body", "type", rule));
+        }
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
         let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
             let path = error.path().to_string();

@@ -38,6 +38,9 @@ pub struct Http {
     /// Default 120,000.
     #[serde(default = "default::idle_timeout_ms")]
     pub idle_timeout_ms: u64,
+    /// How long a client may take none of its answer; then the connection is closed. Default 30,000.
+    #[serde(default = "default::write_timeout_ms")]
+    pub write_timeout_ms: u64,
     /// How long to go on accepting after the signal to stop, with readiness already withdrawn, so
     /// that load balancers look elsewhere first. Default 0.
     #[serde(default)]
@@ -59,6 +62,7 @@ impl Http {
             max_in_flight: default::max_in_flight(),
             max_connections: default::max_connections(),
             idle_timeout_ms: default::idle_timeout_ms(),
+            write_timeout_ms: default::write_timeout_ms(),
             drain_delay_ms: 0,
             drain_limit_ms: default::drain_limit_ms(),
         }
@@ -215,6 +219,9 @@ mod default {
     }
     pub(super) fn idle_timeout_ms() -> u64 {
         120_000
+    }
+    pub(super) fn write_timeout_ms() -> u64 {
+        30_000
     }
     pub(super) fn drain_limit_ms() -> u64 {
         10_000

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Http;
@@ -168,6 +169,7 @@ pub async fn serve(
     let mut server = Server {
         router,
         builder: builder(http),
+        write_timeout: Duration::from_millis(http.write_timeout_ms),
         permits: Arc::new(Semaphore::new(
             http.max_connections.min(Semaphore::MAX_PERMITS),
         )),
@@ -198,6 +200,7 @@ fn builder(http: &Http) -> http1::Builder {
 struct Server {
     router: Router,
     builder: http1::Builder,
+    write_timeout: Duration,
     permits: Arc<Semaphore>,
     stop: CancellationToken,
     connections: JoinSet<()>,
@@ -222,8 +225,11 @@ impl Server {
     fn spawn(&mut self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         // Answers are small and waited for: never hold one back to fill a packet.
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.write_timeout));
+        let stream = TokioIo::new(Box::pin(stream));
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let connection = self.builder.serve_connection(stream, service);
         let stop = self.stop.clone();
         self.connections.spawn(async move {
             let _permit = permit;

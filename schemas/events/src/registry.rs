@@ -110,6 +110,8 @@ impl RegistryClient {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(CALL_TIMEOUT))
             .http_status_as_error(false)
+            // It is a neighbour: what the environment says is for the way out.
+            .proxy(None)
             .build()
             .new_agent();
         Self { agent, base }

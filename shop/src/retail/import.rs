@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use cartwright_events::Stream;
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
@@ -261,7 +262,7 @@ async fn send_products(session: &Arc<Session>, options: &Options) -> Result<(), 
 async fn send_invoices(session: &Arc<Session>, options: &Options) -> Result<(), CallError> {
     session.done.store(0, Ordering::Relaxed);
     let count = u32::try_from(session.book.invoices.len()).unwrap_or(u32::MAX);
-    let catalog: Arc<str> = session.catalog_position().into();
+    let catalog: Arc<str> = session.position_of(Stream::Product).to_string().into();
     let lanes = |index| {
         let invoice = session.invoice(index);
         schedule::lanes(&session.book, &session.plan, session.limit_stock, invoice)
@@ -311,15 +312,17 @@ fn summarise(session: &Session, rejected: &BTreeMap<Rule, u64>, summary: &mut Su
 /// Asks the orders and the sales for the last position, until both hold it. What inventory did in answer to
 /// the commands has positions of its own, which nobody is told of.
 async fn wait_for_views(session: &Session, options: &Options) -> anyhow::Result<Option<bool>> {
-    if options.wait_for_views.is_zero() || session.position().seqs.is_empty() {
+    // Both views fold orders, and nothing else.
+    let position = session.position_of(Stream::Order);
+    if options.wait_for_views.is_zero() || position.seqs.is_empty() {
         return Ok(None);
     }
+    let position = position.to_string();
     let policy = RetryPolicy {
         give_up_after: options.wait_for_views,
         ..RetryPolicy::default()
     };
     let views = Api::new(&options.query_url, policy).context("HTTP client")?;
-    let position = session.position().to_string();
     let report = format!(
         "/v1/reports/sales?by=country&currency={}&limit=1",
         session::CURRENCY

@@ -153,14 +153,13 @@ impl Session {
         self.state().position.clone()
     }
 
-    /// The part of the position that carts need: the products.
+    /// The part of the position that a reader of one stream needs: a token of everything has too many
+    /// parts to be sent, where partitions are many.
     #[must_use]
-    pub fn catalog_position(&self) -> String {
+    pub fn position_of(&self, of: Stream) -> PositionToken {
         let mut position = self.position();
+        position.seqs.retain(|(stream, _), _| *stream == of);
         position
-            .seqs
-            .retain(|(stream, _), _| *stream == Stream::Product);
-        position.to_string()
     }
 
     /// Sends a command and keeps its position.

@@ -8,11 +8,13 @@ use cartwright_events::envelope::header;
 use cartwright_events::partition::partition_of;
 use cartwright_events::{Event, Stream};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::rebuild::PARTITIONS;
 
 /// Aggregates whose events are mixed.
 const MIXED: u32 = 500;
+const TIME: &str = "2026-03-01T10:00:00Z";
 
 /// Events of one kind of aggregate.
 pub(crate) struct History {
@@ -23,11 +25,11 @@ pub(crate) struct History {
     event: fn(u32, u32) -> (String, &'static str, Value),
 }
 
-/// Orders of three lines that are created, confirmed, captured and paid: with the sales, as many rows
-/// as events.
+/// Orders of three lines that are created, confirmed, captured, paid and shipped: with the sales, four
+/// rows for five events.
 pub(crate) const ORDERS: History = History {
     stream: Stream::Order,
-    events: 4,
+    events: 5,
     event: order_event,
 };
 
@@ -72,37 +74,64 @@ impl History {
     ) -> anyhow::Result<NewRecord> {
         let (id, kind, data) = (self.event)(number, step);
         let event: Event = serde_json::from_value(json!({
-            "aggregate_id": id, "version": step + 1, "occurred_at": "2026-03-01T10:00:00Z",
-            "type": kind, "data": data,
+            "aggregate_id": id, "version": step + 1, "occurred_at": TIME, "type": kind, "data": data,
         }))?;
         let partition = partition_of(&id, PARTITIONS);
         let seq = seqs.entry(partition).or_default();
         *seq += 1;
+        let topic = self.stream.topic();
+        let context = self.stream.context().name();
+        let cause = uuid(&format!("{id} {step}"));
+        let trace = cause.simple();
         Ok(NewRecord {
-            topic: self.stream.topic().into(),
+            topic: topic.into(),
             partition,
             key: id.into_bytes(),
             value: Some(codec.encode_event(&event)),
+            // Those that a shard writes.
             headers: vec![
+                (
+                    header::CE_ID,
+                    format!("{topic}/{partition}/{seq}").into_bytes(),
+                ),
+                (header::CE_TYPE, kind.as_bytes().to_vec()),
+                (header::CE_TIME, TIME.as_bytes().to_vec()),
+                (header::CE_SPECVERSION, b"1.0".to_vec()),
+                (header::COMMAND_ID, cause.to_string().into_bytes()),
+                (header::CORRELATION_ID, cause.to_string().into_bytes()),
+                (
+                    header::TRACEPARENT,
+                    format!("00-{trace}-00f067aa0ba902b7-01").into_bytes(),
+                ),
+                (
+                    header::CE_SOURCE,
+                    format!("/cartwright/{context}/{partition}").into_bytes(),
+                ),
                 (header::SEQ, seq.to_string().into_bytes()),
                 (header::WRITER_EPOCH, b"1".to_vec()),
-                (header::COMMAND_ID, b"command".to_vec()),
-                (header::CORRELATION_ID, b"request".to_vec()),
             ],
         })
     }
 }
 
+/// As ids are made of keys.
+fn uuid(of: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, of.as_bytes())
+}
+
+fn sku(number: u32) -> String {
+    format!("sku-{}", number % 4_000)
+}
+
 fn order_event(order: u32, step: u32) -> (String, &'static str, Value) {
-    let id = format!("order-{order}");
+    let id = uuid(&format!("order {order}")).to_string();
     let deadline = "2026-03-02T00:00:00Z";
     let (kind, data) = match step {
         0 => {
             let lines: Vec<_> = (1..=3)
                 .map(|line| {
-                    json!({"line": line, "sku": format!("sku-{}", (order + line) % 4_000),
-                        "name": "Lantern", "quantity": 2, "unit_price_minor": 50,
-                        "line_total_minor": 100})
+                    json!({"line": line, "sku": sku(order + line), "name": "Lantern", "quantity": 2,
+                        "unit_price_minor": 50, "line_total_minor": 100})
                 })
                 .collect();
             let data = json!({"cart_id": id, "customer_id": format!("c-{}", order % 999),
@@ -119,10 +148,18 @@ fn order_event(order: u32, step: u32) -> (String, &'static str, Value) {
             json!({"payment_id": "pay", "operation_id": "capture", "amount_minor": 300,
                 "currency": "EUR", "captured_minor": 300}),
         ),
-        _ => (
+        3 => (
             "OrderPaid",
             json!({"total_minor": 300, "captured_minor": 300, "currency": "EUR"}),
         ),
+        _ => {
+            let lines: Vec<_> = (1..=3)
+                .map(|line| json!({"line": line, "sku": sku(order + line), "quantity": 2}))
+                .collect();
+            let data = json!({"shipment_id": "parcel", "lines": lines, "shipped_units": 6,
+                "fully_shipped": true});
+            ("OrderShipped", data)
+        }
     };
     (id, kind, data)
 }

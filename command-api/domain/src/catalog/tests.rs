@@ -91,7 +91,7 @@ fn a_creation_with_other_content_is_refused() {
 #[test]
 fn names_and_prices_have_limits() {
     let mut scene = scene();
-    for name in ["", "  ", &"x".repeat(501)] {
+    for name in ["", "  ", "Mug\0", &"x".repeat(501)] {
         let command = CreateProduct {
             name: name.to_owned(),
             ..mug(1)
@@ -99,13 +99,13 @@ fn names_and_prices_have_limits() {
         let rejection = scene.when(command).rejected(Reason::TextOutOfRange);
         assert_eq!(rejection.field.as_deref(), Some("name"));
     }
-    let description = Some("x".repeat(5_001));
-    scene
-        .when(CreateProduct {
-            description,
+    for description in ["x".repeat(5_001), "\0".to_owned()] {
+        let command = CreateProduct {
+            description: Some(description),
             ..mug(1)
-        })
-        .rejected(Reason::TextOutOfRange);
+        };
+        scene.when(command).rejected(Reason::TextOutOfRange);
+    }
     scene.when(mug(0)).rejected(Reason::PriceNotPositive);
     scene.when(mug(-1)).rejected(Reason::PriceNotPositive);
     scene

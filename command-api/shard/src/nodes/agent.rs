@@ -12,6 +12,7 @@ use cartwright_event_log::{
 use cartwright_events::Context;
 
 use super::clock_check::ClockCheck;
+use super::standstill::Standstill;
 use super::{
     ALLOCATOR_GROUP, Action, AgentStatus, Allocator, Assignment, Beat, Member, NODES_TOPIC,
     NodeAddress, NodeId, NodeOptions, NodeState, OWNERS_TOPIC, Observed, OwnerMap, ShardHost,
@@ -57,6 +58,7 @@ pub struct NodeAgent<L: EventLog, H> {
     reader: Option<L::Reader>,
     /// The map is known when the reader has got here.
     known_at: u64,
+    standstill: Standstill,
     beats: Option<L::Writer>,
     last_beat: Option<(Beat, u64)>,
     group: Option<L::GroupReader>,
@@ -97,6 +99,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             status: AgentStatus::default(),
             reader: None,
             known_at: 0,
+            standstill: Standstill::default(),
             beats: None,
             last_beat: None,
             group: None,
@@ -209,7 +212,17 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
         };
         let records = reader.poll(BATCH, self.options.look())?;
         let position = reader.position(&owners)?;
-        self.reader = Some(reader);
+        // Beats come all the same, and say nothing of the map.
+        let end = self.known_at.max(self.plan_at);
+        if self.standstill.is_long(position, end, now_ms) {
+            tracing::warn!(
+                position,
+                end,
+                "the map of the nodes stands still; reading it anew"
+            );
+        } else {
+            self.reader = Some(reader);
+        }
         for record in &records {
             self.take(record, now_ms);
         }

@@ -24,6 +24,7 @@ mod failures;
 mod host;
 mod member;
 mod options;
+mod standstill;
 
 use std::collections::BTreeMap;
 use std::fmt;

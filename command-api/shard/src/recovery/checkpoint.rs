@@ -28,11 +28,9 @@ impl Checkpoint {
     pub(super) fn find<B: BoundedContext, L: EventLog>(
         ground: &Ground<'_, B, L>,
         reader: &mut L::Reader,
+        last: &Record,
         stall: Duration,
     ) -> Result<Option<Self>, TakeOverError> {
-        let Some(last) = last_journal_record(ground, reader, stall, Hidden::Awaited)? else {
-            return Ok(None);
-        };
         let Some(offset) = last.header(CHECKPOINT) else {
             return Ok(None);
         };
@@ -73,7 +71,7 @@ impl Checkpoint {
 
 /// What becomes of records that an open transaction hides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hidden {
+pub(super) enum Hidden {
     /// They are waited for; where they do not come, that is an error.
     Awaited,
     /// The last one before them is good enough.
@@ -87,13 +85,18 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         let mut reader = self.log.reader(ReaderPurpose::Recovery)?;
         let stall = self.options.recovery_stall().min(HIDDEN_STALL);
         let last = last_journal_record(self, &mut reader, stall, Hidden::PassedOver)?;
-        let epoch = last.as_ref().and_then(|last| last.header(WRITER_EPOCH));
-        let epoch = epoch.and_then(|epoch| std::str::from_utf8(epoch).ok()?.parse().ok());
-        Ok(epoch.unwrap_or_default())
+        Ok(epoch_of(last.as_ref()))
     }
 }
 
-fn last_journal_record<B: BoundedContext, L: EventLog>(
+/// The epoch in which a record of the journal was written; 0 where there is none.
+pub(super) fn epoch_of(record: Option<&Record>) -> u64 {
+    let epoch = record.and_then(|record| record.header(WRITER_EPOCH));
+    let epoch = epoch.and_then(|epoch| std::str::from_utf8(epoch).ok()?.parse().ok());
+    epoch.unwrap_or_default()
+}
+
+pub(super) fn last_journal_record<B: BoundedContext, L: EventLog>(
     ground: &Ground<'_, B, L>,
     reader: &mut L::Reader,
     stall: Duration,

@@ -117,29 +117,51 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
     }
 
     /// Fences whoever had the partition and rebuilds its state. `kept` is the archive of a state that
-    /// this process had before; it is there still when this fails and is to be tried again.
+    /// this process had before; it is there still when this fails and is to be tried again. So is
+    /// `standby` when it was the fence that failed: nothing was read since.
+    ///
+    /// `last_epoch` is raised, also when this fails, to the last one that is known to be of this process
+    /// or of one that it has fenced. A later one is of a process that has fenced this one.
     pub(crate) fn take_over(
         &self,
-        standby: Option<Standby<B, L>>,
+        standby: &mut Option<Standby<B, L>>,
         kept: &mut Option<Archive>,
+        last_epoch: &mut u64,
     ) -> Result<(L::Writer, ShardState<B>), TakeOverError> {
         // Before anybody is fenced.
         self.clock.now()?;
         // The producer connects before it takes over, so that the gap between two owners is short.
-        let (mut writer, read) = match standby {
+        let (mut writer, read) = match standby.take() {
             Some(standby) => (standby.writer, Some(standby.recovery)),
             None => (self.log.writer(&self.transactional_id())?, None),
         };
-        writer.take_over()?;
-        let mut recovery = match read {
-            Some(recovery) => recovery,
-            None => Recovery::open(self)?,
+        if let Err(error) = writer.take_over() {
+            if matches!(error, LogError::Fenced { .. }) {
+                // By one that has still to read before it can write its epoch.
+                let found = self.last_epoch().unwrap_or_default();
+                *last_epoch = found.max(*last_epoch);
+            } else {
+                *standby = read.map(|recovery| Standby { writer, recovery });
+            }
+            return Err(error.into());
+        }
+        // Where the log stood at the fence: reading takes time, in which another one may fence this one
+        // and write its epoch.
+        let (mut recovery, fenced_in) = match read {
+            Some(recovery) => (recovery, None),
+            None => {
+                let recovery = Recovery::open(self)?;
+                let opened_in = Some(recovery.opened_in);
+                (recovery, opened_in)
+            }
         };
         recovery
             .catch_up(self, End::High, self.options.recovery_stall())
             .map_err(|error| self.with_what_holds_it_up(error))?;
+        let fenced_in = fenced_in.unwrap_or_else(|| recovery.epoch());
+        *last_epoch = fenced_in.max(*last_epoch);
         let mut state = recovery.finish(self, kept)?;
-        match self.begin_epoch(&mut writer, &mut state) {
+        match self.begin_epoch(&mut writer, &mut state, last_epoch) {
             Ok(()) => Ok((writer, state)),
             Err(error) => {
                 *kept = Some(state.archive);
@@ -153,6 +175,7 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         &self,
         writer: &mut L::Writer,
         state: &mut ShardState<B>,
+        last_epoch: &mut u64,
     ) -> Result<(), TakeOverError> {
         let now = self.clock.now()?;
         let behind_ms = (state.last_time.as_micros() - now.as_micros()) / 1000;
@@ -167,7 +190,9 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         let mut first = Group::<B::Command>::new(now.max(state.last_time));
         first.close(state, self.place);
         let topics = first.topics();
+        // Where the outcome is unknown, the next reading tells it.
         let receipt = writer.commit(first.records)?;
+        *last_epoch = state.epoch;
         state.tail.follow(B::CONTEXT, &topics, &receipt);
         state.rounds.journal_begins(state.last_time);
         if receipt.doubtful {

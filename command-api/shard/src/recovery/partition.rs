@@ -6,7 +6,7 @@ use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, read_to};
 
 use super::before::Before;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, Hidden, epoch_of, last_journal_record};
 use super::read_back::{self, ReadBack};
 use super::{Ground, TakeOverError};
 use crate::archive::{Archive, Earlier, Scanned};
@@ -28,6 +28,8 @@ pub(super) enum End {
 /// A partition being read back.
 pub(super) struct Recovery<B: BoundedContext, R> {
     back: ReadBack<B>,
+    /// The epoch of the journal's end when this was opened.
+    pub(super) opened_in: u64,
     /// Whether it reads snapshots at all; what stands on events alone has no use for any.
     snapshots: bool,
     /// The round that it stands on.
@@ -56,10 +58,10 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         let mut reader = ground.log.reader(ReaderPurpose::Recovery)?;
         let journal = ground.at(B::CONTEXT.journal_topic());
         let (kept, _) = reader.watermarks(&journal)?;
-        let found = if ground.snapshots {
-            Checkpoint::find(ground, &mut reader, stall)?
-        } else {
-            None
+        let last = last_journal_record(ground, &mut reader, stall, Hidden::Awaited)?;
+        let found = match &last {
+            Some(last) if ground.snapshots => Checkpoint::find(ground, &mut reader, last, stall)?,
+            _ => None,
         };
         if let Some(found) = &found {
             found.check_tail(kept)?;
@@ -107,6 +109,7 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
         }
         Ok(Self {
             back,
+            opened_in: epoch_of(last.as_ref()),
             snapshots: ground.snapshots,
             round: found.as_ref().map(Checkpoint::complete),
             before,
@@ -114,6 +117,11 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             assembler,
             early: Vec::new(),
         })
+    }
+
+    /// The last epoch that was read.
+    pub(super) const fn epoch(&self) -> u64 {
+        self.back.state.epoch
     }
 
     /// Reads up to what the log holds now.

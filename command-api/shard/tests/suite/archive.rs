@@ -172,6 +172,24 @@ fn a_successor_that_says_that_it_is_ready_knows_every_id() {
     }
 }
 
+#[test]
+fn a_successor_that_could_not_fence_anybody_yet_still_knows_every_id() {
+    let mut rig = with_one_that_left_long_ago();
+    let mut successor = rig.rival();
+    while *successor.ownership().borrow() != Ownership::Standby {
+        assert_eq!(successor.prepare(), Ok(Step::Idle));
+    }
+    rig.log.inject(Fault::TakeOverError);
+    successor.take_over().expect_err("the log is not there");
+    rig.assert_fired(Fault::TakeOverError);
+    assert_eq!(version(rig.decide(add("late"), None)), 1);
+    assert_eq!(successor.take_over(), Ok(Step::Idle));
+    std::mem::swap(&mut rig.shard, &mut successor);
+    assert_eq!(rig.shard.take_asks(), [], "nothing is left to be found out");
+    assert_eq!(version(rig.decide(add("late"), None)), 2);
+    assert_eq!(version(rig.decide(add("fresh"), None)), 1);
+}
+
 /// Whatever became of the transaction: also "a" is known whose next event was in it.
 #[test]
 fn after_a_doubt_it_is_still_known_what_has_left() {

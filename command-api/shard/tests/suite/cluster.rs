@@ -14,6 +14,7 @@ use cartwright_shard::nodes::{
 };
 use cartwright_shard::{Begin, ManualClock, Ownership, Shard, ShardOptions};
 
+use crate::bent::BentLog;
 use crate::rig::TOPICS;
 use crate::toy::Toy;
 
@@ -94,10 +95,12 @@ impl ShardHost for Host {
     fn report(&mut self, _: &OwnerMap, _: &AgentStatus) {}
 }
 
-type Agent = NodeAgent<MemoryLog, Host>;
+type Agent = NodeAgent<BentLog, Host>;
 
 pub(crate) struct Cluster {
     pub(crate) log: MemoryLog,
+    /// The same, as the agents see it.
+    pub(crate) bent: BentLog,
     pub(crate) clock: Arc<ManualClock>,
     /// Of nodes that have another.
     pub(crate) clocks: BTreeMap<usize, Arc<ManualClock>>,
@@ -117,6 +120,7 @@ impl Cluster {
         log.create_topic(OWNERS_TOPIC, 1);
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(log.now_us())));
         let mut cluster = Self {
+            bent: BentLog::new(log.clone(), OWNERS_TOPIC),
             log,
             clock,
             clocks: BTreeMap::new(),
@@ -157,7 +161,7 @@ impl Cluster {
         };
         let shards = (0..PARTITIONS).map(shard).collect();
         let agent = NodeAgent::new(
-            self.log.clone(),
+            self.bent.clone(),
             host,
             start,
             shards,

@@ -6,6 +6,7 @@ mod clocks;
 mod cluster;
 mod failing;
 mod faults;
+mod fenced;
 mod handover;
 mod idempotency;
 mod large;

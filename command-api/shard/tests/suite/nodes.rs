@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cartwright_event_log::memory::Fault;
-use cartwright_event_log::{EventLog, GroupEvent, GroupReader, LogWriter, NewRecord};
+use cartwright_event_log::{
+    EventLog, GroupEvent, GroupReader, LogWriter, NewRecord, ReaderPurpose, TopicPartition,
+};
 use cartwright_events::Timestamp;
 use cartwright_shard::nodes::{
     ALLOCATOR_GROUP, ALLOCATOR_TRANSACTIONAL_ID, NODE_TRANSACTIONAL_ID, NodeOptions, OWNERS_TOPIC,
@@ -298,6 +300,23 @@ fn an_allocator_that_was_deposed_does_not_fence_the_elected_one() {
     elected.commit(vec![record]).expect("fenced");
 }
 
+/// Beats come all the same. An allocator would wait for ever for what it has written, and a node that
+/// joins for the map.
+#[test]
+fn a_node_whose_reader_brings_nothing_of_the_map_reads_it_anew() {
+    let owners = TopicPartition::new(OWNERS_TOPIC, 0);
+    let mut cluster = Cluster::of([]);
+    for node in [1, 2] {
+        let owners = owners.clone();
+        cluster.bent.deafen_next(ReaderPurpose::Tailing, owners);
+        cluster.start(node);
+        cluster.settle();
+        assert!(cluster.bent.is_deaf());
+        assert!(cluster.agents[&node].status().knows_the_map);
+    }
+    cluster.assert_even();
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Start(usize),
@@ -359,7 +378,7 @@ proptest! {
         cluster.settle();
         cluster.assert_even();
         let mut versions = BTreeMap::new();
-        let at = cartwright_event_log::TopicPartition::new(OWNERS_TOPIC, 0);
+        let at = TopicPartition::new(OWNERS_TOPIC, 0);
         for record in cluster.log.committed(&at).unwrap() {
             let value: serde_json::Value =
                 serde_json::from_slice(&record.value.unwrap_or_default()).unwrap();

@@ -90,3 +90,21 @@ fn a_successor_is_not_ready_while_it_cannot_read_and_misses_nothing_afterwards()
     std::mem::swap(&mut rig.shard, &mut successor);
     assert_eq!(version(rig.decide(add("a"), None)), 5);
 }
+
+#[test]
+fn a_message_that_the_registry_is_needed_for_waits_and_holds_no_command_up() {
+    let away = Arc::new(AtomicBool::new(false));
+    let codec = Codec::connect(&registry(Arc::clone(&away))).expect("a codec");
+    let mut rig = Rig::new();
+    rig.shard = rig.rival_with(codec);
+    assert_eq!(rig.shard.take_over(), Ok(Step::Idle));
+    away.store(true, Ordering::Relaxed);
+    rig.send("o-1", "a");
+    assert_eq!(rig.step_inbox(), Step::Idle);
+    assert!(rig.decide(add("a"), None).is_some());
+    assert_eq!(rig.shard.inbox_position(), Some(0));
+    away.store(false, Ordering::Relaxed);
+    rig.clock.advance_millis(1_000);
+    assert_eq!(rig.step(Vec::new()), Step::Committed);
+    assert_eq!(rig.shard.inbox_position(), Some(1));
+}

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::memory::{Fault, MemoryLog};
-use cartwright_event_log::{EventLog, LogReader, LogWriter, ReaderPurpose, TopicPartition};
+use cartwright_event_log::{
+    EventLog, LogReader, LogWriter, NewRecord, ReaderPurpose, TopicPartition,
+};
 use cartwright_events::codec::Codec;
-use cartwright_events::{Context, Timestamp};
+use cartwright_events::messages::ReserveStock;
+use cartwright_events::{Context, Message, Timestamp};
 use cartwright_shard::{
     Begin, Mailbox, Outcome, Ownership, Reply, ShardOptions, ShardThread, Submission, SystemClock,
     spawn,
@@ -156,31 +159,38 @@ fn the_outcome_of_what_has_left_memory_is_told() {
     assert!(shard.stop(PATIENCE));
 }
 
-#[test]
-fn messages_arrive_by_the_inbox_and_are_answered() {
-    let (log, shard) = start(ShardOptions::default());
-    let codec = Codec::fixed();
-    let message =
-        cartwright_events::Message::ReserveStock(cartwright_events::messages::ReserveStock {
-            order_id: cartwright_events::OrderId::new("order-1").expect("an id"),
-            items: Vec::new(),
-        });
+/// Puts so many messages into the shard's inbox that each ask for an answer.
+fn ask(log: &MemoryLog, messages: usize) {
+    let order_id = cartwright_events::OrderId::new("order-1").expect("an id");
+    let items = Vec::new();
+    let message = Message::ReserveStock(ReserveStock { order_id, items });
     let mut sender = log.writer("sender").expect("a writer");
     sender.take_over().expect("a take-over");
-    let record = cartwright_event_log::NewRecord {
+    let record = NewRecord {
         topic: Arc::from("inventory.inbox.v1"),
         partition: 0,
         key: Vec::new(),
-        value: Some(codec.encode_message(Context::Inventory, &message)),
+        value: Some(Codec::fixed().encode_message(Context::Inventory, &message)),
         headers: Vec::new(),
     };
-    sender.commit(vec![record]).expect("a commit");
-    let answers = cartwright_event_log::TopicPartition::new("checkout.inbox.v1", 0);
+    sender.commit(vec![record; messages]).expect("a commit");
+}
+
+/// Waits until there are so many answers.
+fn wait_for_answers(log: &MemoryLog, answers: usize) {
+    let inbox = TopicPartition::new("checkout.inbox.v1", 0);
     let begun = Instant::now();
-    while log.committed(&answers).expect("the topic").is_empty() {
+    while log.committed(&inbox).expect("the topic").len() < answers {
         assert!(begun.elapsed() < PATIENCE, "no answer");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn messages_arrive_by_the_inbox_and_are_answered() {
+    let (log, shard) = start(ShardOptions::default());
+    ask(&log, 1);
+    wait_for_answers(&log, 1);
     assert!(shard.stop(PATIENCE));
 }
 
@@ -263,7 +273,7 @@ fn what_holds_the_inbox_up_is_named_until_it_has_gone() {
     let mut stranger = log.writer("stranger").expect("a writer");
     stranger.take_over().expect("a take-over");
     log.inject_for("stranger", Fault::UnknownCommit { committed: false });
-    let record = cartwright_event_log::NewRecord {
+    let record = NewRecord {
         topic: Arc::from("inventory.inbox.v1"),
         partition: 0,
         key: Vec::new(),
@@ -284,6 +294,28 @@ fn what_holds_the_inbox_up_is_named_until_it_has_gone() {
     stranger.take_over().expect("a take-over");
     trouble(Option::is_none);
     assert!(shard.stop(PATIENCE));
+}
+
+/// A reader can miss that there is more, as after its broker was away.
+#[test]
+fn an_inbox_whose_reader_brings_nothing_is_read_by_another() {
+    let inbox = TopicPartition::new("inventory.inbox.v1", 0);
+    let log = BentLog::new(empty_log(), "inventory.inbox.v1");
+    log.deafen_next(ReaderPurpose::Tailing, inbox);
+    let options = ShardOptions {
+        inbox_stuck_after_ms: 1,
+        ..ShardOptions::default()
+    };
+    let (codec, clock) = (Codec::fixed(), Arc::new(SystemClock));
+    let shard = spawn(Toy, 0, log.clone(), codec, options, clock, Begin::TakeOver);
+    let shard = shard.expect("a thread");
+    ask(&log.log, 3);
+    wait_for_answers(&log.log, 3);
+    assert!(log.is_deaf());
+    assert!(shard.stop(PATIENCE));
+    let answers = TopicPartition::new("checkout.inbox.v1", 0);
+    let answers = log.log.committed(&answers).expect("the topic");
+    assert_eq!(answers.len(), 3, "none is read twice");
 }
 
 /// A reader that has died brings nothing any more: the shard would wait for ever, and busily.

@@ -112,8 +112,10 @@ async fn a_field_that_breaks_a_rule_is_named_with_its_path() {
     assert_eq!(twice, pair("currency", "unique"));
     let wrong_type = broken_rule(r#"{"currency":5}"#).await;
     assert_eq!(wrong_type, pair("currency", "type"));
-    let not_an_object = broken_rule("5").await;
-    assert_eq!(not_an_object, pair("body", "type"));
+    for not_an_object in ["5", r#"["GBP"]"#, " []"] {
+        let refused = broken_rule(not_an_object).await;
+        assert_eq!(refused, pair("body", "type"), "{not_an_object}");
+    }
 }
 
 #[tokio::test]

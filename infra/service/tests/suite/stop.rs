@@ -26,7 +26,8 @@ struct Running {
     served: JoinHandle<Drained>,
 }
 
-/// Serves `/slow`, which says when it was entered and answers when it is let go, and `/fast`.
+/// Serves `/slow`, which says when it was entered and answers when it is let go, `/fast`, and `/large`,
+/// which no socket holds.
 async fn start(http: Http) -> Running {
     let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let gate = (Arc::clone(&entered), Arc::clone(&leave));
@@ -37,7 +38,8 @@ async fn start(http: Http) -> Running {
     };
     let routes = Router::new()
         .route("/slow", get(slow))
-        .route("/fast", get(async || "fast"));
+        .route("/fast", get(async || "fast"))
+        .route("/large", get(async || "x".repeat(64 << 20)));
     let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
     let router = assembled(routes, &http, &readiness);
     let listener = bind(http.listen).unwrap();
@@ -173,6 +175,26 @@ async fn a_connection_that_sends_no_request_is_closed() {
     stream.write_all(b"GET /fast HTTP/1.1\r\n").await.unwrap();
     let answer = read_to_end(stream).await;
     assert!(!answer.contains("200"), "{answer}");
+    running.served.abort();
+}
+
+#[tokio::test]
+async fn a_client_that_takes_none_of_its_answer_does_not_keep_its_connection() {
+    let http = Http {
+        max_connections: 1,
+        write_timeout_ms: 50,
+        ..Http::at(LOOPBACK)
+    };
+    let running = start(http).await;
+    let unread = request(running.address, "/large").await;
+    let mut second = request(running.address, "/fast").await;
+    let mut start = [0; 12];
+    tokio::time::timeout(PATIENCE, second.read_exact(&mut start))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    drop(unread);
     running.served.abort();
 }
 

@@ -236,6 +236,8 @@ fn read_models(
                     (key.stream, key.partition) == (*stream, *partition)
                 };
                 let position = found.iter().find(at).map(|(_, position)| *position);
+                // One of the log before has applied nothing of this one.
+                let position = position.filter(|at| at.generation == context.generation());
                 let at = TopicPartition::new(stream.topic(), *partition);
                 let label = home.label(version);
                 let limit = (now, limits.settle);

@@ -53,10 +53,9 @@ impl Placement {
         led
     }
 
-    /// Whether it tells partitions of a topic.
-    pub(super) fn knows(&self, topic: &str) -> bool {
-        let mut partitions = self.partitions.iter();
-        partitions.any(|(at, _)| &*at.topic == topic)
+    /// Whether it tells any partition of these topics.
+    pub(super) const fn tells_of_any(&self) -> bool {
+        !self.partitions.is_empty()
     }
 }
 

@@ -52,10 +52,20 @@ impl Wire {
             .map_err(|error| failed(format!("unreadable answer: {error}")))
     }
 
+    /// By the first of its addresses that somebody listens on: a name may have one of either protocol.
+    fn connect(&self, broker: &str) -> std::io::Result<TcpStream> {
+        let mut failed = Error::from(ErrorKind::AddrNotAvailable);
+        for address in broker.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, self.timeout) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
     fn exchange(&self, broker: &str, frame: &[u8]) -> std::io::Result<Vec<u8>> {
-        let address = broker.to_socket_addrs()?.next();
-        let address = address.ok_or_else(|| Error::from(ErrorKind::AddrNotAvailable))?;
-        let mut stream = TcpStream::connect_timeout(&address, self.timeout)?;
+        let mut stream = self.connect(broker)?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_write_timeout(Some(self.timeout))?;
         let length = u32::try_from(frame.len()).map_err(Error::other)?;
