@@ -40,6 +40,8 @@ pub(super) enum Found {
     Index(Scanned),
     Snapshot {
         aggregate_id: String,
+        /// Where it was asked for.
+        offset: u64,
         whole: Result<Whole, Unreadable>,
     },
 }
@@ -133,6 +135,7 @@ impl<L: EventLog> Errand<L> {
                 };
                 Found::Snapshot {
                     aggregate_id: aggregate_id.clone(),
+                    offset: *offset,
                     whole,
                 }
             }

@@ -131,8 +131,13 @@ impl Archive {
                 self.awaited.remove(id);
             }
         }
-        let left = left.into_iter().map(|(id, offset)| (hash(&id), offset));
-        self.all_left(left.collect());
+        let left = left.into_iter().map(|(id, offset)| {
+            // What was asked for may be an older record.
+            self.awaited.remove(&id);
+            (hash(&id), offset)
+        });
+        let left = left.collect();
+        self.all_left(left);
     }
 
     /// These have left, by records that were read or committed together.
@@ -225,9 +230,13 @@ impl Archive {
             }
             Found::Snapshot {
                 aggregate_id,
+                offset,
                 whole,
             } => {
-                if !self.awaited.remove(&aggregate_id) {
+                // Asked for before a doubt: another process may have had it back, and let it leave again
+                // with another record.
+                let is_last = self.index.get(&hash(&aggregate_id)) == Some(&offset);
+                if !is_last || !self.awaited.remove(&aggregate_id) {
                     return Ok(None);
                 }
                 let whole = whole?;

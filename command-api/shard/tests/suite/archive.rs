@@ -239,6 +239,36 @@ fn what_was_asked_before_a_doubt_is_answered_after_it() {
     assert_eq!(version(caller.reply()), 1);
 }
 
+/// The record that was asked for is not the last one any more.
+#[test]
+fn an_answer_to_what_was_asked_before_another_owner_had_it_is_not_taken() {
+    let mut rig = with_one_that_left_long_ago();
+    let (again, mut caller) = rig.add("a");
+    rig.step(vec![again]);
+    let asked = rig.shard.take_asks();
+    assert_eq!(asked.len(), 1);
+    rig.log.inject(Fault::UnknownCommit { committed: false });
+    assert_eq!(rig.decide(add("b"), None), None);
+    // It writes no round, so that this process still knows all that was before the latest one.
+    rig.options.checkpoint_tail = usize::MAX;
+    let mut other = rig.rival();
+    assert_eq!(other.take_over(), Ok(Step::Idle));
+    std::mem::swap(&mut rig.shard, &mut other);
+    rig.read_archive();
+    let (theirs, mut their_caller) = rig.add("a");
+    rig.step(vec![theirs]);
+    rig.read_archive();
+    assert_eq!(version(their_caller.reply()), 4);
+    rig.settle();
+    assert_eq!(rig.counter("a"), Counter::default(), "it has left again");
+    std::mem::swap(&mut rig.shard, &mut other);
+    assert_eq!(rig.shard.take_over(), Ok(Step::Idle));
+    rig.step(Vec::new());
+    rig.answer(&asked);
+    rig.read_archive();
+    assert_eq!(version(caller.reply()), 5);
+}
+
 /// What this process knew is no longer all that there was before the round that it stands on.
 #[test]
 fn what_left_at_another_owner_in_between_is_looked_for() {
