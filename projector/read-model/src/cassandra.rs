@@ -14,7 +14,7 @@ pub(crate) use control::{
 };
 pub(crate) use migrate::{change, missing_tables};
 pub use migrate::{migrate, refuse_gone};
-pub use parking::{ParkRequests, ask, parked_rows, skipped_row, skipped_rows};
+pub use parking::{ParkRequests, ask, parked_rows, skipped_rows};
 pub use views::Views;
 
 pub use scylla::statement::Consistency;

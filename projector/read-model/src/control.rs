@@ -11,10 +11,13 @@ use scylla::client::session::Session;
 use serde::Serialize;
 
 use crate::error::ReadModelError;
+use crate::parking::SkippedRow;
 use crate::position::{Position, PositionKey};
 use crate::row::{FromCell, Row};
 use crate::schema::{Projection, Table};
-use crate::tables::{CONTROL_VERSION, POSITIONS, READERS, VERSIONS, tables_about_versions};
+use crate::tables::{
+    CONTROL_VERSION, POSITIONS, READERS, SKIPPED, VERSIONS, tables_about_versions,
+};
 use crate::value::Value;
 use crate::versions::Versions;
 use crate::{cassandra, postgres};
@@ -148,6 +151,20 @@ impl Control {
                 cassandra::control_rows(session, keyspace, table, key).await
             }
         }
+    }
+
+    /// What is kept of one record of the partition `of`, if it was given up.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn skipped(
+        &self,
+        of: &PositionKey,
+        key: &str,
+        offset: u64,
+    ) -> Result<Option<SkippedRow>, ReadModelError> {
+        let rows = self.rows(&SKIPPED, &of.of_record(key, offset)).await?;
+        Ok(rows.first().and_then(SkippedRow::from_row))
     }
 
     /// Writes a row of a control table; what was written before is overwritten.

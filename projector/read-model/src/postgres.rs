@@ -18,7 +18,7 @@ pub(crate) use control::{control_rows, delete_rows, get, is_empty, put, put_vers
 pub use database::make_database;
 pub use migrate::{add_key, is_whole, make_control_tables, migrate, migrate_bare, refuse_gone};
 pub(crate) use migrate::{complete, interrupt};
-pub use parking::{ask, park_requests, parked_rows, skipped_row, skipped_rows};
+pub use parking::{ask, park_requests, parked_rows, skipped_rows};
 pub use presence::{missing_tables, parked_among, parked_records, parked_under};
 pub use sales::{ReportBy, SalesQuery, SalesRow, currencies, sales_report};
 pub use sql_value::Micros;

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cartwright_read_model::cassandra::ParkRequests;
+use cartwright_read_model::control::Control;
 use cartwright_read_model::{
     CellTime, ParkRequest, PositionKey, Projection, ReadModelError, RequestOutcome, SkippedRow,
     Value, cassandra,
@@ -141,11 +142,10 @@ impl Sink for CassandraSink {
         offset: u64,
     ) -> Result<Option<SkippedRow>, SinkError> {
         let Ready { session, .. } = self.ready()?;
-        let keyspace = self.store.options().keyspace.clone();
+        let keyspace = self.store.options().keyspace.as_str().into();
+        let control = Control::Cassandra(session, keyspace);
         let (of, key) = (of.clone(), key.to_owned());
-        self.run(async move {
-            Ok(cassandra::skipped_row(&session, &keyspace, &of, &key, offset).await?)
-        })
+        self.run(async move { Ok(control.skipped(&of, &key, offset).await?) })
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cartwright_events::Timestamp;
+use cartwright_read_model::control::Control;
 use cartwright_read_model::postgres;
 use cartwright_read_model::tables::CONTROL_VERSION;
 use cartwright_read_model::{
@@ -289,11 +290,9 @@ impl Sink for PostgresSink {
         key: &str,
         offset: u64,
     ) -> Result<Option<SkippedRow>, SinkError> {
-        let (pool, of, key) = (self.pool.clone(), of.clone(), key.to_owned());
-        self.run(async move {
-            let client = pool.get().await.map_err(ReadModelError::from)?;
-            Ok(postgres::skipped_row(&**client, &of, &key, offset).await?)
-        })
+        let control = Control::Postgres(self.pool.clone());
+        let (of, key) = (of.clone(), key.to_owned());
+        self.run(async move { Ok(control.skipped(&of, &key, offset).await?) })
     }
 }
 

@@ -2,11 +2,9 @@
 
 use scylla::client::session::Session;
 
-use super::control::control_rows;
 use super::reader::Reader;
 use crate::error::ReadModelError;
 use crate::parking::{MOST_REQUESTS, ParkRequest, RequestOutcome, SkippedRow};
-use crate::position::PositionKey;
 use crate::row::Row;
 use crate::schema::Table;
 use crate::tables::{CONTROL_VERSION, PARK_REQUESTS, PARKED, SKIPPED};
@@ -116,21 +114,6 @@ pub async fn skipped_rows(
 ) -> Result<Vec<SkippedRow>, ReadModelError> {
     let rows = of_projection(session, keyspace, &SKIPPED, projection, version, limit).await?;
     Ok(rows.iter().filter_map(SkippedRow::from_row).collect())
-}
-
-/// What is kept of one record, if it was given up.
-///
-/// # Errors
-/// What the store said.
-pub async fn skipped_row(
-    session: &Session,
-    keyspace: &str,
-    of: &PositionKey,
-    key: &str,
-    offset: u64,
-) -> Result<Option<SkippedRow>, ReadModelError> {
-    let rows = control_rows(session, keyspace, &SKIPPED, &of.of_record(key, offset)).await?;
-    Ok(rows.first().and_then(SkippedRow::from_row))
 }
 
 async fn of_projection(

@@ -3,12 +3,11 @@
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::control::{control_rows, write};
+use super::control::write;
 use super::from_sql;
 use crate::ddl::names;
 use crate::error::ReadModelError;
 use crate::parking::{MOST_REQUESTS, ParkRequest, RequestOutcome, SkippedRow};
-use crate::position::PositionKey;
 use crate::row::Row;
 use crate::schema::Table;
 use crate::tables::{CONTROL_VERSION, PARK_REQUESTS, PARKED, SKIPPED};
@@ -97,20 +96,6 @@ pub async fn skipped_rows(
     let values: [(&(dyn ToSql + Sync), Type); 1] = [(&i64::from(limit), Type::INT8)];
     let rows = of_projection(client, &SKIPPED, projection, version, rest, &values).await?;
     Ok(rows.iter().filter_map(SkippedRow::from_row).collect())
-}
-
-/// What is kept of one record, if it was given up.
-///
-/// # Errors
-/// What the store said.
-pub async fn skipped_row(
-    client: &impl GenericClient,
-    of: &PositionKey,
-    key: &str,
-    offset: u64,
-) -> Result<Option<SkippedRow>, ReadModelError> {
-    let rows = control_rows(client, &SKIPPED, &of.of_record(key, offset)).await?;
-    Ok(rows.first().and_then(SkippedRow::from_row))
 }
 
 async fn of_projection(

@@ -247,7 +247,6 @@ fn of_two_audits_over_one_file_the_second_waits_and_then_says_who_has_it() {
     assert!(hold(&file, Duration::ZERO).is_err());
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| hold(&file, Duration::from_secs(60)));
-        std::thread::sleep(Duration::from_millis(50));
         drop(held);
         let second = waiting.join().expect("no panic").expect("free again");
         assert!(hold(&file, Duration::ZERO).is_err());

@@ -39,48 +39,31 @@ pub(super) async fn move_position(
     let (version, partition) = (i64::from(key.version), i64::from(key.partition));
     let generation = i64::from(next.generation);
     let (recorded_at, now) = (Micros(next.recorded_at), Micros(Timestamp::now()));
-    let moved = match expected {
-        None => {
-            let insert = transaction
-                .prepare_cached(statements::FIRST_POSITION)
-                .await?;
-            let values: [&(dyn ToSql + Sync); 9] = [
-                &key.projection,
-                &version,
-                &topic,
-                &partition,
-                &generation,
-                &next_offset,
-                &seq,
-                &recorded_at,
-                &now,
-            ];
-            transaction.query_opt(&insert, &values).await?
-        }
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![
+        &key.projection,
+        &version,
+        &topic,
+        &partition,
+        &generation,
+        &next_offset,
+        &seq,
+        &recorded_at,
+        &now,
+    ];
+    let (old_generation, old_offset);
+    let known = known.map(Micros);
+    let statement = match expected {
+        None => statements::FIRST_POSITION,
         Some(expected) => {
-            let update = transaction
-                .prepare_cached(statements::NEXT_POSITION)
-                .await?;
-            let old_offset = number(expected.next_offset)?;
-            let old_generation = i64::from(expected.generation);
-            let known = known.map(Micros);
-            let values: [&(dyn ToSql + Sync); 12] = [
-                &key.projection,
-                &version,
-                &topic,
-                &partition,
-                &generation,
-                &next_offset,
-                &seq,
-                &recorded_at,
-                &now,
-                &old_generation,
-                &old_offset,
-                &known,
-            ];
-            transaction.query_opt(&update, &values).await?
+            old_generation = i64::from(expected.generation);
+            old_offset = number(expected.next_offset)?;
+            let of_the_old: [&(dyn ToSql + Sync); 3] = [&old_generation, &old_offset, &known];
+            values.extend(of_the_old);
+            statements::NEXT_POSITION
         }
     };
+    let statement = transaction.prepare_cached(statement).await?;
+    let moved = transaction.query_opt(&statement, &values).await?;
     let time = moved.map(|row| row.try_get::<_, Micros>(0)).transpose()?;
     Ok(time.map(|micros| micros.0))
 }

@@ -110,9 +110,9 @@ fn ask(
     Ok(open)
 }
 
-/// There is no leader, or it gives no answer. Where the id may have written to one of its partitions, something of it
-/// may hang there, which nobody would end once this holder has begun: the take-over has to be tried
-/// again, by when they may have another leader.
+/// There is no leader, or it gives no answer. Where the id may have written to one of its partitions,
+/// something of it may hang there, which nobody would end once this holder has begun: the take-over has
+/// to be tried again, by when they may have another leader.
 fn not_asked(
     transactional_id: &str,
     options: &KafkaOptions,
