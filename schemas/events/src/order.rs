@@ -236,7 +236,7 @@ wire_record! {
 
 wire_record! {
     /// An operation that changes no balance was recorded: a refund in another currency, a refund or
-    /// a failure for an order that nobody knows.
+    /// a failure for an order that nobody knows, a refund of money that came before the order.
     pub struct OrderPaymentNoted {
         /// The provider's payment.
         pub payment_id: Reference,

@@ -54,13 +54,12 @@ impl CartAndOrder {
             + self.order.as_ref().map_or(0, Order::parts_size_hint)
     }
 
-    /// Neither changes but by a caller's command. Money that is known for no order stays in sight.
+    /// Neither changes but by a caller's command. So it is with money for an order that nobody knows,
+    /// which would fill the memory for good otherwise.
     fn is_finished(&self) -> bool {
         let cart_is_closed = self.cart.as_ref().is_none_or(|cart| !cart.is_open());
-        match &self.order {
-            Some(order) => cart_is_closed && order.placed().is_some_and(Placed::is_finished),
-            None => cart_is_closed,
-        }
+        let placed = self.order.as_ref().and_then(Order::placed);
+        cart_is_closed && placed.is_none_or(Placed::is_finished)
     }
 }
 

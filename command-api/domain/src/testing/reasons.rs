@@ -242,5 +242,11 @@ fn every_reason_of_the_table_can_be_met() {
             (reason.code(), reason.kind())
         );
         assert!(!rejection.detail.is_empty());
+        // In a problem document such a name would be the document's own (RFC 9457, 3.1).
+        let own = [
+            "type", "title", "status", "detail", "instance", "code", "errors",
+        ];
+        let taken = own.iter().find(|name| rejection.data.contains_key(**name));
+        assert_eq!(taken, None, "{reason:?}");
     }
 }

@@ -72,7 +72,7 @@ pub(in crate::checkout) fn decide(
             resulting
         }
         None => {
-            has_room(settings, cart.lines.len())?;
+            has_room(settings, cart.lines.len(), "sku")?;
             let body = added(
                 cart.next_line,
                 &priced,
@@ -156,13 +156,17 @@ pub(super) fn added(
     })
 }
 
-/// A cart with `lines` lines can take one more.
-pub(super) fn has_room(settings: &CheckoutSettings, lines: usize) -> Result<(), Rejection> {
+/// A cart with `lines` lines can take one more, which `field` asks for.
+pub(super) fn has_room(
+    settings: &CheckoutSettings,
+    lines: usize,
+    field: &str,
+) -> Result<(), Rejection> {
     if lines < settings.max_lines {
         return Ok(());
     }
     let detail = format!("a cart has at most {} lines", settings.max_lines);
     Err(Rejection::new(Reason::TooManyLines, detail)
-        .field("items")
+        .field(field)
         .with("most", settings.max_lines))
 }

@@ -103,21 +103,21 @@ fn reprice(prices: &dyn Prices, cart: &Cart) -> Result<Repriced, Rejection> {
     for line in &mut lines {
         let product = prices
             .product(&line.sku)
-            .ok_or_else(|| unknown(&line.sku))?;
+            .ok_or_else(|| of_line(unknown(&line.sku), line))?;
         if product.retired {
-            return Err(retired(&line.sku).with("line", line.line));
+            return Err(of_line(retired(&line.sku), line));
         }
         if line.source == PriceSource::Quoted || line.unit_price_minor == product.price_minor {
             continue;
         }
-        let before = checks::in_range("items", line.total_minor())?;
+        let before = checks::in_range("cart_id", line.total_minor())?;
         let old_unit_price_minor = line.unit_price_minor;
         line.unit_price_minor = product.price_minor;
-        let line_total_minor = checks::in_range("items", line.total_minor())?;
+        let line_total_minor = checks::in_range("cart_id", line.total_minor())?;
         let total = total_minor
             .checked_sub(before)
             .and_then(|total| total.checked_add(line_total_minor));
-        total_minor = checks::in_range("items", total)?;
+        total_minor = checks::in_range("cart_id", total)?;
         changes.push(CartItemRepriced {
             line: line.line,
             sku: line.sku.clone(),
@@ -133,6 +133,11 @@ fn reprice(prices: &dyn Prices, cart: &Cart) -> Result<Repriced, Rejection> {
         changes,
         total_minor,
     })
+}
+
+/// A refusal because of a line of the cart: the request names nothing but the cart.
+fn of_line(rejection: Rejection, line: &CartLine) -> Rejection {
+    rejection.field("cart_id").with("line", line.line)
 }
 
 /// The shopper agrees: to unchanged prices by saying nothing, to anything else only by expecting

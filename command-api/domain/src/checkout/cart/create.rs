@@ -71,7 +71,7 @@ pub(in crate::checkout) fn decide(
     let mut total_minor = 0;
     let mut lines = Vec::with_capacity(future_lines.len());
     for (line, future) in (1u32..).zip(&future_lines) {
-        has_room(settings, lines.len())?;
+        has_room(settings, lines.len(), "items")?;
         let Some(item) = priced.get(future.first_item) else {
             continue;
         };

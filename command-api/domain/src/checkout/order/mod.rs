@@ -42,7 +42,9 @@ fn placed<'a>(
 fn not_ended(id: &OrderId, standing: &Standing) -> Result<(), Rejection> {
     if standing.stage.has_ended() {
         let detail = format!("order {id} is {}", standing.status());
-        return Err(Rejection::new(Reason::OrderEnded, detail).with("status", standing.status()));
+        return Err(
+            Rejection::new(Reason::OrderEnded, detail).with("order_status", standing.status())
+        );
     }
     Ok(())
 }

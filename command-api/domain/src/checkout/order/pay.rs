@@ -77,6 +77,11 @@ pub(in crate::checkout) fn decide(
     if command.amount.currency != placed.currency {
         let owed = placed.standing.owed_minor();
         paying.facts = off_balance(paying.facts, command, RefundDueReason::OtherCurrency, owed);
+    } else if command.kind == PaymentKind::Refunded && came_before(order, &command.payment_id) {
+        // On the balance it would be taken for money of the order's that went back, and what is paid
+        // for it later would be owed to nobody.
+        let owed = placed.standing.owed_minor();
+        paying.facts = off_balance(paying.facts, command, RefundDueReason::UnknownOrder, owed);
     } else {
         match command.kind {
             PaymentKind::Authorized => paying.authorized(now),
@@ -116,6 +121,16 @@ fn known(order: Option<&Order>, command: &Pay) -> Option<Decided> {
         Order::seqs(written),
         data,
     )))
+}
+
+/// Whether the payment brought money, and all of it before there was the order.
+fn came_before(order: &Order, payment_id: &Reference) -> bool {
+    let operations = order.operations.iter();
+    let mut captured = operations
+        .filter(|((of, _), operation)| of == payment_id && operation.kind == PaymentKind::Captured)
+        .map(|(_, operation)| operation.standing.is_none())
+        .peekable();
+    captured.peek().is_some() && captured.all(|before| before)
 }
 
 /// What the provider is told.

@@ -34,9 +34,9 @@ pub(in crate::checkout) fn decide(
     let mut total_minor = 0i64;
     let mut order_lines = Vec::with_capacity(lines.len());
     for line in lines {
-        let line_total_minor = checks::in_range("items", line.total_minor())?;
-        units = checks::in_range("items", units.checked_add(line.quantity))?;
-        total_minor = checks::in_range("items", total_minor.checked_add(line_total_minor))?;
+        let line_total_minor = checks::in_range("cart_id", line.total_minor())?;
+        units = checks::in_range("cart_id", units.checked_add(line.quantity))?;
+        total_minor = checks::in_range("cart_id", total_minor.checked_add(line_total_minor))?;
         order_lines.push(OrderLine {
             line: line.line,
             sku: line.sku.clone(),

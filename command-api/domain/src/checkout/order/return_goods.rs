@@ -4,12 +4,13 @@ use cartwright_events::messages::RestockReturn;
 use cartwright_events::order::{OrderEvent, OrderReturned, ReturnedLine};
 use cartwright_events::{Message, OrderId, Reference, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::messages::items;
 use super::movement::{Exceeding, distinct, known_lines, return_content, reused};
 use super::placed;
 use super::ship::LineQuantity;
-use super::state::{Order, by_partition, data};
+use super::state::{Order, Placed, Standing, by_partition, data};
 use crate::checks;
 use crate::context::Outgoing;
 use crate::facts::{Decided, Facts, repeat};
@@ -53,7 +54,13 @@ pub(in crate::checkout) fn decide(
         if earlier.content != return_content(asked.iter().map(|(k, v)| (*k, *v)), *restock) {
             return Err(reused("return_id", return_id));
         }
-        let data = data(id, &placed.currency, &earlier.standing);
+        // The same lines, and so what they were charged then: a line's price is settled for good.
+        let coming = known_lines(id, placed, &asked)?;
+        let charges = coming
+            .iter()
+            .map(|(line, quantity)| line.unit_price_minor.saturating_mul(*quantity));
+        let charge_minor = charges.fold(0, i64::saturating_add);
+        let data = told(id, placed, &earlier.standing, charge_minor);
         let written = &earlier.written;
         return Ok(repeat(
             id.as_str(),
@@ -114,7 +121,13 @@ pub(in crate::checkout) fn decide(
             }),
         })
         .collect();
-    let mut data = data(id, &placed.currency, &after);
-    data["charge_minor"] = charge_minor.into();
+    let data = told(id, placed, &after, charge_minor);
     Ok(facts.answered(restocked, data))
+}
+
+/// What the caller is told: where the order stands, and what the goods of this return were charged.
+fn told(id: &OrderId, placed: &Placed, standing: &Standing, charge_minor: i64) -> Value {
+    let mut data = data(id, &placed.currency, standing);
+    data["charge_minor"] = charge_minor.into();
+    data
 }

@@ -141,7 +141,7 @@ fn may_ship(id: &OrderId, placed: &Placed) -> Result<(), Rejection> {
             standing.status()
         );
         return Err(Rejection::new(Reason::OrderNotPaid, detail)
-            .with("status", standing.status())
+            .with("order_status", standing.status())
             .with("total_minor", standing.total_minor)
             .with("captured_minor", standing.captured_minor));
     }

@@ -178,14 +178,17 @@ fn a_cart_has_a_limit_of_lines() {
         ..CheckoutSettings::default()
     });
     let three = vec![item("A", 1), item("B", 1), item("C", 1)];
-    shop.when(Shop::opening(three))
+    let rejection = shop
+        .when(Shop::opening(three))
         .rejected(Reason::TooManyLines);
+    assert_eq!(rejection.field.as_deref(), Some("items"));
     shop.cart(vec![item("A", 1), item("B", 1), item("A", 1)]);
     let add = |name| AddItem {
         cart_id: cart_id("o"),
         item: item(name, 1),
     };
-    shop.when(add("C")).rejected(Reason::TooManyLines);
+    let rejection = shop.when(add("C")).rejected(Reason::TooManyLines);
+    assert_eq!(rejection.field.as_deref(), Some("sku"));
     shop.when(add("A")).then_types(&["CartItemQuantityChanged"]);
 }
 

@@ -140,13 +140,13 @@ fn what_was_shipped_or_has_ended_cannot_be_cancelled() {
     let mut shop = Shop::new();
     shop.placed(vec![item("B", 2)]).receive(answer(0, false));
     assert_eq!(
-        shop.when(cancel(None)).rejected(Reason::OrderEnded).data["status"],
+        shop.when(cancel(None)).rejected(Reason::OrderEnded).data["order_status"],
         "rejected"
     );
     let mut shop = Shop::new();
     shop.placed(vec![item("B", 2)]).at(minute(30));
     assert_eq!(
-        shop.when(cancel(None)).rejected(Reason::OrderEnded).data["status"],
+        shop.when(cancel(None)).rejected(Reason::OrderEnded).data["order_status"],
         "expired"
     );
     let note = Some("x".repeat(501));

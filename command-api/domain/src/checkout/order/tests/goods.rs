@@ -189,13 +189,15 @@ fn returned_goods_are_owed_for_and_put_back() {
 fn a_repeated_return_answers_with_what_happened_then() {
     let mut shop = Shop::new();
     shop.shipped(goods());
-    shop.when(bring_back("r1", &[(2, 1), (1, 1)], true))
+    let first = shop
+        .when(bring_back("r1", &[(2, 1), (1, 1)], true))
         .accepted();
     shop.when(bring_back("r2", &[(2, 1)], true)).accepted();
     let accepted = shop
         .when(bring_back("r1", &[(1, 1), (2, 1)], true))
         .repeats(6, &[6]);
     assert_eq!(accepted.data["refund_due_minor"], 350);
+    assert_eq!(accepted.data, first.data);
     shop.when(bring_back("r1", &[(1, 1), (2, 1)], false))
         .rejected(Reason::ReferenceReused);
     shop.when(bring_back("r1", &[(1, 1)], true))

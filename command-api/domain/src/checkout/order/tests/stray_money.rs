@@ -3,9 +3,9 @@
 use cartwright_events::EventBody;
 use cartwright_events::order::{OrderPaymentNoted, OrderRefundDue, PaymentKind, RefundDueReason};
 
-use crate::Pay;
 use crate::reason::Reason;
 use crate::testing::*;
+use crate::{Cancel, Pay};
 
 fn due(report: Pay, reason: RefundDueReason, refund_due_minor: i64) -> EventBody {
     order_event(OrderRefundDue {
@@ -93,6 +93,43 @@ fn money_for_an_order_that_nobody_knows_is_recorded_once() {
         let report = payment(kind, &format!("p/{kind:?}"), gbp(250));
         shop.pay(report.clone()).then([noted(report, unknown)]);
     }
+}
+
+#[test]
+fn money_that_came_before_the_order_goes_back_without_touching_its_balance() {
+    let mut shop = Shop::new();
+    shop.pay(captured("p/1", gbp(250))).accepted();
+    shop.confirmed(vec![item("B", 1)]);
+    let back = payment(PaymentKind::Refunded, "p/2", gbp(250));
+    shop.pay(back.clone())
+        .then([noted(back.clone(), RefundDueReason::UnknownOrder)]);
+    assert_eq!(shop.standing().refunded_minor, 0);
+    shop.pay(captured("q/1", gbp(250)))
+        .then_types(&["OrderPaymentCaptured", "OrderPaid"]);
+    shop.pay(back).repeats(4, &[4]);
+    let cancel = Cancel {
+        order_id: order_id("o"),
+        reference: None,
+        note: None,
+        occurred_at: None,
+    };
+    // The shop owes what was paid for the order, and once that is back, nothing.
+    shop.when(cancel)
+        .then_types(&["OrderCancelled", "OrderRefundDue"]);
+    assert_eq!(shop.standing().owed_minor(), 250);
+    shop.pay(payment(PaymentKind::Refunded, "q/2", gbp(250)))
+        .then_types(&["OrderPaymentRefunded"]);
+    assert_eq!(shop.standing().owed_minor(), 0);
+}
+
+#[test]
+fn a_payment_that_went_on_after_the_order_was_placed_is_on_its_balance() {
+    let mut shop = Shop::new();
+    shop.pay(captured("p/1", gbp(100))).accepted();
+    shop.confirmed(vec![item("B", 1)]);
+    shop.pay(captured("p/2", gbp(250))).accepted();
+    shop.pay(payment(PaymentKind::Refunded, "p/3", gbp(100)))
+        .then_types(&["OrderPaymentRefunded"]);
 }
 
 #[test]
