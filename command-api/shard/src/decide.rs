@@ -24,9 +24,9 @@ const NO_ROOM: Reply = Reply::Overloaded {
 /// How long timers rest whose decision broke, in milliseconds.
 const TIMERS_REST_MS: i64 = 30_000;
 
-/// A refusal of more bytes goes without its lists. The journal's record has room for two of a queued
+/// An outcome of more bytes goes without its lists. The journal's record has room for two of a queued
 /// command, beside [`ShardOptions::group_outcome_bytes`](crate::ShardOptions::group_outcome_bytes).
-const REFUSAL_BYTES: usize = 128 * 1024;
+const OUTCOME_BYTES: usize = 128 * 1024;
 
 /// Why the group can't be gone on with.
 pub(crate) enum Halt {
@@ -269,13 +269,15 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
 /// The outcome as the journal keeps it.
 fn stored(outcome: &mut Outcome) -> serde_json::Result<String> {
     let stored = serde_json::to_string(outcome)?;
-    match outcome {
-        Outcome::Rejected(rejection) if stored.len() > REFUSAL_BYTES => {
-            rejection.data.retain(|_, value| !value.is_array());
-            serde_json::to_string(outcome)
-        }
-        Outcome::Rejected(_) | Outcome::Accepted(_) => Ok(stored),
+    if stored.len() <= OUTCOME_BYTES {
+        return Ok(stored);
     }
+    let data = match outcome {
+        Outcome::Accepted(answer) => &mut answer.data,
+        Outcome::Rejected(rejection) => &mut rejection.data,
+    };
+    data.retain(|_, value| !value.is_array());
+    serde_json::to_string(outcome)
 }
 
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -46,18 +46,31 @@ fn one_that_is_queued_does_not_hold_up_the_inbox() {
 }
 
 #[test]
-fn a_refusal_that_fills_the_journal_goes_without_its_lists() {
+fn an_outcome_that_fills_the_journal_goes_without_its_lists() {
     let mut rig = Rig::new();
-    let commands = (0..20).map(|_| Command::RefuseAtLength { sku: "a".into() });
-    let ids = rig.submit(&commands.map(|one| (one, None)).collect::<Vec<_>>());
+    let refused = (0..20).map(|_| Command::RefuseAtLength { sku: "a".into() });
+    let taken = (0..20).map(|_| Command::AddAtLength { sku: "a".into() });
+    // One with a key is in the journal twice: under its id, and under its key.
+    let commands = refused.chain(taken).enumerate();
+    let commands: Vec<_> = commands
+        .map(|(nth, one)| (one, Some(format!("k{nth}"))))
+        .collect();
+    let keyed: Vec<_> = commands
+        .iter()
+        .map(|(one, key)| (one.clone(), key.as_deref()))
+        .collect();
+    let ids = rig.submit(&keyed);
     assert_eq!(rig.step_inbox(), Step::Committed);
-    for id in &ids {
-        let Some(Found::Decided(Outcome::Rejected(rejection))) = rig.look_up(id) else {
-            panic!("{id} is refused");
+    for (nth, id) in ids.iter().enumerate() {
+        let data = match rig.look_up(id) {
+            Some(Found::Decided(Outcome::Rejected(rejection))) if nth < 20 => rejection.data,
+            Some(Found::Decided(Outcome::Accepted(answer))) if nth >= 20 => answer.data,
+            other => panic!("{nth}: {other:?}"),
         };
-        let names: Vec<&String> = rejection.data.keys().collect();
-        assert_eq!(names, ["total"]);
+        let names: Vec<&String> = data.keys().collect();
+        assert_eq!(names, [if nth < 20 { "total" } else { "on_hand" }]);
     }
+    assert_eq!(rig.counter("a").on_hand, 20);
 }
 
 #[test]

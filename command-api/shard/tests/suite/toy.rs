@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Refuse { sku: String },
     /// Is refused with a long list.
     RefuseAtLength { sku: String },
+    /// Adds one, and answers with a long list.
+    AddAtLength { sku: String },
     /// Says more than a record of the log takes.
     Flood { sku: String },
     /// Panics.
@@ -41,6 +43,10 @@ pub(crate) fn add(sku: &str) -> Command {
     Command::Add {
         sku: sku.to_owned(),
     }
+}
+
+fn long_list() -> Vec<&'static str> {
+    vec!["line"; 100_000]
 }
 
 fn refusal(sku: &str) -> Rejection {
@@ -90,6 +96,7 @@ impl BoundedContext for Toy {
             Command::Add { sku }
             | Command::Refuse { sku }
             | Command::RefuseAtLength { sku }
+            | Command::AddAtLength { sku }
             | Command::Flood { sku }
             | Command::Break { sku }
             | Command::Misfit { sku } => sku,
@@ -105,13 +112,14 @@ impl BoundedContext for Toy {
         let sku = Self::key(command);
         let counter = state.counters.get(sku).cloned().unwrap_or_default();
         let version = match command {
-            Command::Add { .. } | Command::Flood { .. } => counter.version + 1,
+            Command::Add { .. } | Command::AddAtLength { .. } | Command::Flood { .. } => {
+                counter.version + 1
+            }
             Command::Misfit { .. } => counter.version + 7,
             Command::Break { .. } => panic!("a broken rule"),
             Command::Refuse { .. } => return Err(refusal(sku)),
             Command::RefuseAtLength { .. } => {
-                let lines = vec!["line"; 100_000];
-                return Err(refusal(sku).with("total", 7).with("lines", lines));
+                return Err(refusal(sku).with("total", 7).with("lines", long_list()));
             }
         };
         let received = StockReceived {
@@ -125,8 +133,11 @@ impl BoundedContext for Toy {
             _ => sku.to_owned(),
         };
         let events = vec![Self::event(&id, version, now, received.into())];
-        let data =
+        let mut data =
             serde_json::Map::from_iter([("on_hand".to_owned(), (counter.on_hand + 1).into())]);
+        if let Command::AddAtLength { .. } = command {
+            data.insert("lines".to_owned(), long_list().into());
+        }
         let accepted = Accepted {
             aggregate_id: sku.to_owned(),
             version,
