@@ -4,7 +4,8 @@ use cartwright_events::order::{OrderCreated, OrderEvent, OrderRefundDue, Payment
 use cartwright_events::{Currency, Envelope, Event, EventBody, Reference};
 use cartwright_read_model::rows::stage;
 use cartwright_read_model::tables::{
-    ORDER_PAYMENTS, ORDER_REFUNDS_DUE, ORDER_RETURNS, ORDER_SHIPMENTS, ORDERS, ORDERS_BY_CUSTOMER,
+    ORDER_DUES, ORDER_DUES_1, ORDER_PAYMENTS, ORDER_RETURNS, ORDER_SHIPMENTS, ORDERS,
+    ORDERS_BY_CUSTOMER,
 };
 use cartwright_read_model::{RowOp, Value};
 
@@ -16,6 +17,16 @@ type Cells = Vec<(&'static str, Value)>;
 /// Order events to the order's row, the customer's list, and a row for each payment operation,
 /// shipment, return and refund due.
 pub(crate) fn fold(_: &Envelope, event: &Event) -> Outcome {
+    facts(event, due_op)
+}
+
+/// Version 1, which did not hold dues of two payments apart.
+pub(crate) fn fold_1(_: &Envelope, event: &Event) -> Outcome {
+    facts(event, due_op_1)
+}
+
+/// What both versions make of an event; `due_op` makes the row of a refund due.
+fn facts(event: &Event, due_op: fn(&Event, &OrderRefundDue) -> RowOp) -> Outcome {
     let EventBody::Order(order) = &event.body else {
         return Outcome::wrong_stream(event.body.type_name());
     };
@@ -26,7 +37,10 @@ pub(crate) fn fold(_: &Envelope, event: &Event) -> Outcome {
     cells.extend(order_cells(event, order));
     let key = [event.aggregate_id.as_str().into()];
     let mut ops = vec![RowOp::upsert(&ORDERS, key, cells)];
-    ops.extend(part_op(event, order));
+    ops.extend(match order {
+        OrderEvent::RefundDue(due) => Some(due_op(event, due)),
+        _ => part_op(event, order),
+    });
     Outcome::emit(ops)
 }
 
@@ -138,7 +152,6 @@ fn part_op(event: &Event, order: &OrderEvent) -> Option<RowOp> {
             (of.amount_minor, &of.currency),
             Some(of.reason.as_str()),
         )),
-        OrderEvent::RefundDue(due) => Some(refund_due_op(event, due)),
         OrderEvent::Shipped(shipped) => Some(RowOp::upsert(
             &ORDER_SHIPMENTS,
             [
@@ -167,6 +180,7 @@ fn part_op(event: &Event, order: &OrderEvent) -> Option<RowOp> {
         OrderEvent::Confirmed(_)
         | OrderEvent::Rejected(_)
         | OrderEvent::Paid(_)
+        | OrderEvent::RefundDue(_)
         | OrderEvent::Cancelled(_)
         | OrderEvent::Expired(_) => None,
     }
@@ -219,9 +233,24 @@ fn payment_op(
     )
 }
 
-fn refund_due_op(event: &Event, due: &OrderRefundDue) -> RowOp {
+fn due_op(event: &Event, due: &OrderRefundDue) -> RowOp {
     RowOp::upsert(
-        &ORDER_REFUNDS_DUE,
+        &ORDER_DUES,
+        [event.aggregate_id.as_str().into(), event.version.into()],
+        [
+            ("operation_id", (&due.operation_id).into()),
+            ("reason", due.reason.as_str().into()),
+            ("payment_id", due.payment_id.as_ref().into()),
+            ("amount_minor", due.amount_minor.into()),
+            ("currency", (&due.currency).into()),
+            ("occurred_at", event.occurred_at.into()),
+        ],
+    )
+}
+
+fn due_op_1(event: &Event, due: &OrderRefundDue) -> RowOp {
+    RowOp::upsert(
+        &ORDER_DUES_1,
         [
             event.aggregate_id.as_str().into(),
             (&due.operation_id).into(),

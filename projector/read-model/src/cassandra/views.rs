@@ -134,22 +134,30 @@ impl Views {
         Ok(Some(CartView { cart, lines }))
     }
 
-    /// An order with all that belongs to it. An order id that only ever got money has none.
+    /// An order with all that belongs to it, from tables as `declared` has them. An order id that only
+    /// ever got money has none.
     ///
     /// # Errors
     /// What the store said.
     pub async fn order(
         &self,
+        declared: &'static Projection,
         version: u32,
         order_id: &str,
     ) -> Result<Option<OrderView>, ReadModelError> {
+        let is_older = declared.tables.contains(&&tables::ORDER_DUES_1);
+        let dues: &'static Table = match is_older {
+            true => &tables::ORDER_DUES_1,
+            false => &tables::ORDER_DUES,
+        };
+        let key = [order_id.into()];
         let parts = try_join4(
             self.many(version, order_id),
             self.many(version, order_id),
             self.many(version, order_id),
-            self.many(version, order_id),
+            self.rows(dues, version, "", &key),
         );
-        let (order, (payments, shipments, returns, refunds_due)) =
+        let (order, (payments, shipments, returns, dues)) =
             try_join(self.order_row(version, order_id), parts).await?;
         Ok(order.map(|order| OrderView {
             status: order.status(),
@@ -157,7 +165,7 @@ impl Views {
             payments,
             shipments,
             returns,
-            refunds_due,
+            refunds_due: typed(&dues),
         }))
     }
 

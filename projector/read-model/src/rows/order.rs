@@ -205,7 +205,7 @@ typed_row! {
 
 typed_row! {
     /// Something that made money due back.
-    pub struct RefundDueRow of ORDER_REFUNDS_DUE {
+    pub struct RefundDueRow of ORDER_DUES {
         /// The provider's operation or the reference that made it due.
         pub operation_id: String,
         /// Why.
@@ -235,6 +235,6 @@ pub struct OrderView {
     pub shipments: Vec<ShipmentRow>,
     /// Returns, by id.
     pub returns: Vec<ReturnRow>,
-    /// What made money due back, by operation id.
+    /// What made money due back, in the order in which it did (version 1: by operation id).
     pub refunds_due: Vec<RefundDueRow>,
 }

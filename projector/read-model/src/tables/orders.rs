@@ -101,8 +101,26 @@ pub static ORDER_RETURNS: Table = Table {
     indexes: &[],
 };
 
-/// What made money due back.
-pub static ORDER_REFUNDS_DUE: Table = Table {
+/// What made money due back, a row for each time.
+pub static ORDER_DUES: Table = Table {
+    name: "order_dues",
+    partition: &[Column::text("order_id")],
+    // Nothing that an event about a due says is its own: providers number the operations of each payment
+    // anew, and a reference may be used for several.
+    clustering: &[(Column::int("version"), Order::Ascending)],
+    cells: &[
+        Column::text("operation_id"),
+        Column::text("reason"),
+        Column::text("payment_id"),
+        Column::int("amount_minor"),
+        Column::text("currency"),
+        Column::time("occurred_at"),
+    ],
+    indexes: &[],
+};
+
+/// What made money due back, in version 1: of two payments whose operations have one id it held one.
+pub static ORDER_DUES_1: Table = Table {
     name: "order_refunds_due",
     partition: &[Column::text("order_id")],
     clustering: &[
@@ -121,6 +139,24 @@ pub static ORDER_REFUNDS_DUE: Table = Table {
 /// Folds the order stream.
 pub static PROJECTION: Projection = Projection {
     name: "orders",
+    version: 2,
+    fold_version: 2,
+    store: Store::Cassandra,
+    streams: &[Stream::Order],
+    tables: &[
+        &ORDERS,
+        &ORDERS_BY_CUSTOMER,
+        &ORDER_PAYMENTS,
+        &ORDER_SHIPMENTS,
+        &ORDER_RETURNS,
+        &ORDER_DUES,
+    ],
+    differs: &[],
+};
+
+/// Version 1.
+pub static PROJECTION_1: Projection = Projection {
+    name: "orders",
     version: 1,
     fold_version: 1,
     store: Store::Cassandra,
@@ -131,7 +167,7 @@ pub static PROJECTION: Projection = Projection {
         &ORDER_PAYMENTS,
         &ORDER_SHIPMENTS,
         &ORDER_RETURNS,
-        &ORDER_REFUNDS_DUE,
+        &ORDER_DUES_1,
     ],
     differs: &[],
 };

@@ -3,6 +3,7 @@
 use cartwright_events::Stream;
 use cartwright_read_model::cassandra::Views;
 use cartwright_read_model::rows::OrderStatus;
+use cartwright_read_model::tables::projections::ORDERS;
 use cartwright_sinks::Semantics;
 
 use super::stores::{self, in_order};
@@ -52,7 +53,7 @@ fn views_answer_what_the_events_say() {
         for number in 0..40 {
             let id = format!("cart-{number}");
             let cart = views.cart(1, &id).await.expect("a read").expect("a cart");
-            let order = views.order(1, &id).await.expect("a read");
+            let order = views.order(&ORDERS, 1, &id).await.expect("a read");
             assert_eq!(cart.cart.order_id.is_some(), order.is_some());
             let of_cart = |event: &&cartwright_events::Event| event.aggregate_id == id;
             let versions = events
