@@ -46,7 +46,7 @@ pub fn envelope(stream: Stream, record: &Record) -> Result<Envelope, HeaderError
         record.partition,
         record.offset,
         recorded_at,
-        &record.headers,
+        |name| record.header(name),
     )
 }
 

@@ -254,7 +254,7 @@ impl<L: EventLog> Follower<L> {
             record.partition,
             record.offset,
             recorded_at,
-            &record.headers,
+            |name| record.header(name),
         )
         .map_err(|error| stop(error.to_string()))?;
         let partition = record.partition as usize;

@@ -7,7 +7,7 @@ use cartwright_events::{Envelope, Event, EventBody, Sku};
 use cartwright_read_model::tables::{
     SALES_LINES, SALES_ORDERS, SALES_ORDERS_1, SALES_REFUND_SHARES, SALES_RETURNED_LINES,
 };
-use cartwright_read_model::{RowOp, Table};
+use cartwright_read_model::{RowOp, Table, Value};
 
 use crate::outcome::Outcome;
 
@@ -60,10 +60,11 @@ fn facts(orders: &'static Table, event: &Event) -> Outcome {
 }
 
 fn created_ops(orders: &'static Table, event: &Event, created: &OrderCreated) -> Outcome {
-    let order_id = event.aggregate_id.as_str();
-    let mut ops = vec![RowOp::upsert(
+    let order_id = Value::from(event.aggregate_id.as_str());
+    let mut ops = Vec::with_capacity(1 + created.lines.len());
+    ops.push(RowOp::upsert(
         orders,
-        [order_id.into()],
+        [order_id.clone()],
         [
             ("customer_id", created.customer_id.as_ref().into()),
             ("country", created.ship_to_country.as_ref().into()),
@@ -72,11 +73,11 @@ fn created_ops(orders: &'static Table, event: &Event, created: &OrderCreated) ->
             ("units", created.units.into()),
             ("total_minor", created.total_minor.into()),
         ],
-    )];
+    ));
     ops.extend(created.lines.iter().map(|line| {
         RowOp::upsert(
             &SALES_LINES,
-            [order_id.into(), line.line.into()],
+            [order_id.clone(), line.line.into()],
             [
                 ("sku", (&line.sku).into()),
                 ("quantity", line.quantity.into()),

@@ -1,7 +1,7 @@
 //! What a cell can hold.
 
-use compact_str::CompactString;
 use serde::Serialize;
+use smol_str::SmolStr;
 
 use cartwright_events::Timestamp;
 
@@ -14,9 +14,9 @@ use cartwright_events::Timestamp;
 pub enum Value {
     /// Nothing is said about the cell; it stays as it is.
     Unset,
-    /// Text: identifiers, words, names. Up to 24 bytes of it take no memory of their own, as most ids do
-    /// not: a rebuild makes millions.
-    Text(CompactString),
+    /// Text: identifiers, words, names. Up to 23 bytes of it take no memory of their own, and longer ones, as
+    /// many ids are, are shared by the values cloned from one: a rebuild makes millions.
+    Text(SmolStr),
     /// A 64-bit integer: amounts in minor units, units, versions, seqs.
     Int(i64),
     /// Yes or no.

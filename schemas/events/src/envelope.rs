@@ -65,23 +65,18 @@ pub struct HeaderError {
 }
 
 impl Envelope {
-    /// Reads the envelope of a record from its place and its headers.
+    /// Reads the envelope of a record from its place and its headers, which `header` finds by name.
     ///
     /// # Errors
     /// [`HeaderError`] when `seq` or `writer_epoch` is missing or not a number.
-    pub fn read(
+    pub fn read<'a>(
         stream: Stream,
         partition: u32,
         offset: u64,
         recorded_at: Timestamp,
-        headers: &[(String, Vec<u8>)],
+        header: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> Result<Self, HeaderError> {
-        let text = |name: &str| {
-            headers
-                .iter()
-                .find(|(header, _)| header == name)
-                .and_then(|(_, value)| std::str::from_utf8(value).ok())
-        };
+        let text = |name: &str| header(name).and_then(|value| std::str::from_utf8(value).ok());
         let number = |name: &'static str| {
             text(name)
                 .ok_or(HeaderError {

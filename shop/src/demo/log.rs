@@ -95,8 +95,8 @@ impl Log {
         let value = record.value.as_deref().with_context(place)?;
         if let Some(stream) = Stream::of_topic(&record.topic) {
             let at = Timestamp::from_micros(record.timestamp_us);
-            let headers = &record.headers;
-            let envelope = Envelope::read(stream, record.partition, record.offset, at, headers);
+            let header = |name: &str| record.header(name);
+            let envelope = Envelope::read(stream, record.partition, record.offset, at, header);
             let event = self.codec.decode_event(stream, value).with_context(place)?;
             ledger.event(&envelope.with_context(place)?, &event);
         } else if let Some(context) = journal_of(&record.topic) {

@@ -13,6 +13,7 @@
 
 pub mod contract;
 mod error;
+mod headers;
 pub mod kafka;
 mod limits;
 mod log;
@@ -21,6 +22,7 @@ mod read_to;
 mod record;
 
 pub use error::{CommitError, LogError};
+pub use headers::Headers;
 pub use limits::Limits;
 pub use log::{
     EventLog, GroupEvent, GroupReader, LogReader, LogWriter, OpenTransaction, ReaderPurpose,

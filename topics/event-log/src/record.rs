@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::headers::Headers;
+
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
@@ -44,6 +46,15 @@ pub struct NewRecord {
     pub headers: Vec<(&'static str, Vec<u8>)>,
 }
 
+impl NewRecord {
+    /// Its headers, as they are read.
+    #[must_use]
+    pub fn read_headers(&self) -> Headers {
+        let headers = self.headers.iter();
+        Headers::of(headers.map(|(name, value)| (*name, value.as_slice())))
+    }
+}
+
 /// A record as read from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -62,16 +73,13 @@ pub struct Record {
     /// Value, `None` for a tombstone.
     pub value: Option<Vec<u8>>,
     /// Headers in the order they were written.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Headers,
 }
 
 impl Record {
     /// Value of the first header called `name`.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers
-            .iter()
-            .find(|(header, _)| header == name)
-            .map(|(_, value)| value.as_slice())
+        self.headers.get(name)
     }
 
     /// The partition the record came from.

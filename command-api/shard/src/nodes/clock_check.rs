@@ -99,6 +99,8 @@ fn ahead_ms(sent: Timestamp, appended: Timestamp, read: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use cartwright_event_log::Headers;
+
     use super::*;
     use crate::clock::ManualClock;
 
@@ -111,7 +113,7 @@ mod tests {
             timestamp_us: appended.as_micros(),
             key: None,
             value: None,
-            headers: vec![(SENT_AT.into(), sent.as_micros().to_string().into_bytes())],
+            headers: Headers::of([(SENT_AT, sent.as_micros().to_string().as_bytes())].into_iter()),
         }
     }
 

@@ -186,7 +186,7 @@ impl<B: BoundedContext> ReadBack<B> {
             record.partition,
             record.offset,
             recorded_at,
-            &record.headers,
+            |name| record.header(name),
         )
         .map_err(|error| refuse(error.to_string()))?;
         let expected = self.state.next_seq(stream);

@@ -229,8 +229,10 @@ pub(crate) fn aggregate_at(record: &Record) -> Option<(&str, bool)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use cartwright_event_log::Headers;
     use cartwright_events::codec::Codec;
+
+    use super::*;
 
     fn written(value: &str, transaction: u64) -> Vec<Record> {
         let place = Place {
@@ -250,17 +252,13 @@ mod tests {
             .into_iter()
             .enumerate()
             .map(|(offset, record)| Record {
+                headers: record.read_headers(),
                 topic: record.topic,
                 partition: 0,
                 offset: offset as u64,
                 timestamp_us: 0,
                 key: Some(record.key),
                 value: record.value,
-                headers: record
-                    .headers
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect(),
             })
             .collect()
     }
@@ -304,11 +302,11 @@ mod tests {
     #[test]
     fn another_format_is_unreadable() {
         let mut record = written("small", 1).remove(0);
-        for header in &mut record.headers {
-            if header.0 == header::FORMAT {
-                header.1 = b"2".to_vec();
-            }
-        }
+        let newer = |(name, value)| match name == header::FORMAT {
+            true => (name, b"2".as_slice()),
+            false => (name, value),
+        };
+        record.headers = Headers::of(record.headers.clone().iter().map(newer));
         let error = Assembler::default().take(&record).expect_err("refused");
         assert!(error.to_string().contains("format"), "{error}");
     }

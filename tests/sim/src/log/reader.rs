@@ -184,14 +184,11 @@ impl SimGroupReader {
             return;
         };
         if let Some(last) = last_of(&aborted).cloned() {
-            let headers = aborted.headers.into_iter();
             records.push(Record {
                 offset: last.offset + 1,
+                headers: aborted.read_headers(),
                 key: Some(aborted.key),
                 value: aborted.value,
-                headers: headers
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect(),
                 ..last
             });
         }

@@ -39,11 +39,7 @@ pub(super) fn keys_values_headers_and_times_come_back<L: EventLog>(subject: &Sub
         assert_eq!(read.topic_partition(), at);
         assert_eq!(read.key.as_deref(), Some(new.key.as_slice()));
         assert_eq!(read.value, new.value, "a tombstone is not an empty value");
-        let headers: Vec<(&str, &[u8])> = read
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice()))
-            .collect();
+        let headers: Vec<(&str, &[u8])> = read.headers.iter().collect();
         let expected: Vec<(&str, &[u8])> = new
             .headers
             .iter()

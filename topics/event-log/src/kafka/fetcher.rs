@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::cluster::{Cluster, number};
 use super::context::ConsumerCallbacks;
 use super::failure::{configuration, is_transient, unavailable};
-use crate::{LogError, Record, Start, TopicPartition};
+use crate::{Headers, LogError, Record, Start, TopicPartition};
 
 /// A consumer with the places it reads from.
 pub(super) struct Fetcher {
@@ -210,14 +210,10 @@ impl Fetcher {
             .iter()
             .find(|topic| topic.as_ref() == name)
             .map_or_else(|| Arc::from(name), Arc::clone);
-        let headers = message.headers().map_or_else(Vec::new, |headers| {
-            headers
-                .iter()
-                .map(|header| {
-                    let value = header.value.unwrap_or_default();
-                    (header.key.to_owned(), value.to_vec())
-                })
-                .collect()
+        let headers = message.headers().map(|headers| {
+            let nth = |index| headers.get(index);
+            let headers = (0..headers.count()).map(nth);
+            Headers::of(headers.map(|header| (header.key, header.value.unwrap_or_default())))
         });
         Record {
             topic,
@@ -226,7 +222,7 @@ impl Fetcher {
             timestamp_us: message.timestamp().to_millis().unwrap_or(0) * 1_000,
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers,
+            headers: headers.unwrap_or_default(),
         }
     }
 

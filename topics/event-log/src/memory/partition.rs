@@ -60,11 +60,7 @@ impl Partition {
             timestamp_us,
             key: Some(new.key.clone()),
             value: new.value.clone(),
-            headers: new
-                .headers
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.clone()))
-                .collect(),
+            headers: new.read_headers(),
         };
         let aborted = false;
         self.entries.push((by, Entry::Data { record, aborted }));
