@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use cartwright_events::PositionToken;
+use cartwright_events::{PositionToken, Stream};
 
 use super::catalog::Product;
 use super::stats::Stats;
-use crate::client::{Answer, Api, CallError, Request};
+use crate::client::{Answer, Api, CallError, Request, part_of};
 
 /// A line about something worth telling, with the time since the start of the run.
 #[derive(Debug, Clone)]
@@ -126,6 +126,12 @@ impl Floor {
     #[must_use]
     pub fn position(&self) -> PositionToken {
         self.state().position.clone()
+    }
+
+    /// The part of the position that a reader of `stream` needs.
+    #[must_use]
+    pub fn position_of(&self, stream: Stream) -> PositionToken {
+        part_of(self.position(), stream)
     }
 
     /// An idempotency key of this run.

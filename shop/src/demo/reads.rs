@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use cartwright_events::Timestamp;
+use cartwright_events::{Stream, Timestamp};
 use cartwright_ledger::Sales;
 use futures::StreamExt;
 use serde_json::Value;
@@ -94,7 +94,8 @@ fn left_ms(deadline: &str) -> i64 {
 /// # Errors
 /// When query-api does not have it.
 pub async fn order(floor: &Floor, id: &str) -> anyhow::Result<Value> {
-    read(floor, format!("/v1/orders/{}", segment(id))).await
+    let path = format!("/v1/orders/{}", segment(id));
+    read(floor, path, Stream::Order).await
 }
 
 /// A SKU's stock.
@@ -102,7 +103,8 @@ pub async fn order(floor: &Floor, id: &str) -> anyhow::Result<Value> {
 /// # Errors
 /// When query-api does not have it.
 pub async fn availability(floor: &Floor, sku: &str) -> anyhow::Result<Value> {
-    read(floor, format!("/v1/products/{}/availability", segment(sku))).await
+    let path = format!("/v1/products/{}/availability", segment(sku));
+    read(floor, path, Stream::Stock).await
 }
 
 /// Sums over the whole sales report by country.
@@ -114,7 +116,7 @@ pub async fn sales(floor: &Floor) -> anyhow::Result<Sales> {
     let mut cursor = String::new();
     loop {
         let path = format!("/v1/reports/sales?by=country&currency={CURRENCY}&limit=100{cursor}");
-        let page = read(floor, path).await?;
+        let page = read(floor, path, Stream::Order).await?;
         for row in page["rows"].as_array().context("a report without rows")? {
             sales.orders += number(row, "orders")?;
             sales.units += number(row, "units")?;
@@ -144,8 +146,9 @@ pub fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value.get(member).and_then(Value::as_str).unwrap_or("")
 }
 
-async fn read(floor: &Floor, path: String) -> anyhow::Result<Value> {
-    let position = floor.position();
+/// Reads a view of one stream, at the position that the whole run has reached.
+async fn read(floor: &Floor, path: String, stream: Stream) -> anyhow::Result<Value> {
+    let position = floor.position_of(stream);
     let request = Request::get(path.clone()).at(position.to_string());
     match floor.queries.call(&request).await {
         Ok(answer) => Ok(answer.body),

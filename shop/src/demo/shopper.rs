@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cartwright_events::PositionToken;
+use cartwright_events::{PositionToken, Stream};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -175,7 +175,7 @@ impl Shopper {
     pub async fn add(&mut self, product: &Product, quantity: i64) -> Step<()> {
         let request = self.add_request(product, quantity);
         // Where the price was read it was known; the shop has to know it as well.
-        let request = request.at(self.floor.position().to_string());
+        let request = request.at(self.floor.position_of(Stream::Product).to_string());
         self.send("add item", &request).await.map(drop)
     }
 
