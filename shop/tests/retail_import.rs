@@ -11,13 +11,34 @@ use cartwright_shop::retail::summary::Totals;
 use support::fake_shop::{FakeShop, Order};
 use support::retail_file;
 
-fn options(name: &str, seed: u64, url: &str) -> Options {
+fn file_in_scratch(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("retail-import");
     std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join(format!("{name}.csv.gz"));
+    folder.join(name)
+}
+
+fn options(name: &str, seed: u64, url: &str) -> Options {
+    let file = file_in_scratch(&format!("{name}.csv.gz"));
     retail_file::write(&file, seed, 150);
+    of_file(file, url)
+}
+
+/// The import of these rows: invoice, SKU, name, units, price.
+fn of_rows(name: &str, rows: &[(&str, &str, &str, u32, &str)], url: &str) -> Options {
+    let mut text = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,\
+                    CustomerID,Country\n"
+        .to_owned();
+    for (invoice, sku, name, units, price) in rows {
+        text += &format!("{invoice},{sku},{name},{units},2021-03-01 09:00:00,{price},7.0,X\n");
+    }
+    let file = file_in_scratch(&format!("{name}.csv"));
+    std::fs::write(&file, text).unwrap();
+    of_file(file, url)
+}
+
+fn of_file(file: PathBuf, url: &str) -> Options {
     Options {
-        rejects: folder.join(format!("{name}.rejects.csv")),
+        rejects: file.with_extension("rejects.csv"),
         file,
         limit_stock: None,
         concurrency: 16,
@@ -176,6 +197,89 @@ async fn an_order_that_expired_while_the_import_was_away_is_made_anew() {
     assert_holds(&fake, &planned);
     let orders = orders(&fake);
     assert!(!done(&orders[&first_order]) && done(&orders[&format!("{first_order}.2")]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_file_with_other_names_and_prices_gets_stock_of_its_own() {
+    let fake = FakeShop::default();
+    let url = fake.clone().serve(0).await;
+    let first = of_rows("first", &[("1", "CUP", "Cup", 5, "1.00")], &url);
+    let second = of_rows("second", &[("2", "CUP", "Mug", 7, "2.00")], &url);
+    for options in [first, second] {
+        let summary = run(&options).await.unwrap();
+        assert!(summary.is_complete());
+        assert_eq!(summary.totals.orders, 1, "{:?}", summary.totals);
+    }
+    assert_eq!(fake.shop.lock().unwrap().stock["CUP"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_asked_for_anew_by_the_next_import() {
+    let fake = FakeShop::default();
+    fake.shop.lock().unwrap().refuse_quoted_prices = true;
+    let url = fake.clone().serve(0).await;
+    let options = of_rows("anew", &[("1", "CUP", "Cup", 5, "1.00")], &url);
+    let refused = run(&options).await.unwrap();
+    assert_eq!(refused.totals.refused_invoices, 1);
+    fake.shop.lock().unwrap().refuse_quoted_prices = false;
+    let summary = run(&options).await.unwrap();
+    assert!(summary.is_complete());
+    assert_eq!(summary.totals.orders, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_came_too_late_goes_back_also_when_the_import_stops_before_that() {
+    let fake = FakeShop::default();
+    {
+        let mut shop = fake.shop.lock().unwrap();
+        shop.pay_too_late = Some("retail-1".to_owned());
+        shop.refunds_hang = true;
+    }
+    let url = fake.clone().serve(0).await;
+    let options = of_rows("late", &[("1", "CUP", "Cup", 5, "1.00")], &url);
+    let importing = tokio::spawn({
+        let options = options.clone();
+        async move { run(&options).await }
+    });
+    while fake.shop.lock().unwrap().refunds_asked_for == 0 {
+        assert!(!importing.is_finished(), "it gave nothing back");
+        tokio::task::yield_now().await;
+    }
+    importing.abort();
+    assert!(
+        importing.await.is_err(),
+        "it was over before it was stopped"
+    );
+
+    fake.shop.lock().unwrap().refunds_hang = false;
+    let summary = run(&options).await.unwrap();
+    assert!(summary.is_complete());
+    let orders = orders(&fake);
+    let late = &orders["retail-1"];
+    assert_eq!((late.captured, late.refunded), (500, 500));
+    assert!(done(&orders["retail-1.2"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sku_of_which_no_stock_is_taken_ends_its_invoices_and_not_the_import() {
+    let fake = FakeShop::default();
+    let url = fake.clone().serve(0).await;
+    // As a segment of a path it leads elsewhere.
+    let rows = [
+        ("1", "..", "Dots", 5, "1.00"),
+        ("2", "CUP", "Cup", 5, "1.00"),
+    ];
+    let options = of_rows("dots", &rows, &url);
+    let summary = run(&options).await.unwrap();
+    assert!(!summary.is_complete());
+    let totals = &summary.totals;
+    assert_eq!((totals.orders, totals.refused_invoices), (1, 1));
+    assert_eq!(totals.rejected_orders, 0);
+    let rejects = std::fs::read_to_string(&options.rejects).unwrap();
+    assert!(
+        rejects.contains("\n2,rejected-by-shop,stock of ..: 404"),
+        "{rejects}"
+    );
 }
 
 #[tokio::test]

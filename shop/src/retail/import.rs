@@ -173,7 +173,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Summary> {
         summary.totals = Totals::of(&book, &plan, &rejected, outcome, |_, _| true);
     } else {
         let commands = api(&options.command_url, options)?;
-        let naming = Naming::new(&options.namespace);
+        let naming = Naming::new(&options.namespace, rand::random());
         let limit = options.limit_stock;
         let session = Session::new(commands, book, plan, naming, limit, digest_hex);
         let session = send(session, options).await?;

@@ -1,5 +1,9 @@
-//! What things of the file are called in the shop: every id, reference and key derives from the
-//! file's own numbers, so that a repeat names the same things.
+//! What things of the file are called in the shop. Every id and reference derives from the file's own
+//! numbers, so that a repeat names the same things, and the shop knows those for ever.
+//!
+//! Idempotency keys hold the run as well. Within a run a retry gets the answer that was given; under the
+//! keys of an earlier run it would get that run's refusals too, whatever has been mended since, and
+//! another file's product would be taken for a misused key.
 
 use std::fmt::Write;
 
@@ -16,14 +20,16 @@ const MAX_KEY_BYTES: usize = 128;
 #[derive(Debug, Clone)]
 pub struct Naming {
     namespace: String,
+    run: String,
 }
 
 impl Naming {
-    /// Names that start with `namespace`.
+    /// Names that start with `namespace`, and keys of the run with this number.
     #[must_use]
-    pub fn new(namespace: &str) -> Self {
+    pub fn new(namespace: &str, run: u64) -> Self {
         Self {
             namespace: id_text(namespace),
+            run: format!("{run:016x}"),
         }
     }
 
@@ -60,11 +66,12 @@ impl Naming {
         )
     }
 
-    /// The idempotency key of a step about `what`.
+    /// The idempotency key of a step about `what`, in this run.
     #[must_use]
     pub fn key(&self, step: &str, what: &str) -> String {
+        let Self { namespace, run } = self;
         shortened(
-            format!("{}-{step}-{}", self.namespace, segment(what)),
+            format!("{namespace}-{run}-{step}-{}", segment(what)),
             MAX_KEY_BYTES,
         )
     }
@@ -105,7 +112,7 @@ mod tests {
 
     #[test]
     fn names_are_the_same_every_time_and_differ_by_invoice_and_attempt() {
-        let naming = Naming::new("retail");
+        let naming = Naming::new("retail", 7);
         assert_eq!(naming.cart("536365", 1), "retail-536365");
         assert_eq!(naming.cart("536365", 2), "retail-536365.2");
         assert_eq!(
@@ -116,15 +123,25 @@ mod tests {
             naming.receipt("00ff00ff00ff00ff00ff", 7),
             "retail-00ff00ff00ff00ff-7"
         );
+    }
+
+    #[test]
+    fn keys_alone_differ_from_run_to_run() {
+        let (one, other) = (Naming::new("retail", 7), Naming::new("retail", 8));
         assert_eq!(
-            naming.key("product", "BANK CHARGES"),
-            "retail-product-BANK%20CHARGES"
+            one.key("product", "BANK CHARGES"),
+            "retail-0000000000000007-product-BANK%20CHARGES"
         );
+        assert_eq!(one.key("cart", "x"), one.key("cart", "x"));
+        assert_ne!(one.key("cart", "x"), other.key("cart", "x"));
+        assert_eq!(one.cart("536365", 1), other.cart("536365", 1));
+        assert_eq!(one.taken_back("C1", "x"), other.taken_back("C1", "x"));
+        assert_eq!(one.receipt("00ff", 7), other.receipt("00ff", 7));
     }
 
     #[test]
     fn odd_invoice_numbers_are_still_ids() {
-        let naming = Naming::new("retail");
+        let naming = Naming::new("retail", 7);
         assert_eq!(naming.cart("5363 65/é", 1), "retail-5363~2065~2F~C3~A9");
         let long = "9".repeat(200);
         let (first, second) = (naming.cart(&long, 1), naming.cart(&long, 2));

@@ -1,6 +1,6 @@
 //! What an import shares between its tasks, and the commands that it is made of.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::rejects::Later;
 use super::rule::Rule;
 use super::summary::Outcome;
-use crate::client::{Answer, Api, CallError, Problem, Request, segment};
+use crate::client::{Answer, Api, CallError, Problem, Request, part_of, segment};
 
 /// The currency of every retail file.
 pub const CURRENCY: &str = "GBP";
@@ -49,6 +49,8 @@ pub struct Session {
 struct State {
     position: PositionToken,
     refusals: Later,
+    /// By number of the SKU: which step about it was refused, and why.
+    left_out: HashMap<u32, (String, Problem)>,
     /// (cancellation, order) of returns that the shop refused.
     refused_returns: HashSet<(u32, u32)>,
 }
@@ -128,6 +130,21 @@ impl Session {
             .or_insert((Rule::RejectedByShop, detail));
     }
 
+    /// Notes that the shop refused a SKU, or its stock.
+    pub fn leave_out(&self, sku_number: u32, step: &str, problem: &Problem) {
+        let step = format!("{step} of {}", self.book.skus.text(sku_number));
+        let refused = (step, problem.clone());
+        self.state().left_out.insert(sku_number, refused);
+    }
+
+    /// The step that was refused about the first SKU of an invoice that was left out, and why.
+    #[must_use]
+    pub fn left_out(&self, index: u32) -> Option<(String, Problem)> {
+        let state = self.state();
+        let mut lines = self.invoice(index).lines.iter();
+        lines.find_map(|line| state.left_out.get(&line.sku).cloned())
+    }
+
     /// Notes that a return was refused.
     pub fn refused_return(&self, cancellation: u32, order: u32) {
         self.state().refused_returns.insert((cancellation, order));
@@ -153,13 +170,10 @@ impl Session {
         self.state().position.clone()
     }
 
-    /// The part of the position that a reader of one stream needs: a token of everything has too many
-    /// parts to be sent, where partitions are many.
+    /// The part of the position that a reader of `stream` needs.
     #[must_use]
-    pub fn position_of(&self, of: Stream) -> PositionToken {
-        let mut position = self.position();
-        position.seqs.retain(|(stream, _), _| *stream == of);
-        position
+    pub fn position_of(&self, stream: Stream) -> PositionToken {
+        part_of(self.position(), stream)
     }
 
     /// Sends a command and keeps its position.

@@ -32,24 +32,32 @@ fn at(step: &'static str) -> impl FnOnce(CallError) -> Stopped {
 }
 
 /// Enters a product and receives its stock. A product that is there with other content (from
-/// another file, say) is used as it is.
+/// another file, say) is used as it is. A SKU that the shop does not take, or of which it takes no
+/// stock, ends the invoices that have it, not the import.
 ///
 /// # Errors
-/// [`CallError`]: without products nothing else can be sent, so a refusal ends the import too.
+/// [`CallError`]: without products nothing else can be sent, so any other refusal of one ends the
+/// import too.
 pub async fn product(session: &Session, sku_number: u32) -> Result<(), CallError> {
     match session.send(&session.create_product(sku_number)).await {
         Err(CallError::Refused(problem)) if unusable_sku(&problem) => {
-            // Its invoices will be refused one by one, with their reasons.
+            session.leave_out(sku_number, "product", &problem);
             return Ok(());
         }
         Err(CallError::Refused(problem)) if problem.code == "product_exists" => {}
         Err(other) => return Err(other),
         Ok(_) => {}
     }
-    if let Some(receipt) = session.receive_stock(sku_number) {
-        session.send(&receipt).await?;
+    let Some(receipt) = session.receive_stock(sku_number) else {
+        return Ok(());
+    };
+    match session.send(&receipt).await {
+        Err(CallError::Refused(problem)) => {
+            session.leave_out(sku_number, "stock", &problem);
+            Ok(())
+        }
+        other => other.map(drop),
     }
-    Ok(())
 }
 
 fn unusable_sku(problem: &Problem) -> bool {
@@ -85,6 +93,11 @@ pub async fn invoice(
 }
 
 async fn sale(session: &Session, index: u32, position: &str) -> Result<Outcome, CallError> {
+    if let Some((step, problem)) = session.left_out(index) {
+        // Its order would be rejected as one that came too late for the last unit.
+        session.refused(index, &step, &problem);
+        return Ok(Outcome::Refused);
+    }
     loop {
         let (step, problem) = match attempt(session, index, position).await {
             Ok(outcome) => return Ok(outcome),
@@ -113,6 +126,10 @@ async fn attempt(session: &Session, index: u32, position: &str) -> Result<Outcom
         }
         "rejected" => return Ok(Outcome::OutOfStock),
         ended @ ("expired" | "cancelled") => {
+            if outcome.number("refund_due_minor") > Some(0) {
+                // It was paid too late by an import that was stopped before it sent the money back.
+                refund_late_payment(session, index).await?;
+            }
             return Err(Stopped::EndedUnpaid(problem(
                 ended,
                 "the order ended unpaid",

@@ -30,8 +30,17 @@ pub struct Shop {
     pub orders: BTreeMap<String, Order>,
     /// Every thing that happened, by its reference.
     once: HashMap<String, Value>,
+    /// What was decided under each idempotency key, and for which request.
+    by_key: HashMap<String, (String, Result<Value, &'static str>)>,
     pub refuse_sku: Option<String>,
+    pub refuse_quoted_prices: bool,
+    /// The order that expires before it is paid.
     pub expire_next: Option<String>,
+    /// The order whose deadline passes just before its money comes.
+    pub pay_too_late: Option<String>,
+    /// Refunds are heard of and never answered.
+    pub refunds_hang: bool,
+    pub refunds_asked_for: u64,
 }
 
 #[derive(Clone, Default)]
@@ -67,6 +76,12 @@ impl FakeShop {
         self.calls.load(Ordering::Relaxed)
     }
 
+    fn refund_hangs(&self) -> bool {
+        let mut shop = self.shop.lock().unwrap();
+        shop.refunds_asked_for += 1;
+        shop.refunds_hang
+    }
+
     /// Does `work` once for each `reference` and answers, or fails now and then.
     fn answer(
         &self,
@@ -98,22 +113,19 @@ impl FakeShop {
         let body: Value = serde_json::from_slice(body).unwrap();
         let mut shop = self.shop.lock().unwrap();
         let asked = format!("{reference} {body}");
-        let result = match shop.once.get(&asked) {
-            Some(earlier) => Ok(earlier.clone()),
-            None if shop.once.contains_key(&reference) => Err("reference_reused"),
-            None => work(&mut shop, &body),
-        };
-        let answer = match result {
-            Ok(answer) => answer,
-            Err(code) => {
-                let problem = json!({"status": 409, "code": code, "title": "no"});
-                return (StatusCode::CONFLICT, problem.to_string()).into_response();
+        let result = match shop.by_key.get(key).cloned() {
+            Some((of, _)) if of != asked => Err("idempotency_key_reused"),
+            Some((_, decided)) => decided,
+            None => {
+                let decided = shop.decide(&reference, &asked, &body, work);
+                shop.by_key.insert(key.to_owned(), (asked, decided.clone()));
+                decided
             }
         };
-        if answer["status"] != "expired" {
-            shop.once.insert(asked, answer.clone());
-            shop.once.insert(reference, Value::Null);
-        }
+        let answer = match result {
+            Ok(answer) => shop.as_it_stands(&reference, answer),
+            Err(code) => return refusal(code),
+        };
         if fails {
             // It happened, and nobody hears of it.
             return (
@@ -130,6 +142,56 @@ impl FakeShop {
         )
             .into_response()
     }
+}
+
+impl Shop {
+    /// Does `work` unless it was done before.
+    fn decide(
+        &mut self,
+        reference: &str,
+        asked: &str,
+        body: &Value,
+        work: impl FnOnce(&mut Shop, &Value) -> Result<Value, &'static str>,
+    ) -> Result<Value, &'static str> {
+        if let Some(earlier) = self.once.get(asked) {
+            return Ok(earlier.clone());
+        }
+        if self.once.contains_key(reference) {
+            return Err(match reference.starts_with("product ") {
+                true => "product_exists",
+                false => "reference_reused",
+            });
+        }
+        let answer = work(self, body)?;
+        self.once.insert(asked.to_owned(), answer.clone());
+        self.once.insert(reference.to_owned(), Value::Null);
+        Ok(answer)
+    }
+
+    /// A checkout is answered with what its order is by now.
+    fn as_it_stands(&self, reference: &str, mut answer: Value) -> Value {
+        let order = reference.strip_prefix("checkout ");
+        if let Some(order) = order.and_then(|id| self.orders.get(id)) {
+            let has_ended = order.status == "expired";
+            let due = if has_ended {
+                order.captured - order.refunded
+            } else {
+                0
+            };
+            answer["status"] = json!(order.status);
+            answer["refund_due_minor"] = json!(due);
+        }
+        answer
+    }
+}
+
+fn refusal(code: &'static str) -> Response {
+    let status = match code {
+        "idempotency_key_reused" => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::CONFLICT,
+    };
+    let problem = json!({"status": status.as_u16(), "code": code, "title": "no"});
+    (status, problem.to_string()).into_response()
 }
 
 async fn view(headers: HeaderMap) -> Response {
@@ -168,6 +230,9 @@ async fn cart(State(fake): State<FakeShop>, headers: HeaderMap, body: Bytes) -> 
     let asked: Value = serde_json::from_slice(&body).unwrap();
     let id = asked["cart_id"].as_str().unwrap().to_owned();
     fake.answer(&headers, format!("cart {id}"), &body, |shop, body| {
+        if shop.refuse_quoted_prices {
+            return Err("quoted_price_not_allowed");
+        }
         let mut order = Order::default();
         for item in body["items"].as_array().unwrap() {
             let sku = item["sku"].as_str().unwrap();
@@ -192,11 +257,17 @@ async fn checkout(
 ) -> Response {
     assert!(headers["prefer"].to_str().unwrap().starts_with("wait="));
     fake.answer(&headers, format!("checkout {id}"), &body, |shop, body| {
-        if shop.expire_next.as_ref() == Some(&id) {
-            return Ok(json!({"order_id": id, "status": "expired"}));
-        }
-        let Shop { orders, stock, .. } = shop;
+        let Shop {
+            orders,
+            stock,
+            expire_next,
+            ..
+        } = shop;
         let order = orders.get_mut(&id).ok_or("unknown_cart")?;
+        if expire_next.as_ref() == Some(&id) {
+            order.status = "expired".to_owned();
+            return Ok(json!({"order_id": id}));
+        }
         if body["expected_total"]["amount_minor"] != order.total {
             return Err("total_changed");
         }
@@ -210,7 +281,7 @@ async fn checkout(
         } else {
             *stock = after;
         }
-        Ok(json!({"order_id": id, "status": order.status, "shortages": [{}]}))
+        Ok(json!({"order_id": id, "shortages": [{}]}))
     })
 }
 
@@ -221,12 +292,21 @@ async fn payment(
     body: Bytes,
 ) -> Response {
     let asked: Value = serde_json::from_slice(&body).unwrap();
+    if asked["kind"] == "refunded" && fake.refund_hangs() {
+        return std::future::pending().await;
+    }
     fake.answer(
         &headers,
         format!("payment {id} {}", asked["operation_id"]),
         &body,
         |shop, body| {
             let order = shop.orders.get_mut(&id).ok_or("unknown_order")?;
+            if shop.pay_too_late.as_ref() == Some(&id) && order.status == "confirmed" {
+                order.status = "expired".to_owned();
+                for (sku, quantity, _) in &order.lines {
+                    *shop.stock.entry(sku.clone()).or_default() += quantity;
+                }
+            }
             let amount = body["amount"]["amount_minor"].as_i64().unwrap();
             match body["kind"].as_str() {
                 Some("captured") => order.captured += amount,
@@ -246,6 +326,9 @@ async fn shipment(
 ) -> Response {
     fake.answer(&headers, format!("shipment {id}"), &body, |shop, _| {
         let order = shop.orders.get_mut(&id).ok_or("unknown_order")?;
+        if order.status == "expired" {
+            return Err("order_ended");
+        }
         if order.status != "confirmed" || order.captured != order.total {
             return Err("order_not_paid");
         }
