@@ -33,11 +33,16 @@ async fn dry_run(file: PathBuf, limit_stock: Option<i64>) -> Summary {
     run(&options).await.unwrap()
 }
 
+const HEADER: &str =
+    "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
+
 async fn of_rows(name: &str, rows: &str) -> (Summary, String) {
+    of_text(name, &format!("{HEADER}{rows}")).await
+}
+
+async fn of_text(name: &str, text: &str) -> (Summary, String) {
     let file = scratch(name);
-    let header =
-        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
-    std::fs::write(&file, format!("{header}{rows}")).unwrap();
+    std::fs::write(&file, text).unwrap();
     let summary = dry_run(file, None).await;
     let rejects = std::fs::read_to_string(&summary.rejects_file).unwrap();
     (summary, rejects)
@@ -101,20 +106,43 @@ async fn rows_of_one_sku_and_price_are_one_line_and_a_rejected_row_still_dates_i
 #[tokio::test]
 async fn limited_stock_leaves_out_whole_orders_in_the_order_of_the_file() {
     let file = scratch("limited.csv");
-    let header =
-        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
     let rows = "1,A,x,3,2021-01-01 08:00:00,1.00,7.0,X\n\
                 2,A,x,3,2021-01-01 08:00:00,1.00,7.0,X\n\
                 2,B,x,1,2021-01-01 08:00:00,1.00,7.0,X\n\
                 3,A,x,2,2021-01-01 08:00:00,1.00,7.0,X\n\
                 3,B,x,5,2021-01-01 08:00:00,1.00,7.0,X\n\
                 C4,B,x,-6,2021-01-01 08:00:00,1.00,7.0,X\n";
-    std::fs::write(&file, format!("{header}{rows}")).unwrap();
+    std::fs::write(&file, format!("{HEADER}{rows}")).unwrap();
     let totals = dry_run(file, Some(5)).await.totals;
     assert_eq!((totals.orders, totals.rejected_orders), (2, 1));
     assert_eq!(
         (totals.returned_units, totals.unmatched_return_units),
         (5, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_reject_stands_on_its_line_whatever_ends_the_lines() {
+    let text = format!(
+        "{HEADER}A1,B,Adjust,1,2021-01-01 09:06:00,1.2,,X\n\
+         2,B,\"Bowl,\nround\",1,2021-01-01 09:00:00,0,,X\n\
+         3,B,Bowl,many,2021-01-01 09:00:00,1,,X\n"
+    );
+    let (plain, rejects) = of_text("plain.csv", &text).await;
+    let rows: Vec<&str> = rejects
+        .lines()
+        .filter(|line| line.contains(",B,"))
+        .collect();
+    let starts = ["2,not-a-sale,", "3,price-not-positive,", "5,malformed,"];
+    assert_eq!(rows.len(), starts.len(), "{rejects}");
+    for (row, start) in rows.iter().zip(starts) {
+        assert!(row.starts_with(start), "{rejects}");
+    }
+    let (returned, with_returns) = of_text("returned.csv", &text.replace('\n', "\r\n")).await;
+    assert_eq!(with_returns, rejects);
+    assert_ne!(
+        plain.digest, returned.digest,
+        "it is of the bytes as they are"
     );
 }
 

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::book::{Book, BookBuilder};
 use super::rejects::{Later, Rejects};
 use super::rule::{Row, Rule};
-use super::text::{BytesRead, Source, decode};
+use super::text::{BytesRead, PlainLineEnds, Source, decode};
 
 /// The columns that a retail file has to have, in any order.
 pub const COLUMNS: [&str; 8] = [
@@ -90,7 +90,7 @@ pub fn read(
         book: builder.finish(),
         rejected,
         rows,
-        digest_hex: file.csv.get_ref().digest_hex(),
+        digest_hex: file.csv.get_ref().source().digest_hex(),
     };
     Ok((reading, rejects))
 }
@@ -121,7 +121,7 @@ pub fn add_later(path: &Path, later: &Later, rejects: &mut Rejects) -> Result<()
 
 /// The rows of a file, one at a time in one buffer.
 struct Rows {
-    csv: csv::Reader<Source>,
+    csv: csv::Reader<PlainLineEnds>,
     header: Vec<String>,
     columns: [usize; COLUMNS.len()],
     record: csv::ByteRecord,
@@ -129,7 +129,7 @@ struct Rows {
 
 impl Rows {
     fn open(path: &Path, progress: &Arc<BytesRead>) -> Result<Self, ReadError> {
-        let source = Source::open(path, Arc::clone(progress))?;
+        let source = PlainLineEnds::new(Source::open(path, Arc::clone(progress))?);
         let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(source);
         let header: Vec<String> = csv
             .byte_headers()?

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,6 +80,48 @@ impl Read for Source {
         let bytes = self.inner.read(buffer)?;
         self.digest.update(&buffer[..bytes]);
         Ok(bytes)
+    }
+}
+
+/// A source whose lines end in `\n` alone. The CSV reader ends a row at a `\r` and counts the line
+/// only at the `\n`, with the row after, so that every row would seem to be one line further up.
+pub struct PlainLineEnds {
+    source: BufReader<Source>,
+}
+
+impl PlainLineEnds {
+    /// Over `source`.
+    #[must_use]
+    pub fn new(source: Source) -> Self {
+        let source = BufReader::with_capacity(BUFFER_BYTES, source);
+        Self { source }
+    }
+
+    /// Where the bytes come from, line ends and all.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        self.source.get_ref()
+    }
+}
+
+impl Read for PlainLineEnds {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let ahead = self.source.fill_buf()?;
+            let ahead = &ahead[..ahead.len().min(buffer.len())];
+            let is_return = |byte: &u8| *byte == b'\r';
+            let plain = ahead.iter().position(is_return).unwrap_or(ahead.len());
+            if plain > 0 || ahead.is_empty() {
+                buffer[..plain].copy_from_slice(&ahead[..plain]);
+                self.source.consume(plain);
+                return Ok(plain);
+            }
+            self.source.consume(1);
+            if self.source.fill_buf()?.first() != Some(&b'\n') {
+                buffer[0] = b'\r';
+                return Ok(1);
+            }
+        }
     }
 }
 
