@@ -59,8 +59,8 @@ pub type Look = (Vec<(PositionKey, Position)>, ParkedLook);
 pub struct Fresh {
     /// The views that the answer is made of.
     pub views: Vec<View>,
-    /// The views show everything recorded up to then, and maybe more; `None` before a view's first
-    /// event.
+    /// The views show everything recorded up to then, and maybe more; `None` while nothing of a view's
+    /// part of the log was read.
     pub as_of: Option<Timestamp>,
     /// The parts of the caller's token that none of the views consumes.
     pub uncovered: Option<PositionToken>,

@@ -74,10 +74,11 @@ impl Snapshot {
     }
 
     /// The rows show everything that was recorded up to then: the time of the partition that is
-    /// furthest behind, of those that have begun. `None` before the first event.
+    /// furthest behind, of those that have begun. One that has no event has begun when it was found
+    /// empty, and an event that came later need not be in the rows. `None` before all of that.
     #[must_use]
     pub fn as_of(&self) -> Option<Timestamp> {
-        let begun = self.0.positions.values().filter(|each| each.seq > 0);
+        let begun = self.0.positions.values();
         begun.map(|position| position.recorded_at).min()
     }
 
@@ -140,5 +141,45 @@ impl Snapshot {
             (false, true) if self.0.more_parked && !places.is_empty() => Holding::Unsure(places),
             (false, true) => Holding::All,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_read_model::tables::projections::ORDERS;
+
+    use super::*;
+
+    /// Partitions with their seqs and the times up to which they were read, in microseconds.
+    fn snapshot(partitions: &[(u32, u64, i64)]) -> Snapshot {
+        let position = |&(partition, seq, recorded_at): &(u32, u64, i64)| {
+            let key = PositionKey {
+                projection: ORDERS.name,
+                version: ORDERS.version,
+                stream: Stream::Order,
+                partition,
+            };
+            let position = Position {
+                generation: 1,
+                next_offset: seq,
+                seq,
+                recorded_at: Timestamp::from_micros(recorded_at),
+            };
+            (key, position)
+        };
+        let nothing = ParkedLook {
+            records: Vec::new(),
+            more: false,
+        };
+        Snapshot::new(&ORDERS, partitions.iter().map(position).collect(), nothing)
+    }
+
+    #[test]
+    fn a_partition_that_was_found_empty_is_no_fresher_than_that_look() {
+        let as_of = |partitions: &[_]| snapshot(partitions).as_of().map(Timestamp::as_micros);
+        assert_eq!(as_of(&[(0, 7, 9_000), (1, 0, 2_000)]), Some(2_000));
+        assert_eq!(as_of(&[(0, 0, 9_000)]), Some(9_000));
+        assert_eq!(as_of(&[(0, 7, 9_000)]), Some(9_000));
+        assert_eq!(as_of(&[]), None);
     }
 }
