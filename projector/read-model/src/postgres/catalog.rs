@@ -31,7 +31,8 @@ pub struct SearchCursor {
 }
 
 /// Products by SKU in `version` of the catalog, after `after` (keyset paging); at most `limit`.
-/// Retired products are left out unless asked for.
+/// Retired products are left out unless asked for. What only a later event told of (the event that
+/// made the product was given up) is no product, and must not take a place on a page.
 ///
 /// # Errors
 /// What the store said.
@@ -43,7 +44,8 @@ pub async fn list_products(
     limit: u32,
 ) -> Result<Vec<CatalogRow>, ReadModelError> {
     let sql = format!(
-        "SELECT {} FROM {} WHERE sku > $1 AND (NOT retired OR $2) ORDER BY sku LIMIT $3",
+        "SELECT {} FROM {} WHERE sku > $1 AND created_at IS NOT NULL AND (NOT retired OR $2) \
+         ORDER BY sku LIMIT $3",
         names(CATALOG_PRODUCTS.columns()),
         CATALOG_PRODUCTS.physical_name(version),
     );
@@ -61,7 +63,8 @@ pub async fn list_products(
 }
 
 /// Products of `version` of the catalog that fit `text`, best first, after `after` (keyset paging);
-/// at most `limit`. Retired products are left out.
+/// at most `limit`. Retired products are left out, and so is what only a later event told of: it is not
+/// known to be on sale.
 ///
 /// A product fits when its name, description or SKU has all the words (quotes, `or` and `-` as in
 /// web search engines), or when its name and SKU hold the text or something close to it, so that
