@@ -209,7 +209,7 @@ async fn write_all(
     // All of them are seen through to their end, also after one has failed: a dropped request might
     // still arrive, and the caller is about to try again.
     for writes in partitions {
-        for piece in writes.chunks(statements::MOST_IN_A_BATCH) {
+        for piece in statements::pieces(writes) {
             if in_flight.len() >= concurrency
                 && let Some(result) = in_flight.next().await
             {

@@ -15,7 +15,10 @@ use crate::sink::SinkError;
 
 /// Statements in one unlogged batch; they are of one partition, so one replica set takes them as
 /// one mutation.
-pub(super) const MOST_IN_A_BATCH: usize = 50;
+const MOST_IN_A_BATCH: usize = 50;
+/// Bytes of text and structured data in them, about. A mutation that is larger than the store takes
+/// (half a segment of its commit log) would be refused each time that it is tried again.
+const MOST_BYTES_IN_A_BATCH: usize = 256 * 1024;
 
 pub(super) struct Statements {
     of_tables: HashMap<&'static str, TableStatements>,
@@ -71,6 +74,57 @@ impl<'a> Write<'a> {
     fn values(&self) -> Vec<&Value> {
         self.values.iter().map(AsRef::as_ref).collect()
     }
+
+    /// About.
+    fn bytes(&self) -> usize {
+        let bytes = |value: &Cow<'_, Value>| match value.as_ref() {
+            Value::Text(text) => text.len(),
+            Value::Json(json) => json_bytes(json),
+            Value::Unset | Value::Int(_) | Value::Bool(_) | Value::Time(_) => 8,
+        };
+        self.values.iter().map(bytes).sum()
+    }
+}
+
+/// Bytes of the text that it is written as, about.
+fn json_bytes(json: &serde_json::Value) -> usize {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 8,
+        Json::String(text) => text.len() + 2,
+        Json::Array(items) => items.iter().map(|item| json_bytes(item) + 1).sum(),
+        Json::Object(fields) => fields
+            .iter()
+            .map(|(name, field)| name.len() + json_bytes(field) + 4)
+            .sum(),
+    }
+}
+
+/// `writes`, which are of one partition, in the pieces that are batches. A write that is too large by
+/// itself is a piece.
+pub(super) fn pieces<'w, 'a>(writes: &'w [Write<'a>]) -> impl Iterator<Item = &'w [Write<'a>]> {
+    let mut rest = writes;
+    std::iter::from_fn(move || {
+        let count = match rest.len() {
+            0 => return None,
+            1 => 1,
+            _ => fitting(rest).max(1),
+        };
+        let (piece, left) = rest.split_at(count);
+        rest = left;
+        Some(piece)
+    })
+}
+
+/// How many of the first of `writes` a batch holds.
+fn fitting(writes: &[Write<'_>]) -> usize {
+    let mut bytes = 0;
+    let first = writes.iter().take(MOST_IN_A_BATCH);
+    let fit = first.take_while(|write| {
+        bytes += write.bytes();
+        bytes <= MOST_BYTES_IN_A_BATCH
+    });
+    fit.count()
 }
 
 impl Statements {
@@ -172,9 +226,13 @@ fn delete_cql(key: impl Iterator<Item = Column>, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cartwright_read_model::tables::CART_LINES;
+    use cartwright_read_model::RowOp;
+    use cartwright_read_model::tables::{CART_LINES, ORDER_RETURNS};
+    use serde_json::json;
 
     use super::*;
+    use crate::merge::merge;
+    use crate::sink::SeqOp;
 
     #[test]
     fn every_write_says_its_time() {
@@ -188,5 +246,40 @@ mod tests {
             delete_cql(CART_LINES.key(), "k.cart_lines_v1"),
             "DELETE FROM k.cart_lines_v1 USING TIMESTAMP ? WHERE cart_id = ? AND line = ?"
         );
+    }
+
+    /// How many returns of one order are written together, by the bytes of their lines.
+    fn together(lines_bytes: &[usize]) -> Vec<usize> {
+        let ops = lines_bytes.iter().enumerate().map(|(number, bytes)| {
+            let key = ["order".into(), format!("return-{number:04}").into()];
+            let lines = json!([{ "sku": "x".repeat(*bytes) }]);
+            let op = RowOp::upsert(&ORDER_RETURNS, key, [("lines", lines.into())]);
+            SeqOp { seq: 7, op }
+        });
+        let ops: Vec<SeqOp> = ops.collect();
+        let rows = merge(&ops).unwrap();
+        let time = CellTime::write(1, 7).unwrap();
+        let writes: Vec<Write<'_>> = rows
+            .iter()
+            .map(|row| Write::upsert(row, row.write.as_ref().unwrap(), time))
+            .collect();
+        let mut rest = writes.as_slice();
+        for piece in pieces(&writes) {
+            // In their order, and each of them once.
+            assert!(std::ptr::eq(piece, &rest[..piece.len()]));
+            rest = &rest[piece.len()..];
+        }
+        assert!(rest.is_empty());
+        pieces(&writes).map(<[_]>::len).collect()
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_statements_and_by_bytes() {
+        assert_eq!(together(&[]), [0; 0]);
+        assert_eq!(together(&[10; 120]), [50, 50, 20]);
+        assert_eq!(together(&[84_000; 7]), [3, 3, 1]);
+        let too_large = MOST_BYTES_IN_A_BATCH;
+        assert_eq!(together(&[10, too_large, 10, 10]), [1, 1, 2]);
+        assert_eq!(together(&[too_large, too_large]), [1, 1]);
     }
 }
