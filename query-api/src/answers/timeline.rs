@@ -56,10 +56,11 @@ pub struct Causal {
     pub since_previous_ms: i64,
 }
 
-/// A page of what happened to an order and to the cart that it came from.
+/// A page of what happened to a cart and to the order that it became.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Timeline {
-    /// Events, oldest first.
+    /// The cart's events, then the order's, each oldest first; with `detail=causal` in the order of the
+    /// log.
     pub items: Vec<TimelineEvent>,
     /// Where the next page begins; null on the last.
     pub next_cursor: Option<String>,

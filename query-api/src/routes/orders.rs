@@ -83,8 +83,9 @@ pub struct TimelineParameters {
     _as_of: Option<String>,
 }
 
-/// What happened to an order and, before that, to its cart, oldest first. Also for a cart that is
-/// no order yet, and for an id that only ever got money.
+/// What happened to a cart, and then to the order that it became, each oldest first; with
+/// `detail=causal`, all of it in the order of the log. Also for a cart that is no order yet, and for an
+/// id that only ever got money.
 #[utoipa::path(get, path = "/v1/orders/{id}/timeline", tag = "orders",
     params(("id" = String, Path, description = "The order"), TimelineParameters),
     responses((status = 200, body = Timeline),

@@ -11,8 +11,8 @@ use crate::error::ReadModelError;
 use crate::rows::{CausalRow, TimelineRow};
 use crate::tables::{CAUSAL_EVENTS, TIMELINE};
 
-/// The events of a cart and its order in `version` of the timeline, oldest first, after the one with this stream and seq
-/// (keyset paging); at most `limit`.
+/// The events of a cart, then those of its order, in `version` of the timeline, each oldest first, after
+/// the one with this stream and seq (keyset paging); at most `limit`.
 ///
 /// # Errors
 /// What the store said.

@@ -4,8 +4,9 @@ use cartwright_events::Stream;
 
 use crate::schema::{Column, Order, Projection, Store, Table};
 
-/// One event. A cart and its order share their id, and every cart event comes before the order's:
-/// by stream (`cart`, `order`) and seq is the order in which things happened.
+/// One event. A cart and its order share their id; by stream (`cart`, `order`) and seq the cart's events
+/// come first, then the order's. So things happened, but for money that came for the order before there
+/// was a cart.
 pub static TIMELINE: Table = Table {
     name: "timeline",
     partition: &[Column::text("aggregate_id")],
