@@ -30,23 +30,7 @@ pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
     // The shard must not read its log back while the test needs it: a commit must not be slow, so
     // nothing may be catching up beside it. After the storm shards bear slow ones.
     every_projection_follows(&stack).await?;
-    let bootstrap = stack.stack.bootstrap();
-    let partition = tokio::task::spawn_blocking(move || -> anyhow::Result<u32> {
-        let log = KafkaLog::new(KafkaOptions::new(&bootstrap))?;
-        let topic = "checkout.cart.events.v1";
-        let partition = partition_of("bad-1", log.partition_count(topic)?);
-        let mut stranger = log.writer("stranger")?;
-        stranger.take_over()?;
-        stranger.commit(vec![NewRecord {
-            topic: topic.into(),
-            partition,
-            key: b"bad-1".to_vec(),
-            value: Some(b"not an event".to_vec()),
-            headers: Vec::new(),
-        }])?;
-        Ok(partition)
-    })
-    .await??;
+    let partition = plant(&stack, "checkout.cart.events.v1", "bad-1").await?;
     // The key's next event waits behind it, and the view of the key stays as it was.
     api.post(
         "/v1/carts/bad-1/items",
@@ -83,6 +67,7 @@ pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
         };
         it_stays_given_up(&stack, &api, &given_up).await?;
     }
+    a_report_says_that_a_key_of_it_waits(&stack).await?;
 
     stack.stack.kill(Part::CommandApi).await;
     // The shard reads its log back, finds a record that it did not write, and refuses.
@@ -90,6 +75,38 @@ pub(crate) async fn a_poisoned_record_is_parked_and_the_rest_goes_on(
     eventually("the shard refuses and says so", PATIENCE, || async {
         let ready = api.get_command("/readyz?verbose").await.ok()?;
         ready.text.contains("refuses").then_some(())
+    })
+    .await
+}
+
+/// Writes a record that nobody can read, as no shard does. Returns its partition.
+async fn plant(stack: &TestStack, topic: &'static str, key: &'static str) -> anyhow::Result<u32> {
+    let bootstrap = stack.stack.bootstrap();
+    tokio::task::spawn_blocking(move || {
+        let log = KafkaLog::new(KafkaOptions::new(&bootstrap))?;
+        let partition = partition_of(key, log.partition_count(topic)?);
+        let mut stranger = log.writer("stranger")?;
+        stranger.take_over()?;
+        stranger.commit(vec![NewRecord {
+            topic: topic.into(),
+            partition,
+            key: key.as_bytes().to_vec(),
+            value: Some(b"not an event".to_vec()),
+            headers: Vec::new(),
+        }])?;
+        Ok(partition)
+    })
+    .await?
+}
+
+async fn a_report_says_that_a_key_of_it_waits(stack: &TestStack) -> anyhow::Result<()> {
+    plant(stack, "checkout.order.events.v1", "bad-1").await?;
+    let query = stack.stack.query_url();
+    let url = format!("{query}/v1/reports/sales?by=day&currency=GBP");
+    eventually("the report says that a key waits", PATIENCE, || async {
+        let answer = reqwest::get(&url).await.ok()?;
+        let parked = answer.headers().get("cartwright-parked")?;
+        (answer.status() == 200 && parked == "1").then_some(())
     })
     .await
 }
