@@ -12,11 +12,12 @@ use crate::commit::send;
 use crate::group::{Cause, Group, NotTaken, Pending};
 use crate::mailbox::{Reply, Submission};
 use crate::outcome::Outcome;
+use crate::pace::bounded_ms;
 use crate::results::{Found, ResultKey};
 use crate::shard::Shard;
 use crate::state::ShardState;
 
-/// What a caller is told for whom there was no room.
+/// What a caller is told for whose aggregate there is no room: nobody knows when there will be.
 const NO_ROOM: Reply = Reply::Overloaded {
     retry_after_ms: 1_000,
 };
@@ -235,13 +236,21 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         }
     }
 
-    /// Lets a command wait until its aggregate is in memory, or known not to exist.
+    /// Lets a command wait until its aggregate is in memory, or known not to exist. Where too many wait
+    /// there is room at the latest when the first of them has to be given up.
     fn hold(&mut self, submission: Submission<B::Command>) {
-        if self.held.len() >= self.options.mailbox_capacity {
-            send(submission.reply, NO_ROOM);
-        } else {
-            self.held.push_back(submission);
+        if self.held.len() < self.options.mailbox_capacity {
+            self.held.push(submission);
+            return;
         }
+        let first = self.held.iter().map(|held| held.deadline).min();
+        let left_us = first.map_or(0, |first| {
+            first
+                .as_micros()
+                .saturating_sub(self.clock.now().as_micros())
+        });
+        let retry_after_ms = bounded_ms(u64::try_from(left_us / 1_000).unwrap_or(0));
+        send(submission.reply, Reply::Overloaded { retry_after_ms });
     }
 
     /// Commands that waited are decided next, in their order and before any that came later.
@@ -254,14 +263,9 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
     /// Answers the commands that waited too long.
     pub(crate) fn give_up_held(&mut self) {
         let now = self.clock.now();
-        while self
-            .held
-            .front()
-            .is_some_and(|oldest| oldest.deadline < now)
-        {
-            if let Some(oldest) = self.held.pop_front() {
-                send(oldest.reply, Reply::DeadlinePassed);
-            }
+        let is_late = |held: &mut Submission<B::Command>| held.deadline < now;
+        for late in self.held.extract_if(.., is_late) {
+            send(late.reply, Reply::DeadlinePassed);
         }
     }
 }

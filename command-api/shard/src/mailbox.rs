@@ -1,14 +1,12 @@
 //! The bounded mailbox, and what goes in and comes back.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use cartwright_events::Timestamp;
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::{oneshot, watch};
 
 use crate::outcome::{Answer, Outcome};
 use crate::ownership::Ownership;
+use crate::pace::Pace;
 use crate::results::IdempotencyKey;
 
 /// A command on its way to the shard, and where its reply goes.
@@ -110,7 +108,7 @@ pub struct Mailbox<C> {
     pub(crate) letters: Sender<Letter<C>>,
     pub(crate) ownership: watch::Receiver<Ownership>,
     pub(crate) inbox_trouble: watch::Receiver<Option<String>>,
-    pub(crate) micros_per_command: Arc<AtomicU64>,
+    pub(crate) pace: Pace,
 }
 
 impl<C> Clone for Mailbox<C> {
@@ -119,7 +117,7 @@ impl<C> Clone for Mailbox<C> {
             letters: self.letters.clone(),
             ownership: self.ownership.clone(),
             inbox_trouble: self.inbox_trouble.clone(),
-            micros_per_command: Arc::clone(&self.micros_per_command),
+            pace: self.pace.clone(),
         }
     }
 }
@@ -197,42 +195,10 @@ impl<C> Mailbox<C> {
         self.ownership.clone()
     }
 
-    /// After how long what waits now should be decided, in milliseconds.
+    /// After how long what waits now should be decided, in milliseconds; what the shard has taken out of
+    /// the mailbox and not decided yet comes first.
     #[must_use]
     pub fn retry_after_ms(&self) -> u64 {
-        let waiting = self.letters.len() as u64;
-        let per_command = self.micros_per_command.load(Ordering::Relaxed).max(1);
-        (waiting * per_command / 1000).clamp(50, 30_000)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_to_retry_is_what_the_shard_needs_for_what_waits() {
-        let (letters, _taken) = crossbeam_channel::bounded::<Letter<()>>(1_000);
-        let mailbox = Mailbox {
-            letters,
-            ownership: watch::Sender::new(Ownership::Standby).subscribe(),
-            inbox_trouble: watch::Sender::new(None).subscribe(),
-            micros_per_command: Arc::new(AtomicU64::new(20_000)),
-        };
-        assert_eq!(mailbox.retry_after_ms(), 50, "never at once");
-        for waiting in 1..=100_u64 {
-            drop(mailbox.look_up(String::new(), 0));
-            assert_eq!(mailbox.retry_after_ms(), (20 * waiting).max(50));
-        }
-        mailbox.micros_per_command.store(40_000, Ordering::Relaxed);
-        assert_eq!(mailbox.retry_after_ms(), 4_000);
-        mailbox
-            .micros_per_command
-            .store(u64::MAX / 1_000, Ordering::Relaxed);
-        assert_eq!(
-            mailbox.retry_after_ms(),
-            30_000,
-            "and never in vain for long"
-        );
+        self.pace.retry_after_ms(self.letters.len())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::inbox::{InboxBatch, InboxPump};
 use crate::mailbox::Letter;
 use crate::options::ShardOptions;
 use crate::ownership::Ownership;
+use crate::pace::Pace;
 use crate::shard::{Inputs, Shard, Step};
 use crate::thread::Begin;
 
@@ -44,7 +45,7 @@ pub(crate) struct Runner<B: BoundedContext, L: EventLog> {
     pub(crate) deposed: Arc<AtomicBool>,
     pub(crate) options: ShardOptions,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) micros_per_command: Arc<AtomicU64>,
+    pub(crate) pace: Pace,
 }
 
 /// What woke the runner.
@@ -125,21 +126,18 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
 
     /// One step and what has to follow it. Returns whether the shard goes on.
     fn step(&mut self, inputs: Inputs<B::Command>) -> bool {
-        let waiting = self.shard.backlog() + inputs.commands.len();
+        let taken = self.shard.backlog() + inputs.commands.len();
+        self.pace.take(taken);
         let begun = Instant::now();
         let step = self.shard.step(inputs);
         self.ask_archive();
         let gap = Duration::from_millis(self.options.commit_gap_ms);
-        if step == Step::Committed && !gap.is_zero() {
-            thread::park_timeout(gap);
+        if step == Step::Committed {
+            pause(gap);
         }
-        let decided = waiting.saturating_sub(self.shard.backlog()) as u64;
-        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        if let Some(each) = micros.checked_div(decided) {
-            let before = self.micros_per_command.load(Ordering::Relaxed);
-            self.micros_per_command
-                .store((before * 7 + each) / 8, Ordering::Relaxed);
-        }
+        let left = self.shard.backlog();
+        self.pace
+            .done(taken.saturating_sub(left), left, begun.elapsed());
         match step {
             Step::Idle | Step::Committed => true,
             Step::TakeOver => self.take_over(),
@@ -317,6 +315,16 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
             }
             pause = (pause * 2).min(longest);
         }
+    }
+}
+
+/// Waits, also when a channel that was waited for before has left the thread unparked.
+fn pause(length: Duration) {
+    let begun = Instant::now();
+    while let Some(left) = length.checked_sub(begun.elapsed())
+        && !left.is_zero()
+    {
+        thread::park_timeout(left);
     }
 }
 

@@ -90,7 +90,7 @@ pub struct Shard<B: BoundedContext, L: EventLog> {
     /// The registry could not be asked about one of them: nothing is taken in before then.
     pub(crate) inbox_rests_until: Option<Timestamp>,
     /// Commands that wait for an aggregate that is not in memory.
-    pub(crate) held: VecDeque<Submission<B::Command>>,
+    pub(crate) held: Vec<Submission<B::Command>>,
     pub(crate) waiters: Waiters,
     /// Deciding the timers broke: they are not tried again before then.
     pub(crate) timers_rest_until: Option<Timestamp>,
@@ -133,7 +133,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             inbox_waits: Vec::new(),
             inbox_cut: false,
             inbox_rests_until: None,
-            held: VecDeque::new(),
+            held: Vec::new(),
             timers_rest_until: None,
             take_overs: 0,
             last_epoch: 0,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::inbox::{InboxPump, Watchdog};
 use crate::mailbox::Mailbox;
 use crate::options::ShardOptions;
 use crate::ownership::Ownership;
+use crate::pace::Pace;
 use crate::runner::{Order, Runner};
 use crate::shard::Shard;
 
@@ -132,12 +133,12 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
         options.clone(),
         Arc::clone(&clock),
     );
-    let micros_per_command = Arc::new(AtomicU64::new(50));
+    let pace = Pace::default();
     let mailbox = Mailbox {
         letters: sender,
         ownership: shard.ownership(),
         inbox_trouble,
-        micros_per_command: Arc::clone(&micros_per_command),
+        pace: pace.clone(),
     };
     let deposed = Arc::new(AtomicBool::new(false));
     let runner = Runner {
@@ -150,7 +151,7 @@ pub fn spawn<B: BoundedContext, L: EventLog>(
         told,
         options,
         clock,
-        micros_per_command,
+        pace,
     };
     let thread = thread::Builder::new()
         .name(format!("{}-{partition}", B::CONTEXT.name()))

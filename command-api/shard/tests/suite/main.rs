@@ -8,6 +8,7 @@ mod failing;
 mod faults;
 mod fenced;
 mod handover;
+mod held;
 mod idempotency;
 mod large;
 mod memory;
