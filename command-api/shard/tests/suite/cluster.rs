@@ -12,11 +12,14 @@ use cartwright_shard::nodes::{
     ALLOCATOR_GROUP, AgentStatus, ClockCheck, NODES_TOPIC, NodeAddress, NodeAgent, NodeId,
     NodeOptions, NodeStart, OWNERS_TOPIC, OwnerMap, ShardHost, ShardId,
 };
-use cartwright_shard::{Begin, ManualClock, Ownership, Shard, ShardOptions};
+use cartwright_shard::{
+    Begin, Inputs, ManualClock, Ownership, Reply, Shard, ShardOptions, Submission,
+};
+use tokio::sync::oneshot;
 
 use crate::bent::BentLog;
 use crate::rig::TOPICS;
-use crate::toy::Toy;
+use crate::toy::{Toy, add};
 
 pub(crate) const PARTITIONS: u32 = 6;
 pub(crate) const STEP_MS: u64 = 50;
@@ -229,6 +232,16 @@ impl Cluster {
         self.now_ms - begun - QUIET_STEPS * STEP_MS
     }
 
+    /// Whether some node decides a command of this shard now.
+    pub(crate) fn answers(&mut self, shard: ShardId) -> bool {
+        let command_id = format!("probe-{}", self.now_ms);
+        let living = self.agents.iter_mut();
+        let living = living.filter(|(node, _)| !self.frozen.contains(node));
+        living
+            .filter_map(|(_, agent)| agent.host_mut().shards.get_mut(&shard))
+            .any(|(running, _)| decides(running, &command_id))
+    }
+
     pub(crate) fn map(&self) -> OwnerMap {
         let living = self
             .agents
@@ -282,6 +295,29 @@ impl Cluster {
             .map(|(_, now)| now.owner.node.clone())
             .collect()
     }
+}
+
+/// Whether the shard decides a new command, if it says that it serves.
+fn decides(shard: &mut Shard<Toy, MemoryLog>, command_id: &str) -> bool {
+    if !matches!(*shard.ownership().borrow(), Ownership::Serving { .. }) {
+        return false;
+    }
+    let (reply, mut replied) = oneshot::channel();
+    let probe = Submission {
+        command: add("probe"),
+        command_id: command_id.to_owned(),
+        correlation_id: command_id.to_owned(),
+        traceparent: None,
+        idempotency: None,
+        expected_version: None,
+        deadline: Timestamp::from_micros(i64::MAX),
+        reply,
+    };
+    shard.step(Inputs {
+        commands: vec![probe],
+        ..Inputs::default()
+    });
+    matches!(replied.try_recv(), Ok(Reply::Decided(_)))
 }
 
 pub(crate) fn id(node: usize) -> NodeId {

@@ -14,6 +14,7 @@ mod large;
 mod memory;
 mod nodes;
 mod pages;
+mod pauses;
 mod recovery;
 mod registry;
 mod rig;
