@@ -308,10 +308,13 @@ fn report_prices(prices: &PriceTable, check: Check) {
     let mut progress = prices.progress();
     tokio::spawn(async move {
         loop {
-            match &progress.borrow_and_update().state {
-                TableState::Loading => check.not_ok("being loaded"),
-                TableState::Following => check.ok("loaded"),
-                TableState::Stopped { reason } => return check.not_ok(reason.clone()),
+            let now = progress.borrow_and_update().clone();
+            let held_up = now.held_up.map(|why| format!(": {why}"));
+            let held_up = held_up.unwrap_or_default();
+            match now.state {
+                TableState::Loading => check.not_ok(format!("being loaded{held_up}")),
+                TableState::Following => check.ok(format!("loaded{held_up}")),
+                TableState::Stopped { reason } => return check.not_ok(reason),
             }
             if progress.changed().await.is_err() {
                 return;

@@ -158,7 +158,9 @@ async fn report(
         if now.superseded {
             check.not_ok("another process runs as this node");
         } else if !now.knows_the_map {
-            check.not_ok("reading who owns which shard");
+            let held_up = now.held_up.map(|why| format!(": {why}"));
+            let held_up = held_up.unwrap_or_default();
+            check.not_ok(format!("reading who owns which shard{held_up}"));
         } else if assigned < shards.len() {
             check.not_ok(format!(
                 "{assigned} of {} shards have an owner",
@@ -179,8 +181,10 @@ async fn report(
             let failed: String = failed
                 .map(|(shard, why)| format!("; {shard} has ended here: {why}"))
                 .collect();
+            let held_up = now.held_up.map(|why| format!("; {why}"));
+            let held_up = held_up.unwrap_or_default();
             check.ok(format!(
-                "owner of {} of {} shards, {} other nodes{part}{failed}",
+                "owner of {} of {} shards, {} other nodes{part}{failed}{held_up}",
                 now.owned,
                 shards.len(),
                 now.others

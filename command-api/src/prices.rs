@@ -17,7 +17,7 @@ use cartwright_events::{PositionToken, Sku, Stream};
 use tokio::sync::watch;
 
 pub use follower::PriceThread;
-use follower::{Follower, STALL};
+use follower::{Follower, LOOK_EVERY};
 
 mod follower;
 
@@ -40,6 +40,8 @@ pub struct Progress {
     pub state: TableState,
     /// Last seq folded, by partition.
     pub seqs: Vec<u64>,
+    /// What holds the reader of a partition up, the first of them; nothing while all move.
+    pub held_up: Option<String>,
 }
 
 /// Whether the table can be used.
@@ -95,6 +97,7 @@ impl PriceTable {
         let progress = watch::Sender::new(Progress {
             state: TableState::Loading,
             seqs,
+            held_up: None,
         });
         Self(Arc::new(Inner {
             products: RwLock::default(),
@@ -109,7 +112,7 @@ impl PriceTable {
     /// # Errors
     /// When the machine gives no thread.
     pub fn follow<L: EventLog>(&self, log: L, codec: Codec) -> std::io::Result<PriceThread> {
-        Follower::spawn(self.clone(), log, codec, STALL)
+        Follower::spawn(self.clone(), log, codec, LOOK_EVERY)
     }
 
     /// To follow how far it is.
@@ -197,6 +200,14 @@ impl PriceTable {
         self.0.progress.send_if_modified(|progress| {
             let changed = progress.state != state;
             progress.state = state;
+            changed
+        });
+    }
+
+    fn set_held_up(&self, held_up: Option<String>) {
+        self.0.progress.send_if_modified(|progress| {
+            let changed = progress.held_up != held_up;
+            progress.held_up = held_up;
             changed
         });
     }

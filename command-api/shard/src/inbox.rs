@@ -9,7 +9,7 @@ use cartwright_event_log::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use tokio::sync::watch;
 
-use crate::recovery::what_is_open;
+use crate::standstill::{Look, Standstill};
 
 /// Batches that may wait between the reader and the shard.
 const WAITING_BATCHES: usize = 2;
@@ -109,31 +109,26 @@ impl InboxPump {
     }
 }
 
-/// Looks whether nothing comes although there is something: an open transaction, of whomever, holds
-/// up what is behind it, or the reader has missed that there is more.
+/// Looks whether nothing comes although there is something, and tells what holds the inbox up.
 pub(crate) struct Watchdog {
-    after: Duration,
+    standstill: Standstill,
+    begun: Instant,
     /// What holds the inbox up; nothing while it moves.
     trouble: watch::Sender<Option<String>>,
-    quiet_since: Instant,
-    /// Where it stood behind the end when it was looked at last.
-    behind_at: Option<u64>,
 }
 
 impl Watchdog {
     pub(crate) fn new(after: Duration, trouble: watch::Sender<Option<String>>) -> Self {
         Self {
-            after,
+            standstill: Standstill::new(after),
+            begun: Instant::now(),
             trouble,
-            quiet_since: Instant::now(),
-            behind_at: None,
         }
     }
 
     /// A reader begins; what is in its way is in its way until something comes.
     fn begin(&mut self) {
-        self.quiet_since = Instant::now();
-        self.behind_at = None;
+        self.standstill.moved(self.begun.elapsed());
     }
 
     /// Records came, or there are none.
@@ -143,41 +138,32 @@ impl Watchdog {
             .send_if_modified(|trouble| trouble.take().is_some());
     }
 
-    /// Nothing came. Looks once in `after`, and says so when it is behind where it was at the look
-    /// before: a transaction that is being written just now is no trouble. Returns where another reader
-    /// is to go on, if this one could have read on: a consumer can miss that there is more, as after its
-    /// broker was away, and another one does not.
+    /// Nothing came. Returns where another reader is to go on, if this one could have read on.
     fn quiet<L: EventLog>(
         &mut self,
         log: &L,
         reader: &L::Reader,
         inbox: &TopicPartition,
     ) -> Option<u64> {
-        if self.quiet_since.elapsed() < self.after {
-            return None;
+        let end = || reader.watermarks(inbox).map(|(_, high)| high);
+        let now = self.begun.elapsed();
+        match self.standstill.look(now, log, reader, inbox, end) {
+            Look::TooEarly => None,
+            Look::AtEnd => {
+                // What can't be told now is looked at again later; the pump's own polls report errors.
+                self.moved();
+                None
+            }
+            Look::StandsStill {
+                position,
+                what,
+                is_held_up,
+            } => {
+                tracing::warn!(what, "the inbox stands still");
+                self.trouble.send_replace(Some(what));
+                (!is_held_up).then_some(position)
+            }
         }
-        let behind = reader.position(inbox).and_then(|position| {
-            let (_, high) = reader.watermarks(inbox)?;
-            Ok((position < high).then_some((position, high)))
-        });
-        let Ok(Some((position, high))) = behind else {
-            // What can't be told now is looked at again later; the pump's own polls report errors.
-            self.moved();
-            return None;
-        };
-        self.quiet_since = Instant::now();
-        if self.behind_at.replace(position) != Some(position) {
-            return None;
-        }
-        let what = format!(
-            "nothing comes of {inbox} at {position} of {high}: {}",
-            what_is_open(log, inbox)
-        );
-        tracing::warn!(what, "the inbox stands still");
-        self.trouble.send_replace(Some(what));
-        // Before an open transaction nobody reads on. What this reader can't tell, another one may.
-        let has_read_all = matches!(reader.stable_end(inbox), Ok(end) if position >= end);
-        (!has_read_all).then_some(position)
     }
 }
 

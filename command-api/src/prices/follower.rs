@@ -1,5 +1,6 @@
 //! The thread that fills the price table.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,6 +11,7 @@ use cartwright_event_log::{
 };
 use cartwright_events::codec::{Codec, CodecError};
 use cartwright_events::{Envelope, EventBody, Sku, Stream, Timestamp};
+use cartwright_shard::{Look, Standstill};
 
 use super::{PriceTable, TableState};
 
@@ -19,8 +21,8 @@ const BATCH: usize = 4_096;
 const LOADING_POLL: Duration = Duration::from_millis(5);
 /// How long a poll waits at the end; also how long a stop may take.
 const TAILING_POLL: Duration = Duration::from_millis(100);
-/// A reader is made anew that brings nothing for so long of a partition whose end it has not reached.
-pub(super) const STALL: Duration = Duration::from_secs(15);
+/// How often it is looked whether the reader of a partition stands still before its end.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Pauses between tries to read.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -80,14 +82,7 @@ pub(super) struct Follower<L> {
     offsets: Vec<Option<u64>>,
     seqs: Vec<u64>,
     loaded: bool,
-    stall: Duration,
-}
-
-/// Where a partition stood when it was looked at, and where it ended then.
-#[derive(Clone, Copy)]
-struct Stand {
-    position: u64,
-    end: u64,
+    look_every: Duration,
 }
 
 impl<L: EventLog> Follower<L> {
@@ -95,7 +90,7 @@ impl<L: EventLog> Follower<L> {
         table: PriceTable,
         log: L,
         codec: Codec,
-        stall: Duration,
+        look_every: Duration,
     ) -> std::io::Result<PriceThread> {
         let stop = Arc::new(AtomicBool::new(false));
         let seqs = table.progress().borrow().seqs.clone();
@@ -107,7 +102,7 @@ impl<L: EventLog> Follower<L> {
             offsets: vec![None; seqs.len()],
             seqs,
             loaded: false,
-            stall,
+            look_every,
         };
         let thread = thread::Builder::new()
             .name("prices".to_owned())
@@ -170,27 +165,26 @@ impl<L: EventLog> Follower<L> {
             .partitions()
             .into_iter()
             .map(|at| reader.watermarks(&at).map(|(_, high)| (at, high)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut moved = Instant::now();
-        let mut positions = Vec::new();
+            .collect::<Result<BTreeMap<_, _>, _>>()?;
+        let mut standstills = self.standstills();
+        let begun = Instant::now();
         loop {
-            // What is read beyond its end says nothing of a partition that stands still before its own.
-            let now = ends
+            let positions = ends.keys().map(|at| reader.position(at));
+            let positions = positions.collect::<Result<Vec<_>, _>>()?;
+            if positions
                 .iter()
-                .map(|(at, end)| reader.position(at).map(|position| position.min(*end)))
-                .collect::<Result<Vec<_>, _>>()?;
-            if now.iter().zip(&ends).all(|(now, (_, end))| now == end) {
+                .zip(ends.values())
+                .all(|(now, end)| now >= end)
+            {
                 break;
             }
-            if now != positions {
-                moved = Instant::now();
-                positions = now;
-            } else if moved.elapsed() > self.stall {
-                return Err(Halt::Retry("reading to the end stands still".to_owned()));
-            }
+            // What is read beyond its end says nothing of a partition that stands still before its own.
+            let end = |_: &L::Reader, at: &TopicPartition| Ok(ends[at]);
+            self.look(&reader, &mut standstills, begun.elapsed(), end)?;
             self.take(&mut reader, LOADING_POLL)?;
         }
         self.loaded = true;
+        self.table.set_held_up(None);
         self.table.set_state(TableState::Following);
         tracing::info!(seqs = ?self.seqs, "prices are loaded");
         Ok(())
@@ -198,37 +192,47 @@ impl<L: EventLog> Follower<L> {
 
     fn tail(&mut self) -> Result<std::convert::Infallible, Halt> {
         let mut reader = self.reader(ReaderPurpose::Tailing)?;
-        let mut looked = Instant::now();
-        let mut stands = vec![None; self.seqs.len()];
+        let mut standstills = self.standstills();
+        let begun = Instant::now();
         loop {
             self.take(&mut reader, TAILING_POLL)?;
-            if looked.elapsed() > self.stall {
-                self.refuse_to_stand_still(&reader, &mut stands)?;
-                looked = Instant::now();
-            }
+            let end = |reader: &L::Reader, at: &TopicPartition| Ok(reader.watermarks(at)?.1);
+            self.look(&reader, &mut standstills, begun.elapsed(), end)?;
         }
     }
 
-    /// A consumer can miss that there is more, as after its broker was away: another one does not. Each
-    /// partition is judged by itself, by what could be read of it at the look before.
-    fn refuse_to_stand_still(
+    fn standstills(&self) -> Vec<(TopicPartition, Standstill)> {
+        let of = |at| (at, Standstill::new(self.look_every));
+        self.partitions().into_iter().map(of).collect()
+    }
+
+    /// Begins anew where a reader has missed that there is more; says what holds it up otherwise. Each
+    /// partition is judged by itself, and one that can't tell its end keeps nobody from the others.
+    fn look(
         &self,
         reader: &L::Reader,
-        stands: &mut [Option<Stand>],
+        standstills: &mut [(TopicPartition, Standstill)],
+        now: Duration,
+        end: impl Fn(&L::Reader, &TopicPartition) -> Result<u64, LogError>,
     ) -> Result<(), Halt> {
-        for (at, stand) in self.partitions().into_iter().zip(stands) {
-            let position = reader.position(&at)?;
-            if let Some(before) = *stand
-                && before.position == position
-                && position < before.end
+        let mut looked = false;
+        let mut held_up = None;
+        for (at, standstill) in standstills {
+            let seen = standstill.look(now, &self.log, reader, at, || end(reader, at));
+            looked |= seen != Look::TooEarly;
+            if let Look::StandsStill {
+                what, is_held_up, ..
+            } = seen
             {
-                let end = before.end;
-                let reason = format!("{at} stands at offset {position}, its end is {end}");
-                return Err(Halt::Retry(reason));
+                if !is_held_up {
+                    return Err(Halt::Retry(what));
+                }
+                tracing::warn!(what, "prices stand still");
+                held_up.get_or_insert(what);
             }
-            // A partition that can't tell its end keeps nobody from the others.
-            let end = reader.stable_end(&at).ok();
-            *stand = end.map(|end| Stand { position, end });
+        }
+        if looked {
+            self.table.set_held_up(held_up);
         }
         Ok(())
     }
@@ -295,87 +299,4 @@ impl<L: EventLog> Follower<L> {
 mod bent;
 
 #[cfg(test)]
-mod tests {
-    use cartwright_event_log::memory::MemoryLog;
-    use cartwright_event_log::{LogWriter, NewRecord};
-    use cartwright_events::catalog::{ProductCreated, ProductEvent};
-    use cartwright_events::{Currency, Event};
-
-    use super::bent::BentLog;
-    use super::*;
-    use crate::prices::Progress;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    /// A catalog of two partitions.
-    struct Catalog {
-        log: MemoryLog,
-        seqs: [u64; 2],
-    }
-
-    impl Catalog {
-        /// Writes a product.
-        fn write(&mut self, partition: u32) {
-            let seq = &mut self.seqs[partition as usize];
-            *seq += 1;
-            let aggregate_id = format!("mug-{partition}-{seq}");
-            let body = ProductCreated {
-                name: "Mug".to_owned(),
-                description: None,
-                price_minor: 500,
-                currency: Currency::new("GBP").unwrap(),
-            };
-            let event = Event {
-                aggregate_id: aggregate_id.clone(),
-                version: 1,
-                occurred_at: Timestamp::EPOCH,
-                body: ProductEvent::Created(body).into(),
-            };
-            let record = NewRecord {
-                topic: Arc::from(Stream::Product.topic()),
-                partition,
-                key: aggregate_id.into_bytes(),
-                value: Some(Codec::fixed().encode_event(&event)),
-                headers: vec![
-                    ("seq", seq.to_string().into_bytes()),
-                    ("writer_epoch", b"1".to_vec()),
-                ],
-            };
-            let mut writer = self.log.writer("catalog").unwrap();
-            writer.take_over().unwrap();
-            writer.commit(vec![record]).unwrap();
-        }
-
-        /// Writes to the first partition, and to no other, until the table is so far.
-        fn write_until(&mut self, table: &PriceTable, wanted: impl Fn(&Progress) -> bool) {
-            let begun = Instant::now();
-            while !wanted(&table.progress().borrow()) {
-                assert!(begun.elapsed() < PATIENCE, "it stands still");
-                self.write(0);
-                thread::park_timeout(Duration::from_millis(5));
-            }
-        }
-    }
-
-    /// A reader can miss that there is more of one partition. That others move says nothing of it.
-    #[test]
-    fn a_partition_that_stands_still_is_read_anew_although_others_move() {
-        for purpose in [ReaderPurpose::Recovery, ReaderPurpose::Tailing] {
-            let log = MemoryLog::waiting();
-            log.create_topic(Stream::Product.topic(), 2);
-            let bent = BentLog::new(log.clone(), Stream::Product.topic());
-            let still = TopicPartition::new(Stream::Product.topic(), 1);
-            bent.deafen_next(purpose, still);
-            let mut catalog = Catalog { log, seqs: [0; 2] };
-            catalog.write(1);
-            let table = PriceTable::new(2, 1);
-            let stall = Duration::from_millis(200);
-            let thread = Follower::spawn(table.clone(), bent.clone(), Codec::fixed(), stall);
-            catalog.write_until(&table, |now| now.state == TableState::Following);
-            catalog.write(1);
-            catalog.write_until(&table, |now| now.seqs[1] == 2);
-            assert!(bent.is_deaf());
-            assert!(thread.unwrap().stop(PATIENCE));
-        }
-    }
-}
+mod tests;

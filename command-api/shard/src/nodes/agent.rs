@@ -1,27 +1,24 @@
 //! The driver of a node among nodes: reads and writes the two topics, and has the shards follow.
 
+mod reading;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cartwright_event_log::{
-    CommitError, EventLog, GroupEvent, GroupReader, LogError, LogReader, ReaderPurpose, Record,
-    Start, TopicPartition,
-};
+use cartwright_event_log::{CommitError, EventLog, GroupEvent, GroupReader, LogError};
 use cartwright_events::Context;
 
 use super::clock_check::ClockCheck;
-use super::standstill::Standstill;
 use super::{
-    ALLOCATOR_GROUP, Action, AgentStatus, Allocator, Assignment, Beat, Member, NODES_TOPIC,
-    NodeAddress, NodeId, NodeOptions, NodeState, OWNERS_TOPIC, Observed, OwnerMap, ShardHost,
-    ShardId,
+    ALLOCATOR_GROUP, Action, AgentStatus, Allocator, Beat, Member, NODES_TOPIC, NodeAddress,
+    NodeId, NodeOptions, NodeState, Observed, OwnerMap, ShardHost, ShardId,
 };
+use crate::standstill::Standstill;
 use crate::thread::Begin;
 
-/// Records taken from the reader at a time.
-const BATCH: usize = 1_024;
+/// How often it is looked whether the reader of the map stands still.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// One start of a node.
 #[derive(Debug, Clone)]
@@ -99,7 +96,7 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             status: AgentStatus::default(),
             reader: None,
             known_at: 0,
-            standstill: Standstill::default(),
+            standstill: Standstill::new(LOOK_EVERY),
             beats: None,
             last_beat: None,
             group: None,
@@ -190,82 +187,6 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
             self.beats = None;
         }
         self.report(now_ms);
-    }
-
-    fn read(&mut self, now_ms: u64) -> Result<(), LogError> {
-        let (nodes, owners) = (
-            TopicPartition::new(NODES_TOPIC, 0),
-            TopicPartition::new(OWNERS_TOPIC, 0),
-        );
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => {
-                let mut reader = self.log.reader(ReaderPurpose::Tailing)?;
-                let beats_end = reader.watermarks(&nodes)?.1;
-                self.known_at = reader.watermarks(&owners)?.1;
-                reader.assign(&[
-                    (nodes, Start::Offset(beats_end)),
-                    (owners.clone(), Start::Beginning),
-                ])?;
-                reader
-            }
-        };
-        let records = reader.poll(BATCH, self.options.look())?;
-        let position = reader.position(&owners)?;
-        // Beats come all the same, and say nothing of the map.
-        let end = self.known_at.max(self.plan_at);
-        if self.standstill.is_long(position, end, now_ms) {
-            tracing::warn!(
-                position,
-                end,
-                "the map of the nodes stands still; reading it anew"
-            );
-        } else {
-            self.reader = Some(reader);
-        }
-        for record in &records {
-            self.take(record, now_ms);
-        }
-        if !self.status.knows_the_map && position >= self.known_at {
-            self.status.knows_the_map = true;
-            self.allocator.presume(&self.map, now_ms);
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, record: &Record, now_ms: u64) {
-        let value = record.value.as_deref().unwrap_or_default();
-        if record.topic.as_ref() == NODES_TOPIC {
-            match serde_json::from_slice::<Beat>(value) {
-                Ok(beat) => {
-                    self.status.superseded |=
-                        beat.node == self.me.node && beat.incarnation > self.incarnation;
-                    if beat.node == self.me.node && beat.incarnation == self.incarnation {
-                        self.clock.hear(record);
-                        self.status.clock_is_off = self.clock.is_off();
-                    }
-                    self.allocator.hear(beat, now_ms);
-                }
-                Err(error) => unreadable(record, &error),
-            }
-            return;
-        }
-        let key = record.key.as_deref().map(String::from_utf8_lossy);
-        let shard = key.unwrap_or_default().parse::<ShardId>();
-        match (shard, serde_json::from_slice::<Assignment>(value)) {
-            (Ok(shard), Ok(assignment)) => {
-                let before = self.map.get(shard).map(|before| before.owner.node.clone());
-                let owner = assignment.owner.node.clone();
-                if self.map.take(shard, assignment)
-                    && let Some(before) = before.filter(|before| *before != owner)
-                {
-                    let until_ms = now_ms + self.options.handover_ms;
-                    self.awaited.insert(shard, (before, until_ms));
-                }
-            }
-            (Err(error), _) => unreadable(record, &error),
-            (_, Err(error)) => unreadable(record, &error),
-        }
     }
 
     fn stand_for_election(&mut self) -> Result<(), LogError> {
@@ -380,13 +301,4 @@ impl<L: EventLog, H: ShardHost> NodeAgent<L, H> {
 
 fn observe(host: &impl ShardHost, shard: ShardId) -> Option<Observed> {
     host.ownership(shard).as_ref().map(Observed::from)
-}
-
-fn unreadable(record: &Record, error: &dyn std::error::Error) {
-    tracing::error!(
-        at = %record.topic_partition(),
-        offset = record.offset,
-        %error,
-        "a record about the nodes cannot be read and is passed over"
-    );
 }

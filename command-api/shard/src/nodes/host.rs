@@ -27,6 +27,8 @@ pub trait ShardHost {
 pub struct AgentStatus {
     /// The map has been read to its end.
     pub knows_the_map: bool,
+    /// What holds the map's reader up; nothing while it moves.
+    pub held_up: Option<String>,
     /// It is the allocator.
     pub leads: bool,
     /// Another process runs under this node's name, and was started later. This one is done.

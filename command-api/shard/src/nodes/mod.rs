@@ -24,7 +24,6 @@ mod failures;
 mod host;
 mod member;
 mod options;
-mod standstill;
 
 use std::collections::BTreeMap;
 use std::fmt;

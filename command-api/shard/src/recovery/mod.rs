@@ -21,6 +21,7 @@ use crate::group::{Group, Place};
 use crate::jump_check::{ClockJumped, JumpCheck};
 use crate::options::ShardOptions;
 use crate::snapshots::format::Unreadable;
+use crate::standstill::what_is_open;
 use crate::state::ShardState;
 use before::Before;
 use partition::{End, Recovery};
@@ -226,15 +227,6 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         let topics = streams.map(|stream| stream.topic());
         let topics = topics.chain([B::CONTEXT.journal_topic()]);
         topics.map(|topic| self.at(topic)).collect()
-    }
-}
-
-/// What holds readers of committed records up on a partition, in words.
-pub(crate) fn what_is_open<L: EventLog>(log: &L, at: &TopicPartition) -> String {
-    match log.open_transactions(at).as_deref() {
-        Ok([first, ..]) => first.to_string(),
-        Ok([]) => "no transaction is open there".to_owned(),
-        Err(error) => format!("which transactions are open there can't be told: {error}"),
     }
 }
 

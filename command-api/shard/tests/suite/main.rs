@@ -11,6 +11,7 @@ mod handover;
 mod held;
 mod idempotency;
 mod large;
+mod map_reader;
 mod memory;
 mod nodes;
 mod pages;

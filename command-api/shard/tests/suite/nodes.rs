@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cartwright_event_log::memory::Fault;
 use cartwright_event_log::{
-    EventLog, GroupEvent, GroupReader, LogWriter, NewRecord, ReaderPurpose, TopicPartition,
+    EventLog, GroupEvent, GroupReader, LogWriter, NewRecord, TopicPartition,
 };
 use cartwright_events::Timestamp;
 use cartwright_shard::nodes::{
@@ -298,23 +298,6 @@ fn an_allocator_that_was_deposed_does_not_fence_the_elected_one() {
         headers: Vec::new(),
     };
     elected.commit(vec![record]).expect("fenced");
-}
-
-/// Beats come all the same. An allocator would wait for ever for what it has written, and a node that
-/// joins for the map.
-#[test]
-fn a_node_whose_reader_brings_nothing_of_the_map_reads_it_anew() {
-    let owners = TopicPartition::new(OWNERS_TOPIC, 0);
-    let mut cluster = Cluster::of([]);
-    for node in [1, 2] {
-        let owners = owners.clone();
-        cluster.bent.deafen_next(ReaderPurpose::Tailing, owners);
-        cluster.start(node);
-        cluster.settle();
-        assert!(cluster.bent.is_deaf());
-        assert!(cluster.agents[&node].status().knows_the_map);
-    }
-    cluster.assert_even();
 }
 
 #[derive(Debug, Clone)]
