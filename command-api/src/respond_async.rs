@@ -60,10 +60,10 @@ impl App {
         let written = tokio::time::timeout(self.settings.reply_wait(), self.queue.put(queued));
         let offset = match written.await {
             Ok(Ok(offset)) => offset,
-            Ok(Err(NotQueued::Full)) => {
+            Ok(Err(NotQueued::Full { retry_after_ms })) => {
                 return Err(Error::MailboxFull {
                     shard: shard_name,
-                    retry_after: Duration::from_secs(1),
+                    retry_after: Duration::from_millis(retry_after_ms),
                 });
             }
             Ok(Err(NotQueued::NotWritten(why))) => {
