@@ -350,6 +350,7 @@ fn outcome(decided: &Result<Answer, Error>) -> &str {
         Err(Error::DeadlinePassed { .. }) => "deadline_passed",
         Err(Error::ShardUnavailable { .. }) => "shard_unavailable",
         Err(Error::ShardMoving { .. }) => "shard_moving",
+        Err(Error::Queued(_)) => "queued",
         Err(Error::Elsewhere(_)) => "forwarded",
         Err(Error::Unknown { .. }) => "outcome_unknown",
         Err(_) => "failed",

@@ -68,6 +68,9 @@ pub enum Error {
         /// What it is doing.
         why: String,
     },
+    /// It is in its shard's inbox and will be decided: the answer says where to ask for it.
+    #[error("queued")]
+    Queued(Box<Response>),
     /// Another node has answered: this, as it is.
     #[error("answered by another node")]
     Elsewhere(Box<Response>),
@@ -109,7 +112,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         match self {
             Error::Rejected(rejection) => decided(rejection),
-            Error::Elsewhere(response) => *response,
+            Error::Elsewhere(response) | Error::Queued(response) => *response,
             other => Problem::from(other).into_response(),
         }
     }
@@ -176,7 +179,7 @@ impl From<Error> for Problem {
                 RETRY_AFTER,
             )
             .with("shard", shard),
-            error @ (Error::Failed { .. } | Error::Unwritable(_) | Error::Elsewhere(_)) => Problem::internal(error),
+            error @ (Error::Failed { .. } | Error::Unwritable(_) | Error::Elsewhere(_) | Error::Queued(_)) => Problem::internal(error),
             Error::KeyReused => Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",

@@ -1,7 +1,8 @@
 //! The names of this service's own metrics.
 
-/// Counter: commands by `context` and `outcome`: `accepted`, the reason of a rejection, or why there
-/// was no decision.
+/// Counter: commands by `context` and `outcome`: `accepted`, the reason of a rejection, or why there was
+/// no decision here: `queued` in the inbox of its shard, `forwarded` to another node and answered there,
+/// or what kept it from being decided.
 pub const COMMANDS: &str = "cartwright_commands_total";
 
 /// Gauge: 1 while the shard of a `context` and `partition` serves, 0 otherwise.

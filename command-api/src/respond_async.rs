@@ -86,7 +86,7 @@ impl App {
             offset,
             command_id: Uuid::parse_str(&call.command_id).unwrap_or_default(),
         };
-        Err(Error::Elsewhere(Box::new(queued_up(&status))))
+        Err(Error::Queued(Box::new(queued_up(&status))))
     }
 
     /// What became of a command that was queued, asked of the owner of its shard.

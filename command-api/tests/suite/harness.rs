@@ -156,6 +156,15 @@ impl Service {
         self.send(Call::new(Method::GET, path)).await
     }
 
+    /// What `/metrics` says of a counter with these labels. All services of this process count together.
+    pub async fn counted(&self, name: &str, labels: &str) -> u64 {
+        let metrics = self.get("/metrics").await;
+        let line = format!("{name}{{{labels}}} ");
+        let mut lines = metrics.text().lines();
+        let value = lines.find_map(|found| found.strip_prefix(&line));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
     /// Every event of a stream, over all partitions.
     pub fn events(&self, stream: Stream) -> Vec<Event> {
         events_of(&self.log, stream)

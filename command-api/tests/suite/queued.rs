@@ -58,6 +58,22 @@ async fn a_queued_command_is_decided_and_its_status_says_how() {
     assert_eq!(service.events(Stream::Stock).len(), 1);
 }
 
+/// A process that is alone has nobody to hand anything on to. Nothing of the catalog is queued elsewhere
+/// in these tests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queued_command_is_counted_as_one() {
+    let service = Service::start().await;
+    let labels = "context=\"catalog\",outcome=\"queued\"";
+    let counted = || service.counted("cartwright_commands_total", labels);
+    assert_eq!(counted().await, 0);
+    let product = json!({"sku": "mug", "name": "Mug",
+        "price": {"amount_minor": 500, "currency": "GBP"}});
+    let create = queued(Call::post("/v1/products").json(&product));
+    let created = outcome(&service, &status_url(&service.send(create).await)).await;
+    assert_eq!(created["status"], "accepted", "{created}");
+    assert_eq!(counted().await, 1);
+}
+
 /// As JSON with every field it is larger than the body was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_no_record_holds_is_refused_at_once() {
