@@ -1,9 +1,10 @@
 //! Idempotency keys.
 
 use cartwright_events::Stream;
+use cartwright_events::partition::partition_of;
 use serde_json::json;
 
-use crate::harness::{Call, Service};
+use crate::harness::{Call, PARTITIONS, Service};
 
 fn receipt(key: &str, quantity: i64) -> Call {
     Call::post("/v1/stock/mug/receipts")
@@ -157,6 +158,20 @@ async fn a_repeat_that_nobody_remembers_the_result_of_books_nothing_twice() {
     service.send(receipt("r", 6)).await.problem(409, reused);
     service.send(adjustment(-2)).await.problem(409, reused);
     assert_eq!(service.events(Stream::Stock).len(), 3);
+}
+
+/// No other test here has a window that is too small for what it does in the catalog.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_result_that_is_forgotten_is_counted_by_the_reason() {
+    let service = Service::start_with("[shard]\nresults_kept = 1").await;
+    let labels = "context=\"catalog\",reason=\"number\"";
+    let forgotten = || service.counted("cartwright_shard_results_evicted_total", labels);
+    let skus = (0..100).map(|number| format!("sku-{number}"));
+    let of_one_shard = skus.filter(|sku| partition_of(sku, PARTITIONS) == 0);
+    for (number, sku) in (0..).zip(of_one_shard.take(3)) {
+        service.product(&sku, 500, 0).await;
+        assert_eq!(forgotten().await, number);
+    }
 }
 
 async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
