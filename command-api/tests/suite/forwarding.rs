@@ -1,6 +1,9 @@
 //! A command that another node owns is handed on, as it is, and to nobody twice.
 
+use std::collections::HashMap;
 use std::io::BufRead as _;
+use std::net::SocketAddr;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::{Record, TopicPartition};
@@ -55,20 +58,7 @@ async fn ids_and_trace_reach_the_owner_and_its_events() {
 /// that tries the owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_keeps_its_id_from_node_to_node() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (heard, ids) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for connection in listener.incoming() {
-            // It hangs up without an answer.
-            let Ok(Some(id)) = connection.and_then(command_id_of) else {
-                continue;
-            };
-            if heard.send(id).is_err() {
-                return;
-            }
-        }
-    });
+    let (address, heard) = one_who_hangs_up();
     let more = "[command]\ndeadline_ms = 1000\n";
     let mut cluster = Cluster::of(1, more).await;
     let second = Node::reached_at(&cluster.log, 2, Some(address), more).await;
@@ -93,7 +83,8 @@ async fn a_command_keeps_its_id_from_node_to_node() {
         .send(0, line.clone())
         .await
         .problem(503, "outcome_unknown");
-    let ids: Vec<String> = ids.try_iter().collect();
+    let id = |mut head: Head| head.remove("cartwright-command-id").unwrap();
+    let ids: Vec<String> = heard.try_iter().map(id).collect();
     assert!(ids.len() > 1, "{ids:?}");
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     // The owner decides what comes under one id once, and says in the log which it was.
@@ -110,20 +101,85 @@ async fn a_command_keeps_its_id_from_node_to_node() {
     cluster.stop().await;
 }
 
-/// The command's id that a request has, read from its head.
-fn command_id_of(connection: std::net::TcpStream) -> std::io::Result<Option<String>> {
+/// The owner is not to begin a command that nobody waits for any more, nor to send it round in a circle,
+/// and a repeat is to be known as one wherever it is decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_handed_on_says_how_often_until_when_and_under_which_key() {
+    let (address, heard) = one_who_hangs_up();
+    let more = "[command]\ndeadline_ms = 1000\n";
+    let mut cluster = Cluster::of(1, more).await;
+    let second = Node::reached_at(&cluster.log, 2, Some(address), more).await;
+    cluster.nodes.push(second);
+    cluster.settled().await;
+    let mut skus = (0..100).map(|number| format!("sku-{number}"));
+    let theirs = skus.find(|sku| cluster.nodes[1].owns(stock_of(sku)));
+    let from_outside = receipt(&theirs.unwrap()).key("order-7").header(
+        "traceparent",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    );
+    let handed_on = from_outside
+        .clone()
+        .header("cartwright-hops", "1")
+        .header("cartwright-deadline-ms", "800");
+    for (call, hops, most_ms) in [(from_outside, "1", 1_000), (handed_on, "2", 800)] {
+        let unknown = cluster.send(0, call).await;
+        unknown.problem(503, "outcome_unknown");
+        let heads: Vec<Head> = heard.try_iter().collect();
+        for head in &heads {
+            assert_eq!(head["cartwright-hops"], hops);
+            assert_eq!(head["idempotency-key"], "\"order-7\"");
+            let trace = &head["traceparent"];
+            assert!(
+                trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
+                "{trace}"
+            );
+        }
+        let left = heads
+            .iter()
+            .map(|head| head["cartwright-deadline-ms"].parse().unwrap());
+        let left_ms: Vec<u64> = left.collect();
+        assert!(
+            left_ms[0] <= most_ms && left_ms.is_sorted_by(|a, b| a >= b),
+            "{left_ms:?}"
+        );
+        assert!(left_ms.last() < left_ms.first(), "{left_ms:?}");
+    }
+    cluster.stop().await;
+}
+
+/// The headers of a request, by their names in small letters.
+type Head = HashMap<String, String>;
+
+/// The address of one who takes every request and hangs up without an answer, and what it has heard.
+fn one_who_hangs_up() -> (SocketAddr, Receiver<Head>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (heard, heads) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(connection) = connection else { continue };
+            let head = head_of(&connection).unwrap_or_default();
+            // A connection without a request is only looked at.
+            if !head.is_empty() && heard.send(head).is_err() {
+                return;
+            }
+        }
+    });
+    (address, heads)
+}
+
+fn head_of(connection: &std::net::TcpStream) -> std::io::Result<Head> {
+    let mut head = Head::new();
     for line in std::io::BufReader::new(connection).lines() {
         let line = line?;
         if line.is_empty() {
             break;
         }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("cartwright-command-id")
-        {
-            return Ok(Some(value.trim().to_owned()));
+        if let Some((name, value)) = line.split_once(": ") {
+            head.insert(name.to_ascii_lowercase(), value.to_owned());
         }
     }
-    Ok(None)
+    Ok(head)
 }
 
 #[tokio::test(flavor = "multi_thread")]
