@@ -3,6 +3,7 @@
 import collections
 
 from common import branch
+from read_model import by_number, fold_carts
 
 
 def stock_is_conserved(events, verdict):
@@ -33,11 +34,11 @@ def stock_is_conserved(events, verdict):
             verdict.check(shelf[1] <= shelf[0], f"{sku}: {shelf[1]} held of {shelf[0]}: oversold")
         elif kind == "stock_released":
             shelf[1] -= quantity
-            held[body["order_id"], sku] -= quantity
+            let_go(held, (body["order_id"], sku), quantity, verdict)
         elif kind == "stock_shipped":
             shelf[0] -= quantity - body["unbooked"]
             shelf[1] -= quantity
-            held[body["order_id"], sku] -= quantity
+            let_go(held, (body["order_id"], sku), quantity, verdict)
             key = body["order_id"], body["shipment_id"], sku
             verdict.check(key not in shipped, f"{key} was shipped twice")
             shipped[key] = quantity
@@ -50,9 +51,15 @@ def stock_is_conserved(events, verdict):
             [body["on_hand"], body["reserved"]] == shelf, f"{sku}: {kind} says {body}, the sum {shelf}"
         )
         verdict.check(min(shelf) >= 0, f"{sku}: {shelf[1]} held of {shelf[0]}: below zero")
-    for key, units in held.items():
-        verdict.check(units >= 0, f"{key} let go of more than it held")
+    for sku, (on_hand, reserved) in shelves.items():
+        missing = max(reserved - on_hand, 0)
+        verdict.check(short[sku] == missing, f"{sku}: short of {missing} in the end, and nobody was told")
     return {key: units for key, units in held.items() if units}, shipped, restocked
+
+
+def let_go(held, key, quantity, verdict):
+    held[key] -= quantity
+    verdict.check(held[key] >= 0, f"{key} let go of more than it held")
 
 
 ENDS = ("order_rejected", "order_cancelled", "order_expired")
@@ -89,16 +96,21 @@ class Order:
     def take(self, kind, body):
         if kind == "order_confirmed":
             self.confirmed += 1
+            self.check(not self.ends, f"confirmed after {self.ends}")
         elif kind == "order_payment_captured":
             self.captured += body["amount_minor"]
             self.check(self.captured == body["captured_minor"], "captured twice?")
         elif kind == "order_paid":
             self.paid += 1
             self.check(not self.ends, "paid after its end")
+            self.check(self.confirmed, "paid before it was confirmed")
             self.check(self.captured >= self.total, "paid with too little")
         elif kind in ENDS:
             self.ends.append(kind)
             self.check(not self.sent, f"{kind} after goods had left")
+            # Only a caller calls off what is paid for, and nobody rejects what was confirmed.
+            self.check(not self.paid or kind == "order_cancelled", f"{kind} after it was paid")
+            self.check(not self.confirmed or kind != "order_rejected", f"{kind} after it was confirmed")
         elif kind == "order_shipped":
             self.ship(body)
         elif kind == "order_returned":
@@ -175,11 +187,11 @@ def orders_and_inventory_agree(orders, held, shipped, restocked, verdict):
 
 
 def checkouts_are_whole(events, orders, verdict):
-    """A cart's checkout and its order are of one transaction: both or neither."""
-    checked_out = set()
-    for event in (event.value for event in events["checkout.cart.events.v1"]):
-        kind, body = branch(event)
-        if kind == "cart_checked_out":
-            checked_out.add(body["order_id"])
-    lonely = checked_out ^ set(orders)
+    """A cart's checkout and its order are of one transaction: both or neither. What is ordered is what was in
+    the cart, at its prices."""
+    carts = {cart["order_id"]: cart for cart in fold_carts(events).values() if cart["order_id"]}
+    lonely = set(carts) ^ set(orders)
     verdict.check(not lonely, f"checkouts without an order, or orders without one: {sorted(lonely)[:5]}")
+    for name in set(carts) & set(orders):
+        ordered, chosen = by_number(orders[name].lines.values()), carts[name]["lines"]
+        verdict.check(ordered == chosen, f"{name}: ordered were {ordered}, in the cart were {chosen}")

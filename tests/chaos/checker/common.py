@@ -9,7 +9,10 @@ EVENTS = [
     "checkout.order.events.v1",
 ]
 
-Event = collections.namedtuple("Event", "partition offset seq epoch value command")
+# `timestamp_ms` is the time at which its broker took it.
+Event = collections.namedtuple(
+    "Event", "partition offset seq epoch value command timestamp_ms", defaults=[None]
+)
 
 
 class Verdict:

@@ -4,7 +4,7 @@ import collections
 import json
 
 from common import EVENTS, branch
-from read_model import fold_order, new_order
+from read_model import fold_cart, fold_order, new_cart, new_order
 
 PRODUCT, STOCK, CART, ORDER = EVENTS
 TOPIC_OF = dict(zip(("product", "stock", "cart", "order"), EVENTS))
@@ -24,6 +24,8 @@ MAKES = {
 }
 # What only a caller's command makes; anything else may be a message's or a timer's.
 BY_COMMAND = set.union(*MAKES.values(), {"cart_item_repriced", "cart_checked_out"})
+# What makes something each time that it is done: it is no repeat of anything.
+NEVER_REPEATS = ("cart.add",)
 # Answers that tell of the present when they are a repeat's.
 OF_THE_PRESENT = ("cart.create", "cart.checkout", "order.cancel")
 # What is told of an aggregate with its version.
@@ -43,6 +45,8 @@ def read_history(path):
                 reads.append(entry)
             elif entry["event"] == "queued":
                 queued.append(entry)
+            elif entry["event"] == "again":
+                operations[entry["key"]]["again"] = entry["told"]
             elif entry["event"] == "invoke":
                 operations[entry["key"]] = {**entry, "invoked": entry["at_us"], "ended": None}
             else:
@@ -59,6 +63,25 @@ def kind_of(operation):
 
 def topic_of(operation):
     return TOPIC_OF[kind_of(operation)]
+
+
+def subject_of(operation):
+    """What it is asked of, as topic and aggregate: of a cart, where that is checked out."""
+    return TOPIC_OF[operation["op"].split(".")[0]], operation["aggregate"]
+
+
+def what_was_asked_for(operations):
+    """Carts, orders and products that somebody asked for something of, as topics and aggregates."""
+    named = {subject_of(operation) for operation in operations.values()}
+    orders = {(ORDER, name) for topic, name in named if topic == CART}
+    return {(topic, name) for topic, name in named if topic != STOCK} | orders
+
+
+def refused_with(operation):
+    """The HTTP status of a refusal. That of a command that was queued is told with 200, as a problem that
+    has it."""
+    told = operation["told"]
+    return told["body"].get("status", told["status"])
 
 
 class Effects:
@@ -92,6 +115,8 @@ class Effects:
 
     def is_repeat(self, operation, version):
         """Whether it made nothing, and was told what another command had made."""
+        if operation["op"] in NEVER_REPEATS:
+            return False
         return not self.commands[operation["key"]] and self.maker(operation, version) != "nobody"
 
 
@@ -142,8 +167,11 @@ def is_what_was_asked_for(operation, kind, body):
 
 
 def acknowledged_is_in_the_log(operations, effects, verdict):
-    """What was told is what was decided, and stands in the log, made by that command or, for a repeat, by
-    one that asked for the same; what was refused had no effect; each key had one at most."""
+    """What was told is what was decided. What was accepted, be it that nobody heard of it, stands in the log,
+    made by that command or, for a repeat, by one that asked for the same; what was refused had no effect; each
+    key had one at most, and somebody sent it."""
+    strangers = set(effects.journal.decided) - set(operations)
+    verdict.check(not strangers, f"decided, and nobody had sent it: {sorted(strangers)[:5]}")
     for key, operation in operations.items():
         outcome, event, what = effects.journal.decided.get(key), operation["event"], operation["op"]
         verdict.looked_at[f"operations: {event}"] += 1
@@ -154,7 +182,7 @@ def acknowledged_is_in_the_log(operations, effects, verdict):
                 outcome is not None and "accepted" in outcome,
                 f"{key} ({what}) was acknowledged, the journal has {outcome}",
             ):
-                is_made(operation, outcome["accepted"]["version"], effects, verdict)
+                is_told(operation, outcome["accepted"]["version"], verdict)
         elif event == "fail":
             if verdict.check(
                 outcome is not None and "rejected" in outcome,
@@ -163,24 +191,33 @@ def acknowledged_is_in_the_log(operations, effects, verdict):
                 told, reason = operation["told"]["body"].get("code"), outcome["rejected"]["reason"]
                 verdict.check(told == reason, f"{key} was refused for {told}, the journal has {reason}")
                 verdict.looked_at[f"refused: {reason}"] += 1
+        if outcome and "accepted" in outcome:
+            is_made(operation, outcome["accepted"]["version"], effects, verdict)
+        elif outcome:
             verdict.check(not effects.commands[key], f"{key} was refused and took effect")
 
 
+def has_waited(operation):
+    """Whether it was told what became of an order: a checkout that has waited for that."""
+    return operation["op"] == "cart.checkout" and operation["told"]["status"] == 200
+
+
+def is_told(operation, version, verdict):
+    """An acknowledged operation is told the version that was decided; one that has waited, that or a later one."""
+    key, told = operation["key"], operation["told"]["body"]["version"]
+    is_it = told >= version if has_waited(operation) else told == version
+    verdict.check(is_it, f"{key} was told version {told}, decided {version}")
+
+
 def is_made(operation, version, effects, verdict):
-    """An acknowledged operation made one event that it asked for, or somebody had who asked for the same."""
-    key, what, told = operation["key"], operation["op"], operation["told"]
-    # A checkout that has waited is told the version that its order has by then.
-    if told["status"] != 200 or what != "cart.checkout":
-        verdict.check(
-            told["body"]["version"] == version,
-            f"{key} was told version {told['body']['version']}, decided {version}",
-        )
+    """An accepted operation made one event that it asked for, or somebody had who asked for the same."""
+    key, what = operation["key"], operation["op"]
     topic, name = topic_of(operation), operation["aggregate"]
     maker, repeat = effects.maker(operation, version), effects.is_repeat(operation, version)
-    verdict.looked_at["operations: ok, a repeat"] += repeat
+    verdict.looked_at[f"operations: {operation['event']}, a repeat"] += repeat
     if not verdict.check(
         maker == key or repeat,
-        f"{key}: version {version} of {name} was acknowledged to it, in the log it is made by {maker}",
+        f"{key} ({what}): version {version} of {name} was accepted for it, in the log it is made by {maker}",
     ):
         return
     made = effects.made[effects.makers[topic, name, version]]
@@ -200,14 +237,15 @@ def linearizable(operations, effects, verdict):
     """Of two acknowledged operations on one aggregate that do not overlap in time, the later one has
     the larger version: there is one order, and it is that of real time. (Every version is made by one
     command, so that order is total.) A repeat makes no version, and who is refused because of the version
-    makes none but was told one: that is not older than any that had been told before. And nobody is told
-    that something does not exist which somebody had been told to exist before."""
+    makes none but was told one: that is not older than any that had been told before. Nor is the version at
+    which a price was already what somebody wanted it to be. And nobody is told that something does not exist
+    which somebody had been told to exist before."""
     by_aggregate = collections.defaultdict(list)
     exists = {}
     for key, operation in operations.items():
         outcome = effects.journal.decided.get(key)
         name, ended = (kind_of(operation), operation["aggregate"]), operation["ended"]
-        if operation["event"] == "fail" and operation["told"]["status"] == 412:
+        if operation["event"] == "fail" and refused_with(operation) == 412:
             # The version of what it is about: a cart's, where a cart is checked out.
             name = operation["op"].split(".")[0], operation["aggregate"]
             version = operation["told"]["body"]["version"]
@@ -221,7 +259,9 @@ def linearizable(operations, effects, verdict):
         exists[name] = min(exists.get(name, ended), ended)
         if outcome and "accepted" in outcome:
             version = outcome["accepted"]["version"]
-            how = "repeats" if effects.is_repeat(operation, version) else "got"
+            how = "got"
+            if effects.is_repeat(operation, version):
+                how = "saw" if operation["op"] == "product.price" else "repeats"
             by_aggregate[name].append((operation["invoked"], ended, version, key, how))
     for name, done in by_aggregate.items():
         verdict.looked_at["aggregates"] += 1
@@ -239,7 +279,7 @@ def linearizable(operations, effects, verdict):
             fits = {"got": version > largest, "saw": version >= largest, "repeats": True}[how]
             verdict.check(fits, f"{name}: {key} {how} version {version} after {largest} had been told")
     for key, operation in operations.items():
-        if operation["event"] == "fail" and operation["told"]["status"] == 404:
+        if operation["event"] == "fail" and refused_with(operation) == 404:
             name = operation["op"].split(".")[0], operation["aggregate"]
             verdict.check(
                 exists.get(name, operation["invoked"]) >= operation["invoked"],
@@ -248,14 +288,20 @@ def linearizable(operations, effects, verdict):
 
 
 def versions_were_as_expected(operations, effects, verdict):
-    """Who wanted an aggregate to be at a version made the very next one."""
+    """Who wanted an aggregate to be at a version made the very next one, or was told that one."""
     for key, operation in operations.items():
         expected = operation["at_version"]
+        if expected is None:
+            continue
+        accepted = (effects.journal.decided.get(key) or {}).get("accepted")
+        if accepted and not effects.commands[key]:
+            verdict.check(
+                accepted["version"] == expected,
+                f"{key} wanted version {expected}, it made nothing at {accepted['version']}",
+            )
         for command in effects.commands[key]:
-            if expected is None:
-                continue
             verdict.looked_at["versions that were expected"] += 1
-            of = TOPIC_OF[operation["op"].split(".")[0]], operation["aggregate"]
+            of = subject_of(operation)
             made = [
                 event.value["version"]
                 for topic, event, _ in effects.made[command]
@@ -270,7 +316,7 @@ def versions_were_as_expected(operations, effects, verdict):
 def standings(events):
     """By topic, aggregate and version: what a caller may be told of it."""
     found = {}
-    orders = {}
+    carts, orders = {}, {}
     for topic in EVENTS:
         now = collections.defaultdict(dict)
         for event in (event.value for event in events[topic]):
@@ -281,15 +327,25 @@ def standings(events):
                     orders[name] = new_order(body)
                 fold_order(orders[name], kind, body)
                 body = orders[name]
+            elif topic == CART:
+                cart = carts.setdefault(name, new_cart())
+                fold_cart(cart, kind, body)
+                body = {**cart, "cart_total_minor": cart["total_minor"]}
             told = {field: body[field] for field in AMOUNTS if field in body}
             now[name] = {**now[name], **told}
             found[topic, name, event["version"]] = now[name]
     return found
 
 
-def answers_are_true(operations, events, effects, verdict):
-    """The status and the amounts that somebody was told are those of the version that he was told."""
-    known = standings(events)
+def wrong_amounts(told, standing):
+    """Amounts that are not those of a version, with both values."""
+    both = [field for field in AMOUNTS if field in told and field in standing]
+    return {field: (told[field], standing[field]) for field in both if told[field] != standing[field]}
+
+
+def answers_are_true(operations, known, effects, verdict):
+    """The status and the amounts that somebody was told are those of the version that he was told. `known` are
+    the standings."""
     for key, operation in operations.items():
         if operation["event"] != "ok":
             continue
@@ -297,14 +353,36 @@ def answers_are_true(operations, events, effects, verdict):
         outcome = effects.journal.decided.get(key) or {}
         decided = outcome.get("accepted", {}).get("version")
         of_the_present = operation["op"] in OF_THE_PRESENT and effects.is_repeat(operation, decided)
-        waited = operation["op"] == "cart.checkout" and operation["told"]["status"] == 200
-        if of_the_present and not waited:
+        if of_the_present and not has_waited(operation):
             continue
-        standing = known.get((topic_of(operation), operation["aggregate"], told["version"]), {})
-        wrong = {
-            field: (told[field], standing[field])
-            for field in AMOUNTS
-            if field in told and field in standing and told[field] != standing[field]
-        }
+        version = told["version"]
+        standing = known.get((topic_of(operation), operation["aggregate"], version))
+        if not verdict.check(standing is not None, f"{key} was told version {version}, which is not in the log"):
+            continue
+        wrong = wrong_amounts(told, standing)
         verdict.looked_at["amounts told"] += sum(field in told for field in AMOUNTS)
         verdict.check(not wrong, f"{key} ({operation['op']}) was told (told, is): {wrong}")
+
+
+def repeats_are_answered_alike(operations, verdict):
+    """Who sends a command once more under its key is told the same."""
+    for key, operation in operations.items():
+        if "again" in operation:
+            verdict.looked_at["sent once more"] += 1
+            told, again = operation["told"], operation["again"]
+            verdict.check(again == told, f"{key} was told {told}, and then {again}")
+
+
+def reads_are_true(reads, known, verdict):
+    """The amounts in what somebody read are those of the version that he read. `known` are the standings."""
+    for read in reads:
+        told = read["told"]
+        standing = known.get((TOPIC_OF[read["kind"]], read["aggregate"], told["version"]))
+        amounts = told.get("amounts")
+        if amounts and standing:
+            verdict.looked_at["amounts read"] += sum(field in standing for field in amounts)
+            wrong = wrong_amounts(amounts, standing)
+            verdict.check(
+                not wrong,
+                f"{read['client']} at {read['at_us']} us, {read['path']}, told (told, is): {wrong}",
+            )

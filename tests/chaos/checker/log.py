@@ -7,11 +7,14 @@ import json
 import struct
 import urllib.request
 
-from common import EVENTS, Event
+from common import EVENTS, Event, branch
 
 CONTEXTS = ("catalog", "inventory", "checkout")
 JOURNALS = [f"{context}.journal.v1" for context in CONTEXTS]
 SNAPSHOTS = "checkout.snapshots.v1"
+# A node may write with a clock that is five seconds ahead. The rest is for a broker's clock, which is read
+# when the record has arrived.
+MOST_AHEAD_MS = 5_500
 
 
 class Log:
@@ -86,6 +89,7 @@ def read_events(log, verdict):
     events = {}
     for topic in EVENTS:
         events[topic] = []
+        homes = {}
         for partition, records in log.records(topic).items():
             seq, epoch = 0, 0
             versions = collections.defaultdict(int)
@@ -103,10 +107,31 @@ def read_events(log, verdict):
                     f"{at}: version {event['version']} of {name}, {versions[name]} was due",
                 )
                 verdict.check(record.key.decode() == name, f"{at}: key {record.key} of {name}")
+                home = homes.setdefault(name, partition)
+                verdict.check(home == partition, f"{at}: {name} has events in partition {home} too")
                 command = header(record, "command_id")
-                events[topic].append(Event(partition, record.offset, number, writer, event, command))
+                events[topic].append(
+                    Event(partition, record.offset, number, writer, event, command, record.timestamp)
+                )
         verdict.looked_at["events"] += len(events[topic])
     return events
+
+
+def times_are_the_logs(events, verdict):
+    """No event is further ahead of the time at which a broker took it than a node's clock may be (brokers'
+    clocks are right, and write it down), and no order expires before its time."""
+    for topic in EVENTS:
+        for event in events[topic]:
+            name, at = event.value["aggregate_id"], event.value["occurred_at"]
+            ahead_ms = at.timestamp() * 1_000 - event.timestamp_ms
+            verdict.check(
+                ahead_ms <= MOST_AHEAD_MS,
+                f"{topic}[{event.partition}] offset {event.offset}: {name} is {ahead_ms:.0f} ms ahead of the log",
+            )
+            kind, body = branch(event.value)
+            if kind == "order_expired":
+                deadline = body["payment_deadline"]
+                verdict.check(at >= deadline, f"{name} expired at {at}, it had time until {deadline}")
 
 
 class Journal:
@@ -127,6 +152,10 @@ class Journal:
         lasts, transactions = self.seqs[topic, event.partition]
         at = bisect.bisect_left(lasts, event.seq)
         return transactions[at] if at < len(lasts) else None
+
+    def places_of_keys(self):
+        """By key: where it was decided."""
+        return {key: self.places[command] for command, key in self.commands.items()}
 
     def take(self, context, partition, entry, verdict):
         for part in entry["ranges"]:
@@ -166,6 +195,7 @@ def read_journals(log, events, verdict):
                     f"{at}: transaction {entry['transaction']} after {transaction}",
                 )
                 verdict.check(entry["writer_epoch"] >= epoch, f"{at}: an earlier epoch")
+                verdict.check(not entry["failed"], f"{at}: messages were given up: {entry['failed']}")
                 transaction, epoch = entry["transaction"], entry["writer_epoch"]
                 verdict.looked_at["transactions"] += 1
                 rounds.add(header(record, "checkpoint"))
@@ -190,7 +220,9 @@ def read_journals(log, events, verdict):
 
 def nothing_aborted(log, events, verdict):
     """What a read_uncommitted reader sees besides was aborted: a seq of it that is used again is used
-    in a later epoch, since whoever aborts has to take over before it writes on."""
+    in a later epoch, since whoever aborts has to take over before it writes on. Returns what was aborted,
+    as topics and aggregates."""
+    aborted = set()
     for topic in EVENTS:
         committed = {(event.partition, event.offset) for event in events[topic]}
         epochs = {(event.partition, event.seq): event.epoch for event in events[topic]}
@@ -201,6 +233,7 @@ def nothing_aborted(log, events, verdict):
                 if (partition, record.offset) in committed:
                     continue
                 verdict.looked_at["aborted"] += 1
+                aborted.add((topic, record.key.decode()))
                 seq, epoch = int(header(record, "seq")), int(header(record, "writer_epoch"))
                 later = epochs.get((partition, seq))
                 verdict.check(
@@ -210,6 +243,7 @@ def nothing_aborted(log, events, verdict):
                 )
         missing = committed - seen
         verdict.check(not missing, f"{topic}: committed and not in the log: {sorted(missing)[:5]}")
+    return aborted
 
 
 def what_was_queued_is_decided(log, queued, journal, verdict):
@@ -249,7 +283,7 @@ def what_was_exercised(log, operations, journal, remembered_s, verdict):
             if header(record, "kind") == "finished":
                 name = record.key.decode().split("/", 2)[2]
                 left[partition, name].append(int(header(record, "transaction")))
-    places = {key: journal.places[command] for command, key in journal.commands.items()}
+    places = journal.places_of_keys()
     back = set()
     for key, operation in operations.items():
         context, partition, transaction = places.get(key, (None, None, None))

@@ -56,6 +56,7 @@ class Stock(unittest.TestCase):
         over = stock_event("stock_shortfall_changed", shortfall=0, on_hand=1, reserved=1)
         self.assertEqual(self.judge(*events, said, more, over), [])
         self.assertIn("nobody was told", self.judge(*events, more)[0])
+        self.assertIn("short of 1 in the end", self.judge(*events)[0])
         wrong = stock_event("stock_shortfall_changed", shortfall=2, on_hand=0, reserved=1)
         self.assertIn("short of 1, told", self.judge(*events, wrong)[0])
 
@@ -87,6 +88,15 @@ class Stock(unittest.TestCase):
             stock_event("stock_released", order_id="o", quantity=1, on_hand=3, reserved=0),
         )
         self.assertIn("let go of more", problems[0])
+
+    def test_more_let_go_than_was_held_before_it_was_held(self):
+        events = [
+            self.received,
+            stock_event("stock_reserved", order_id="p", quantity=1, on_hand=3, reserved=1),
+            stock_event("stock_released", order_id="o", quantity=1, on_hand=3, reserved=0),
+            stock_event("stock_reserved", order_id="o", quantity=1, on_hand=3, reserved=1),
+        ]
+        self.assertIn("let go of more", self.judge(*events)[0])
 
 
 class Orders(unittest.TestCase):
@@ -179,6 +189,14 @@ class Orders(unittest.TestCase):
         self.assertIn("after goods had left", problems[0])
         ended = [self.created, self.confirmed, self.cancelled, self.captured, self.paid]
         self.assertIn("paid after its end", self.judge(*ended)[0])
+        late = [self.created, self.cancelled, self.confirmed]
+        self.assertIn("confirmed after ['order_cancelled']", self.judge(*late)[0])
+
+    def test_an_end_of_what_was_confirmed_or_paid(self):
+        for kind in ("order_expired", "order_rejected"):
+            self.assertIn(f"{kind} after it was paid", self.judge(*self.whole, order_event(kind))[0])
+        rejected = [self.created, self.confirmed, order_event("order_rejected")]
+        self.assertIn("after it was confirmed", self.judge(*rejected)[0])
 
     def test_goods_that_were_not_paid_for_or_not_ordered(self):
         early = [self.created, self.confirmed, self.sent, self.captured, self.paid]
@@ -189,7 +207,8 @@ class Orders(unittest.TestCase):
 
     def test_an_order_that_was_never_settled_or_twice(self):
         whole = [self.created, self.captured, self.paid]
-        self.assertIn("settled 0 times", self.judge(*whole)[0])
+        self.assertIn("paid before it was confirmed", self.judge(*whole)[0])
+        self.assertIn("settled 0 times", self.judge(*whole)[1])
         whole = [self.created, self.confirmed, self.confirmed, self.captured, self.paid]
         self.assertIn("settled 2 times", self.judge(*whole, held={("o", "mug"): 2})[0])
 
@@ -201,13 +220,27 @@ class Orders(unittest.TestCase):
         self.assertIn("orders shipped", self.judge(*self.whole, self.sent)[0])
         self.assertIn("not there", self.judge(held={("x", "mug"): 2})[0])
 
+    def check_out(self, line, *names):
+        """A cart with a line, and orders of these names with the line of these tests."""
+        verdict = Verdict()
+        cart = [
+            an_event({"aggregate_id": "o", "version": version, "occurred_at": 0, kind: body})
+            for version, (kind, body) in enumerate(
+                [("cart_created", {}), ("cart_item_added", line), ("cart_checked_out", {"order_id": "o"})], 1
+            )
+        ]
+        orders = books.read_orders(logged(ORDER, self.created), verdict)
+        books.checkouts_are_whole(logged(CART, *cart), {name: orders["o"] for name in names}, verdict)
+        return verdict.problems
+
     def test_half_a_checkout(self):
-        orders = {"o": {}}
-        value = {"aggregate_id": "c", "version": 1, "occurred_at": 0, "cart_checked_out": {"order_id": "o"}}
-        for made, found in [(orders, 0), ({}, 1), ({**orders, "p": {}}, 1)]:
-            verdict = Verdict()
-            books.checkouts_are_whole(logged(CART, an_event(value)), made, verdict)
-            self.assertEqual(len(verdict.problems), found, verdict.problems)
+        self.assertEqual(self.check_out(self.line, "o"), [])
+        for names in ((), ("o", "p")):
+            self.assertIn("checkouts without an order", self.check_out(self.line, *names)[0])
+
+    def test_an_order_that_is_not_what_was_in_the_cart(self):
+        for wrong in ({"quantity": 3}, {"sku": "lamp"}, {"unit_price_minor": 4}, {"line": 2}):
+            self.assertIn("in the cart were", self.check_out({**self.line, **wrong}, "o")[0])
 
 
 if __name__ == "__main__":

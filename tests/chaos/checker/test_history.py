@@ -19,9 +19,10 @@ def operation(key, event="ok", version=1, invoked=0, ended=10, op="cart.add", **
     }
 
 
-def refused(key, status=409, **more):
-    told = {"status": status, "body": {"code": "no", "version": more.pop("version", None)}}
-    return operation(key, "fail", told=told, **more)
+def refused(key, status=409, queued=False, **more):
+    """What was queued is told of with 200; the problem has its status too."""
+    body = {"code": "no", "version": more.pop("version", None), "status": status}
+    return operation(key, "fail", told={"status": 200 if queued else status, "body": body}, **more)
 
 
 def accepted(version):
@@ -37,7 +38,8 @@ def an_event_of(name, version, kind, command, seq=None, **body):
 
 
 def added(version, command, seq=None, **body):
-    body = {**MUG, "cart_total_minor": 10 * version, **body}
+    line = {"line": version, "unit_price_minor": 10, "line_total_minor": 10}
+    body = {**MUG, **line, "cart_total_minor": 10 * version, **body}
     return an_event_of("cart", version, "cart_item_added", command, seq, **body)
 
 
@@ -66,7 +68,8 @@ class Judged(unittest.TestCase):
         history.acknowledged_is_in_the_log(operations, effects, verdict)
         history.linearizable(operations, effects, verdict)
         history.versions_were_as_expected(operations, effects, verdict)
-        history.answers_are_true(operations, events, effects, verdict)
+        history.answers_are_true(operations, history.standings(events), effects, verdict)
+        history.repeats_are_answered_alike(operations, verdict)
         self.verdict = verdict
         return verdict.problems
 
@@ -128,6 +131,32 @@ class Acknowledged(Judged):
         operations = [operation("k1", "unknown"), operation("k2", "unknown")]
         self.assertEqual(self.judge(operations, {"k1": accepted(1)}, events, {"a": "k1"}), [])
 
+    def test_what_nobody_knows_and_the_journal_does(self):
+        events = logged(CART, added(1, "a"))
+        unknown = [operation("k1", "unknown", told={})]
+        self.assertIn("made by nobody", self.judge(unknown, {"k1": accepted(1)}, logged(CART), {"a": "k1"})[0])
+        self.assertIn("was refused and took effect", self.judge(unknown, {"k1": REJECTED}, events, {"a": "k1"})[0])
+        twice = logged(CART, added(1, "a"), added(2, "a"))
+        self.assertIn("made was", self.judge(unknown, {"k1": accepted(2)}, twice, {"a": "k1"})[0])
+
+    def test_what_was_decided_and_nobody_had_sent(self):
+        events = logged(CART, added(1, "a"))
+        problems = self.judge([operation("k1")], {"k1": accepted(1), "k2": REJECTED}, events, {"a": "k1"})
+        self.assertIn("nobody had sent it: ['k2']", problems[0])
+
+    def test_what_is_put_into_a_cart_is_no_repeat(self):
+        events = logged(CART, added(1, "a"))
+        both = [operation("k1"), operation("k2", version=1)]
+        problems = self.judge(both, {"k1": accepted(1), "k2": accepted(1)}, events, {"a": "k1"})
+        self.assertIn("k2 (cart.add): version 1 of cart was accepted for it, in the log it is made by k1", problems[0])
+
+    def test_what_is_sent_once_more_is_told_the_same(self):
+        events = logged(CART, added(1, "a"))
+        for status, found in ((200, 0), (201, 1)):
+            one = operation("k1", again={"status": status, "body": {"version": 1}})
+            problems = self.judge([one], {"k1": accepted(1)}, events, {"a": "k1"})
+            self.assertEqual(len(problems), found, problems)
+
     def test_what_nobody_knows_happened_twice(self):
         events = logged(CART, added(1, "a"), added(2, "b"))
         problems = self.judge([operation("k1", "unknown")], {}, events, {"a": "k1", "b": "k1"})
@@ -170,8 +199,9 @@ class Refused(Judged):
         self.assertIn("was refused at version 2", self.judge_with(wrong)[0])
 
     def test_a_refusal_at_a_version_that_was_old(self):
-        old = refused("k2", 412, version=0, at_version=3, invoked=20, ended=30)
-        self.assertIn("saw version 0 after 1", self.judge_with(old)[0])
+        for queued in (False, True):
+            old = refused("k2", 412, queued, version=0, at_version=3, invoked=20, ended=30)
+            self.assertIn("saw version 0 after 1", self.judge_with(old)[0])
 
     def test_a_version_after_one_that_somebody_was_refused_at(self):
         events = logged(CART, added(1, "a"), added(2, "c"), added(3, "d"))
@@ -184,8 +214,9 @@ class Refused(Judged):
         self.assertIn("got version 1 after 3", problems[0])
 
     def test_what_was_acknowledged_and_then_denied(self):
-        missing = refused("k2", 404, invoked=20, ended=30)
-        self.assertIn("does not exist", self.judge_with(missing)[0])
+        for queued in (False, True):
+            missing = refused("k2", 404, queued, invoked=20, ended=30)
+            self.assertIn("does not exist", self.judge_with(missing)[0])
 
     def test_what_was_not_there_yet_may_be_denied(self):
         self.assertEqual(self.judge_with(refused("k2", 404, invoked=5, ended=8)), [])
@@ -204,6 +235,35 @@ class Expected(Judged):
 
     def test_a_version_that_somebody_was_faster_with(self):
         self.assertIn("wanted version 0, it made [2]", self.judge_at(0)[0])
+
+
+class Prices(Judged):
+    """Two clients set a price to what it is: that makes nothing, and tells where it was set."""
+
+    def judge_second(self, version, at_version=None, price=5):
+        def priced(version, price, command):
+            return an_event_of("mug", version, "product_price_changed", command, price_minor=price)
+
+        events = logged(PRODUCT, priced(1, 5, "a"), priced(2, 6, "c"), priced(3, 5, "d"))
+        wish = {"op": "product.price", "aggregate": "mug"}
+        operations = [
+            operation(key, version=at, request={"amount_minor": price}, invoked=at, ended=at, **wish)
+            for key, at, price in (("k1", 1, 5), ("k3", 2, 6), ("k4", 3, 5))
+        ]
+        again = {"request": {"amount_minor": price}, "at_version": at_version, "invoked": 20, "ended": 30}
+        operations.append(operation("k2", version=version, **again, **wish))
+        decided = {"k1": accepted(1), "k3": accepted(2), "k4": accepted(3), "k2": accepted(version)}
+        return self.judge(operations, decided, events, {"a": "k1", "c": "k3", "d": "k4", "b": "k2"})
+
+    def test_the_present_price_is_clean(self):
+        self.assertEqual(self.judge_second(3), [])
+        self.assertEqual(self.judge_second(3, at_version=3), [])
+
+    def test_a_price_of_long_ago(self):
+        self.assertIn("k2 saw version 1 after 3", self.judge_second(1)[0])
+
+    def test_a_price_at_a_version_that_was_not_wanted(self):
+        self.assertIn("k2 wanted version 2, it made nothing at 3", self.judge_second(3, at_version=2)[0])
 
 
 class Linearizable(Judged):
@@ -313,6 +373,20 @@ class Answers(Judged):
         problems = self.check_out({"version": 3, "status": "confirmed"}, 200, expired)
         self.assertIn("{'status': ('confirmed', 'expired')}", problems[0])
         self.assertIn("'status': ('confirmed', 'pending')", self.check_out({"version": 1, "status": "confirmed"})[0])
+
+    def test_a_checkout_that_was_told_an_older_version_or_one_that_is_not_there(self):
+        self.assertIn("told version 0, decided 1", self.check_out({"version": 0, "status": "confirmed"})[0])
+        self.assertIn("version 9, which is not in the log", self.check_out({"version": 9, "status": "confirmed"})[0])
+
+    def test_amounts_that_were_read_and_are_not_those_of_that_version(self):
+        confirmed = an_event_of("cart", 2, "order_confirmed", "a")
+        known = history.standings(logged(ORDER, self.created, confirmed))
+        for amounts, found in (({"status": "pending"}, 0), ({"status": "confirmed"}, 1), (None, 0)):
+            told = {"status": 200, "version": 1, "amounts": amounts}
+            read = {"client": "r", "at_us": 1, "path": "/v1", "kind": "order", "aggregate": "cart", "told": told}
+            verdict = Verdict()
+            history.reads_are_true([read], known, verdict)
+            self.assertEqual(len(verdict.problems), found, verdict.problems)
 
     def test_amounts_that_are_not_those_of_the_event(self):
         received = an_event_of("mug", 1, "stock_received", "a", quantity=3, reference="d", on_hand=3, reserved=0)

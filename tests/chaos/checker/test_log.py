@@ -40,6 +40,11 @@ class Dense(unittest.TestCase):
         other.key = b"other"
         self.assertIn("key b'other'", self.read(other)[0])
 
+    def test_an_aggregate_in_two_partitions(self):
+        verdict = Verdict()
+        logs.read_events(FakeLog({CART: {0: [self.record(1, 1)], 1: [self.record(1, 1)]}}), verdict)
+        self.assertIn("cart has events in partition 0 too", verdict.problems[0])
+
     def test_what_was_aborted_is_not_written_again_in_its_epoch(self):
         for epoch, found in [(2, 0), (1, 1)]:
             first, again = self.record(1, 1), self.record(1, 1, epoch)
@@ -47,8 +52,9 @@ class Dense(unittest.TestCase):
             log = FakeLog({CART: [first, again]})
             events = logged(CART, Event(0, 5, 1, epoch, again.value, "c"))
             verdict = Verdict()
-            logs.nothing_aborted(log, events, verdict)
+            aborted = logs.nothing_aborted(log, events, verdict)
             self.assertEqual(len(verdict.problems), found, verdict.problems)
+            self.assertEqual(aborted, {(CART, "cart")})
 
     def test_what_counts_as_committed_has_to_be_in_the_log(self):
         verdict = Verdict()
@@ -56,11 +62,36 @@ class Dense(unittest.TestCase):
         self.assertIn("not in the log", verdict.problems[0])
 
 
-def entry(transaction=1, epoch=1, ranges=((1, 1),), decided=(), at=NOW, **headers):
+class Times(unittest.TestCase):
+    """Nodes write with a clock that is about right."""
+
+    def judge(self, ahead_ms, kind="cart_created", **body):
+        value = {"aggregate_id": "cart", "version": 1, "occurred_at": NOW, kind: body}
+        taken_ms = int(NOW.timestamp() * 1_000) - ahead_ms
+        verdict = Verdict()
+        logs.times_are_the_logs(logged(CART, Event(0, 1, 1, 1, value, "c", taken_ms)), verdict)
+        return verdict.problems
+
+    def test_a_clock_that_is_about_right_is_clean(self):
+        for ahead_ms in (-60_000, 0, 3_500):
+            self.assertEqual(self.judge(ahead_ms), [])
+
+    def test_a_clock_that_is_far_ahead(self):
+        self.assertIn("cart is 20000 ms ahead of the log", self.judge(20_000)[0])
+
+    def test_an_order_that_expired_before_its_time(self):
+        second = datetime.timedelta(seconds=1)
+        self.assertEqual(self.judge(0, "order_expired", payment_deadline=NOW), [])
+        problems = self.judge(0, "order_expired", payment_deadline=NOW + second)
+        self.assertIn("it had time until", problems[0])
+
+
+def entry(transaction=1, epoch=1, ranges=((1, 1),), decided=(), at=NOW, failed=(), **headers):
     ranges = [{"topic": CART, "first": first, "last": last} for first, last in ranges]
     decided = [{"command_id": command, "idempotency_key": key, "outcome": "{}"} for command, key in decided]
     value = {
         "transaction": transaction, "writer_epoch": epoch, "ranges": ranges, "decided": decided, "decided_at": at,
+        "failed": list(failed),
     }
     return Record(value, **headers)
 
@@ -96,6 +127,10 @@ class Journals(unittest.TestCase):
     def test_a_key_that_was_decided_twice(self):
         entries = [entry(decided=[("a", "k1")]), entry(2, ranges=[], decided=[("b", "k1")])]
         self.assertIn("k1 was decided twice", self.read(*entries)[0])
+
+    def test_a_message_that_was_given_up(self):
+        given_up = entry(failed=[{"offset": 7, "reason": "a panic"}])
+        self.assertIn("given up", self.read(given_up)[0])
 
     def test_rounds_of_snapshots_are_counted_when_the_journal_names_them(self):
         later = [entry(number, ranges=[], checkpoint=of) for number, of in ((2, 7), (3, 7), (4, 9))]

@@ -107,10 +107,11 @@ class FakeQueries:
     """Answers what it is given; 200 to what the wait for the views asks besides."""
 
     def __init__(self, told, behind=()):
-        self.told, self.behind, self.positions = told, behind, set()
+        self.told, self.behind, self.positions, self.asked = told, behind, set(), []
 
     def ask(self, path, position=None, patience_s=0):
         self.positions.add(position)
+        self.asked.append(path)
         if path in self.behind:
             return 504, {"code": "position_not_reached"}
         told = self.told.get(path, {})
@@ -118,10 +119,10 @@ class FakeQueries:
 
 
 class ReadModel(unittest.TestCase):
-    def judge(self, told, behind=()):
+    def judge(self, told, behind=(), names=frozenset()):
         verdict = Verdict()
         self.queries = FakeQueries(told, behind)
-        read_model.judge(self.queries, a_log(), verdict)
+        read_model.judge(self.queries, a_log(), names, verdict)
         return verdict.problems
 
     def with_field(self, path, change):
@@ -147,6 +148,14 @@ class ReadModel(unittest.TestCase):
         for path in answers():
             problems = self.judge({**answers(), path: None})
             self.assertTrue(any("it is in the log" in problem for problem in problems), path)
+
+    def test_what_is_told_and_not_in_the_log(self):
+        names = {(ORDER, "x"), (CART, "o")}
+        self.assertEqual(self.judge({**answers(), "/v1/orders/x": None}, names=names), [])
+        for status in (200, 504):
+            behind = [] if status == 200 else ["/v1/orders/x"]
+            problems = self.judge(answers(), behind, names)
+            self.assertIn(f"/v1/orders/x: {status}", problems[0])
 
     def test_a_line_that_is_missing_or_wrong(self):
         for path in ("/v1/orders/o", "/v1/carts/o"):
@@ -183,6 +192,19 @@ class ReadModel(unittest.TestCase):
         behind = "/v1/orders/o/timeline?detail=causal"
         problems = self.judge(answers(), [behind])
         self.assertIn(f"{behind} has not reached the end of the log", problems[0])
+        # Nothing else is asked for, which would be answered by the same view.
+        self.assertEqual(len(problems), 1)
+        self.assertNotIn("/v1/orders/o/timeline?limit=500", self.queries.asked)
+
+    def test_views_that_stop_answering_are_not_asked_for_everything(self):
+        behind = [f"/v1/orders/{name}" for name in range(9)]
+        log = a_log()
+        created = ("order_created", {"currency": "GBP", "lines": [LINE]})
+        log[ORDER] = [event for name in range(9) for event in logged(ORDER, str(name), created)] + log[ORDER]
+        verdict = Verdict()
+        queries = FakeQueries(answers(), behind)
+        read_model.judge(queries, log, set(), verdict)
+        self.assertEqual(queries.asked[-1], behind[read_model.MOST_IN_VAIN - 1])
 
     def test_an_order_that_is_cancelled_or_not_paid_in_time(self):
         created = ("order_created", {"currency": "GBP", "lines": [LINE]})

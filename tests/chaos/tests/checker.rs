@@ -7,7 +7,13 @@ use std::process::Command;
 fn the_checker_finds_what_is_planted() {
     let output = Command::new("python3")
         .args(["-B", "-m", "unittest"])
-        .args(["test_log", "test_history", "test_books", "test_read_model"])
+        .args([
+            "test_log",
+            "test_history",
+            "test_refusals",
+            "test_books",
+            "test_read_model",
+        ])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("checker"))
         .output()
         .expect("python3 is needed to run the checker");

@@ -126,6 +126,9 @@ fn a_short_run_has_a_clean_verdict_and_leaves_nothing() {
         "results forgotten",
         "aggregates that several clients changed",
         "told 202",
+        "sent once more",
+        "refusals held against what was there",
+        "amounts read",
     ] {
         assert!(looked_at.get(happened) > Some(&0), "{happened}: {said}");
     }
