@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -46,7 +46,8 @@ impl Process {
 
     /// The lines of its log with this in them, over all of its starts.
     pub(crate) fn has_logged(&self, text: &str) -> anyhow::Result<Vec<String>> {
-        let log = std::fs::read_to_string(&self.log)?;
+        let log = fs::read(&self.log)?;
+        let log = String::from_utf8_lossy(&log);
         let lines = log.lines().filter(|line| line.contains(text));
         Ok(lines.map(str::to_owned).collect())
     }
@@ -89,8 +90,8 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to end, and waits until it has, `limit` at most.
-    pub(crate) async fn stop(&mut self, limit: Duration) -> anyhow::Result<()> {
+    /// Asks it to end, and waits until it has, `limit` at most. Returns how it ended.
+    pub(crate) async fn stop(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         self.gone_within(limit).await
     }
@@ -106,14 +107,19 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until it has ended.
-    pub(crate) async fn gone_within(&mut self, limit: Duration) -> anyhow::Result<()> {
+    /// Waits until it has ended. Returns how.
+    pub(crate) async fn gone_within(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         let child = self.child.as_mut().context("it does not run")?;
-        if tokio::time::timeout(limit, child.wait()).await.is_err() {
+        let Ok(ended) = tokio::time::timeout(limit, child.wait()).await else {
             bail!("{} has not ended within {limit:?}", self.name);
-        }
+        };
         self.child = None;
-        Ok(())
+        Ok(ended?)
+    }
+
+    /// Whether it was started and does not run any more, although nobody has ended it.
+    pub(crate) fn has_ended_by_itself(&mut self) -> bool {
+        self.child.is_some() && !self.runs()
     }
 
     /// Freezes it, and waits until it stands still.
@@ -164,5 +170,38 @@ impl Process {
             // Gone already is what was wanted.
             let _ = child.kill().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_ends_by_itself_is_told_from_what_was_ended() {
+        let folder = std::env::temp_dir();
+        let log = folder.join(format!(
+            "cartwright-chaos-process-{}.log",
+            std::process::id()
+        ));
+        let process = |command: &[&str]| {
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            Process::new("it", command, folder.clone(), log.clone())
+        };
+        let mut killed = process(&["sleep", "600"]);
+        assert!(!killed.has_ended_by_itself());
+        killed.start(&[]).unwrap();
+        assert!(!killed.has_ended_by_itself());
+        killed.kill().await.unwrap();
+        assert!(!killed.has_ended_by_itself());
+        let mut died = process(&["false"]);
+        died.start(&[]).unwrap();
+        while died.runs() {
+            tokio::task::yield_now().await;
+        }
+        assert!(died.has_ended_by_itself());
+        let status = died.gone_within(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(status.code(), Some(1));
+        fs::remove_file(log).unwrap();
     }
 }

@@ -30,8 +30,10 @@ pub(crate) struct Proxy {
     cut: Arc<AtomicU64>,
     /// Chunks that were carried.
     carried: Arc<AtomicU64>,
-    /// Chunks that were held back.
-    held: Arc<AtomicU64>,
+    /// Chunks that were held back until the way was open again.
+    silenced: Arc<AtomicU64>,
+    /// Chunks that came later.
+    slowed: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -42,7 +44,8 @@ impl Proxy {
             way: Arc::new(watch::Sender::new(Way::Open)),
             cut: Arc::default(),
             carried: Arc::default(),
-            held: Arc::default(),
+            silenced: Arc::default(),
+            slowed: Arc::default(),
         };
         let handle = proxy.clone();
         tokio::spawn(async move {
@@ -63,9 +66,14 @@ impl Proxy {
         self.carried.load(Ordering::Relaxed)
     }
 
-    /// How often something was broken, refused or held back so far.
-    pub(crate) fn disturbed(&self) -> u64 {
-        self.cut.load(Ordering::Relaxed) + self.held.load(Ordering::Relaxed)
+    /// How often a way that is like `way` has disturbed something so far.
+    pub(crate) fn disturbed(&self, way: Way) -> u64 {
+        match way {
+            Way::Open => 0,
+            Way::Slow(_) => self.slowed.load(Ordering::Relaxed),
+            Way::Cut => self.cut.load(Ordering::Relaxed),
+            Way::Silent => self.silenced.load(Ordering::Relaxed),
+        }
     }
 
     async fn carry(self, near: TcpStream, to: u16) {
@@ -97,11 +105,11 @@ impl Proxy {
             match now {
                 Way::Open | Way::Cut => {}
                 Way::Slow(by) => {
-                    self.held.fetch_add(1, Ordering::Relaxed);
+                    self.slowed.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(by).await;
                 }
                 Way::Silent => {
-                    self.held.fetch_add(1, Ordering::Relaxed);
+                    self.silenced.fetch_add(1, Ordering::Relaxed);
                     if way.wait_for(|way| *way != Way::Silent).await.is_err() {
                         return;
                     }
@@ -112,5 +120,46 @@ impl Proxy {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_manner_of_disturbing_is_counted_by_itself() {
+        let behind = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let to = behind.local_addr().unwrap().port();
+        let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let from = free.local_addr().unwrap().port();
+        drop(free);
+        let proxy = Proxy::start(from, to).await.unwrap();
+        let all =
+            || [Way::Cut, Way::Silent, Way::Slow(Duration::ZERO)].map(|way| proxy.disturbed(way));
+
+        let mut near = TcpStream::connect(("127.0.0.1", from)).await.unwrap();
+        let (mut far, _) = behind.accept().await.unwrap();
+        near.write_all(b"a").await.unwrap();
+        far.read_u8().await.unwrap();
+        assert_eq!(all(), [0, 0, 0]);
+
+        proxy.set(Way::Slow(Duration::from_millis(1)));
+        near.write_all(b"b").await.unwrap();
+        far.read_u8().await.unwrap();
+        assert_eq!(all(), [0, 0, 1]);
+
+        proxy.set(Way::Silent);
+        near.write_all(b"c").await.unwrap();
+        while proxy.disturbed(Way::Silent) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(all(), [0, 1, 1]);
+
+        proxy.set(Way::Cut);
+        while proxy.disturbed(Way::Cut) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(all(), [1, 1, 1]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use rand::seq::IndexedRandom;
 
-use super::{Fault, LOOK_EVERY, Nemesis, STOP_LIMIT};
+use super::{ELECTION_LIMIT, Fault, LOOK_EVERY, Nemesis, STOP_LIMIT, complete_within};
 use crate::ground::Ground;
 use crate::skew::{environment, told_offset};
 
@@ -20,8 +20,14 @@ impl Nemesis {
             Fault::FreezeNode => {
                 ground.nodes[node].freeze().await?;
                 self.lasts(7_000..10_000);
+                others_own_its_shards(ground, node).await?;
             }
-            Fault::RestartNode => ground.nodes[node].stop(STOP_LIMIT).await?,
+            Fault::RestartNode => {
+                let ended = ground.nodes[node].stop(STOP_LIMIT).await?;
+                // With 2 it says that it had to cut something off, as it may when others are struck too.
+                let in_order = matches!(ended.code(), Some(0 | 2));
+                ensure!(in_order, "the node was told to stop and ended with {ended}");
+            }
             Fault::SkewClock => self.skew(ground, node).await?,
             _ => {
                 ground.nodes[node].kill().await?;
@@ -59,4 +65,26 @@ impl Nemesis {
         ground.nodes[node].kill().await?;
         ground.nodes[node].start(&[])
     }
+}
+
+/// Waits until the others own everything, also what a node that is frozen had.
+async fn others_own_its_shards(ground: &Ground, node: usize) -> anyhow::Result<()> {
+    let others: Vec<usize> = (0..ground.nodes.len())
+        .filter(|other| *other != node)
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    complete_within(ELECTION_LIMIT, async || {
+        let (mut owned, mut all) = (0, 0);
+        for other in &others {
+            // One that does not say it has been told something else by now, or will be.
+            if let Some((here, everywhere)) = ground.shards_of(*other).await {
+                (owned, all) = (owned + here, everywhere);
+            }
+        }
+        let lacks = all == 0 || owned < all;
+        Ok(lacks.then(|| format!("the others own {owned} of {all} shards while a node is frozen")))
+    })
+    .await
 }

@@ -12,23 +12,24 @@ use crate::proxy::{Proxy, Way};
 /// What a way carries that is in use.
 const BUSY_CHUNKS: u64 = 20;
 
-/// Ways on which something has to be broken or held back by the end of the turn.
+/// Ways on which something has to be broken or held back by the end of the turn, in the manner of this fault.
 pub(super) struct Disturbed {
     fault: Fault,
     ways: Vec<Proxy>,
+    how: Way,
     before: u64,
 }
 
 impl Disturbed {
     /// What is amiss as long as nothing was.
     pub(super) fn lacking(&self) -> Option<String> {
-        let disturbed = count(&self.ways) > self.before;
+        let disturbed = count(&self.ways, self.how) > self.before;
         (!disturbed).then(|| format!("{}: nothing was disturbed", self.fault.name()))
     }
 }
 
-fn count(ways: &[Proxy]) -> u64 {
-    ways.iter().map(Proxy::disturbed).sum()
+fn count(ways: &[Proxy], how: Way) -> u64 {
+    ways.iter().map(|way| way.disturbed(how)).sum()
 }
 
 impl Nemesis {
@@ -98,11 +99,12 @@ impl Nemesis {
     }
 
     fn disturb(&mut self, fault: Fault, ways: Vec<Proxy>, how: Way) {
-        let before = count(&ways);
+        let before = count(&ways, how);
         ways.iter().for_each(|way| way.set(how));
         self.turn.disturbed.push(Disturbed {
             fault,
             ways,
+            how,
             before,
         });
         self.lasts(3_000..9_000);

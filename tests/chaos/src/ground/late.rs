@@ -66,7 +66,8 @@ impl Ground {
         self.move_partitions(&before, |leaders| !leaders.contains(&late))
             .await?;
         let broker = self.late_broker.as_mut().context("no broker to remove")?;
-        broker.stop(MOVE_LIMIT).await
+        broker.stop(MOVE_LIMIT).await?;
+        Ok(())
     }
 
     /// Asks for partitions to be where `wanted` says, and waits until they are and their leaders are as

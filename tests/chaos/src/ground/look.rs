@@ -107,6 +107,12 @@ impl Ground {
         (!told.contains(&all) || told.contains("its beats do not arrive")).then_some(told)
     }
 
+    /// How many shards a node owns, and how many there are; `None` while it does not say.
+    pub(crate) async fn shards_of(&self, node: usize) -> Option<(u64, u64)> {
+        let url = format!("{}/readyz?verbose", self.node_url(node));
+        owned(&self.told(&url).await.ok()?)
+    }
+
     /// Waits until every node takes commands, every projection is followed and reads are answered. A
     /// store that ends meanwhile of what was done to it is started again.
     pub(crate) async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
@@ -146,6 +152,14 @@ impl Ground {
     }
 }
 
+/// From what a node says of itself: `owner of 2 of 6 shards`.
+fn owned(told: &str) -> Option<(u64, u64)> {
+    let (_, rest) = told.split_once("owner of ")?;
+    let (owned, rest) = rest.split_once(" of ")?;
+    let (all, _) = rest.split_once(" shards")?;
+    Some((owned.parse().ok()?, all.parse().ok()?))
+}
+
 /// Waits until a process listens, which it has to not long after `began`.
 pub(super) async fn listens(
     process: &mut Process,
@@ -172,4 +186,16 @@ async fn pause(process: &mut Process, began: Instant, reason: &str) -> anyhow::R
     );
     tokio::time::sleep(Duration::from_millis(200)).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_says_how_many_shards_it_owns() {
+        let told = r#"{"detail":"owner of 2 of 6 shards, 2 other nodes, allocator"}"#;
+        assert_eq!(owned(told), Some((2, 6)));
+        assert_eq!(owned("reading who owns which shard"), None);
+    }
 }
