@@ -1,18 +1,19 @@
 //! What clients asked and were told, and when they had success.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 /// One line of JSON for everything that was asked or told, for the checker.
 pub(crate) struct History {
     began: Instant,
-    lines: Mutex<BufWriter<File>>,
+    /// What is written; once a line could not be, why.
+    lines: Mutex<io::Result<BufWriter<File>>>,
 }
 
 impl History {
@@ -20,7 +21,7 @@ impl History {
         let file = File::create(path).context("creating the history")?;
         Ok(Self {
             began,
-            lines: Mutex::new(BufWriter::new(file)),
+            lines: Mutex::new(Ok(BufWriter::new(file))),
         })
     }
 
@@ -33,7 +34,19 @@ impl History {
         entry["time_ms"] =
             json!(now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
         let mut lines = lock(&self.lines);
-        let _ = writeln!(lines, "{entry}").and_then(|()| lines.flush());
+        if let Ok(file) = lines.as_mut()
+            && let Err(error) = writeln!(file, "{entry}").and_then(|()| file.flush())
+        {
+            *lines = Err(error);
+        }
+    }
+
+    /// Fails when something is not in it that should be: what nobody wrote down nobody judges.
+    pub(crate) fn is_whole(&self) -> anyhow::Result<()> {
+        match &*lock(&self.lines) {
+            Ok(_) => Ok(()),
+            Err(error) => bail!("the history could not be written: {error}"),
+        }
     }
 }
 
@@ -42,6 +55,11 @@ impl History {
 pub(crate) struct Answers(Mutex<Vec<Instant>>);
 
 impl Answers {
+    #[cfg(test)]
+    pub(crate) const fn at(times: Vec<Instant>) -> Self {
+        Self(Mutex::new(times))
+    }
+
     pub(crate) fn note(&self) {
         lock(&self.0).push(Instant::now());
     }
@@ -79,12 +97,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_history_says_that_a_line_could_not_be_written() {
+        let whole = History::create(Path::new("/dev/null"), Instant::now()).unwrap();
+        whole.note(json!({"event": "invoke"}));
+        assert!(whole.is_whole().is_ok());
+        let full = History::create(Path::new("/dev/full"), Instant::now()).unwrap();
+        full.note(json!({"event": "invoke"}));
+        let error = full.is_whole().unwrap_err().to_string();
+        assert!(error.contains("could not be written"), "{error}");
+    }
+
+    #[test]
     fn a_gap_reaches_over_both_ends_and_begins_with_the_fault_when_nothing_was_before() {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
         let gap = |answers: &[u64], from, to| {
             let answers = answers.iter().map(|second| at(*second)).collect();
-            let gap = Answers(Mutex::new(answers)).longest_gap(at(from), at(to));
+            let gap = Answers::at(answers).longest_gap(at(from), at(to));
             gap.as_secs()
         };
         assert_eq!(gap(&[], 2, 9), 7);

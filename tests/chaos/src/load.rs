@@ -30,6 +30,12 @@ const _: () = assert!(
     PATIENCE.as_secs() + 2 * ANSWER_LIMIT.as_secs() + 30 < RESULTS_REMEMBERED.as_secs(),
     "a client may try for longer than nodes remember",
 );
+/// One in so many commands is sent once more when it is decided, if that did not take longer than this: by
+/// then nobody may have forgotten it.
+const REPEATED: u32 = 10;
+const REPEATED_WITHIN: Duration = Duration::from_secs(30);
+/// An answer that says that something broke. Nothing that strikes is a reason for one.
+pub(crate) const BROKE: &str = "unknown: 5xx";
 /// Orders that a client comes back to.
 const REMEMBERED: usize = 50;
 /// For how long it leaves them alone at least: until they have left the nodes' memory.
@@ -193,8 +199,9 @@ impl Load {
         self.note(client, &key, wish, "invoke", &json!({}));
         let began = Instant::now();
         let mut answer = None;
+        let mut node = 0;
         while began.elapsed() < PATIENCE {
-            let node = &self.nodes[rng.random_range(0..self.nodes.len())];
+            node = rng.random_range(0..self.nodes.len());
             match self.attempt(client, node, &key, wish).await {
                 Attempt::Ok(status, body) => {
                     self.count("ok", false);
@@ -222,12 +229,28 @@ impl Load {
         if answer.is_none() {
             self.count("given up", false);
             self.note(client, &key, wish, "unknown", &json!({}));
+        } else if rng.random_range(0..REPEATED) == 0 && began.elapsed() < REPEATED_WITHIN {
+            self.repeat(client, node + 1, &key, wish).await;
         }
         answer.flatten()
     }
 
+    /// Sends what was decided once more, to another node, and notes what is told then. A checkout waits, and
+    /// tells where its order stands by now; what was queued is queued again.
+    async fn repeat(&self, client: &str, node: usize, key: &str, wish: &Wish) {
+        if wish.queued || wish.what == "cart.checkout" {
+            return;
+        }
+        let told = self.attempt(client, node % self.nodes.len(), key, wish);
+        if let Attempt::Ok(status, body) | Attempt::Refused(status, body) = told.await {
+            let told = json!({"status": status, "body": body});
+            self.note(client, key, wish, "again", &told);
+        }
+    }
+
     /// Sends it once; where it was queued, asks what became of it.
-    async fn attempt(&self, client: &str, node: &str, key: &str, wish: &Wish) -> Attempt {
+    async fn attempt(&self, client: &str, node: usize, key: &str, wish: &Wish) -> Attempt {
+        let node = &self.nodes[node];
         let url = format!("{node}{}", wish.path);
         let mut request = self.http.request(wish.method.clone(), url);
         if wish.what.starts_with("cart.") {
@@ -262,7 +285,7 @@ impl Load {
             503 => Attempt::Again("503"),
             504 => Attempt::Again("504"),
             429 => Attempt::Again("429"),
-            500..600 => Attempt::Again("unknown: 5xx"),
+            500..600 => Attempt::Again(BROKE),
             _ => Attempt::Refused(status, body),
         }
     }
@@ -287,6 +310,7 @@ impl Load {
                     tokio::time::sleep(ASK_EVERY).await;
                     continue;
                 }
+                (500..503 | 505..600, _) => return Attempt::Again(BROKE),
                 _ => return Attempt::Again("queued, its status is not known"),
             };
             lock(&self.queued).remove(url);

@@ -113,15 +113,17 @@ async fn rehearse_and_judge(ground: &mut Ground, arguments: &Arguments) -> anyho
     let (load, nemesis) = rehearse(ground, arguments).await?;
     report::print(ground, &load, &nemesis)?;
     let went_on = report::commands_went_on(&load, &nemesis);
-    let served = report::no_shard_refused(ground)?;
-    let judged = report::judge(ground, &checker).await?;
-    let audited = report::audit(ground).await?;
+    let whole = report::nothing_broke(ground, &load)?;
+    load.history.is_whole()?;
+    let so_long = began.elapsed();
+    let judged = report::judge(ground, &checker, so_long).await?;
+    let audited = report::audit(ground, so_long).await?;
     println!(
         "seed {}, {:.0} s in all",
         arguments.seed,
         began.elapsed().as_secs_f64()
     );
-    Ok(went_on && served && judged && audited && report::enough(&load, &nemesis))
+    Ok(went_on && whole && judged && audited && report::enough(&load, &nemesis))
 }
 
 async fn rehearse(

@@ -1,6 +1,6 @@
 //! Clients that read, each time what somebody was told to be written, with the position of that.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,13 +14,24 @@ use tokio::task::JoinHandle;
 
 use crate::ground::STORES;
 use crate::history::lock;
-use crate::load::{Load, POSITION, told};
+use crate::load::{BROKE, Load, POSITION, told};
 use crate::visit::Wish;
 
 /// A reader's pause between two reads.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Writes that are remembered for readers.
 const REMEMBERED: usize = 64;
+
+/// What an answer by key says that the checker holds against the version in it.
+const AMOUNTS: [&str; 7] = [
+    "status",
+    "total_minor",
+    "captured_minor",
+    "refunded_minor",
+    "refund_due_minor",
+    "shipped_units",
+    "returned_units",
+];
 
 /// What somebody was told to be written.
 #[derive(Clone)]
@@ -121,14 +132,23 @@ impl Load {
             Some(200) => "ok",
             Some(503) => "503",
             Some(504) => "504",
+            Some(500..) => BROKE,
             _ => "other",
         };
         self.count(outcome, true);
+        let amounts = (by_key && status == Some(200)).then(|| {
+            let given = AMOUNTS
+                .iter()
+                .filter_map(|name| Some((*name, body.get(name)?)));
+            given.collect::<BTreeMap<_, _>>()
+        });
         self.history.note(json!({
             "client": format!("reader of {store}"), "event": "read", "path": path,
             "kind": written.kind, "aggregate": written.aggregate,
             "asked": {"position": written.position, "version": written.version},
-            "told": {"status": status, "version": version, "code": body["code"]},
+            "told": {
+                "status": status, "version": version, "code": body["code"], "amounts": amounts,
+            },
         }));
         status == Some(200)
     }

@@ -11,7 +11,8 @@ use tokio::process::Command;
 
 use crate::faults::{Family, Fault, Nemesis, coordinator_moves, left_out};
 use crate::ground::{Ground, RESULTS_REMEMBERED};
-use crate::load::Load;
+use crate::history::Answers;
+use crate::load::{BROKE, Load};
 use crate::process::output_of;
 
 /// Successes without which a verdict says nothing.
@@ -20,6 +21,11 @@ const ENOUGH: u64 = 100;
 const LONG_ENOUGH: Duration = Duration::from_secs(3);
 /// Such faults, below which one busy moment of the machine would decide.
 const FEW: usize = 3;
+/// The share of the run's mean rate of success that commands have to keep up in such a fault: little, since
+/// what strikes the read side keeps the machine busy too.
+const LEAST_SHARE: f64 = 0.1;
+/// What the checker or the audit may take beyond the time that the run took.
+const JUDGE_LIMIT: Duration = Duration::from_secs(600);
 /// Findings of a kind that are printed.
 const MOST_PRINTED: usize = 40;
 /// Reads without which it says nothing of them.
@@ -120,20 +126,27 @@ pub(crate) fn print(ground: &Ground, load: &Load, nemesis: &Nemesis) -> anyhow::
     Ok(())
 }
 
-/// Whether no shard found in its log what it must not write after. Where one does another node goes on,
-/// so that no client sees it.
-pub(crate) fn no_shard_refused(ground: &Ground) -> anyhow::Result<bool> {
-    let mut refused = Vec::new();
-    for node in &ground.nodes {
-        refused.extend(node.has_logged("refuses to serve")?);
-    }
-    if !refused.is_empty() {
-        println!("{} times a shard refused its log:", refused.len());
-        for line in refused.iter().take(MOST_PRINTED) {
+/// Whether nothing broke that no client would see, since another process goes on or a repeat is answered: no
+/// shard found in its log what it must not write after, nobody panicked, and nobody answered that something
+/// inside had failed.
+pub(crate) fn nothing_broke(ground: &Ground, load: &Load) -> anyhow::Result<bool> {
+    let mut found = ground.logged("refuses to serve")?;
+    found.extend(ground.logged("panicked at")?);
+    if !found.is_empty() {
+        println!(
+            "{} times a process refused its log or panicked:",
+            found.len()
+        );
+        for line in found.iter().take(MOST_PRINTED) {
             println!("  {line}");
         }
     }
-    Ok(refused.is_empty())
+    let count = |reads| load.outcomes(reads).get(BROKE).copied().unwrap_or_default();
+    let broke = count(false) + count(true);
+    if broke > 0 {
+        println!("{broke} answers said that something had broken inside");
+    }
+    Ok(found.is_empty() && broke == 0)
 }
 
 /// Whether enough happened for a verdict to say anything.
@@ -153,13 +166,18 @@ pub(crate) fn enough(load: &Load, nemesis: &Nemesis) -> bool {
 /// Whether commands went on while the read side alone was struck. A machine that is too busy stops them
 /// now and then; if they waited for a store they would stand still in most of such faults.
 pub(crate) fn commands_went_on(load: &Load, nemesis: &Nemesis) -> bool {
+    let (Some(first), Some(last)) = (nemesis.struck.first(), nemesis.struck.last()) else {
+        return true;
+    };
+    let mean = rate(&load.commands, first.from, last.to);
     let struck = nemesis.struck.iter();
     let alone: Vec<_> = struck
         .filter(|struck| struck.alone && struck.fault.spares_commands())
         .filter(|struck| struck.lasted >= LONG_ENOUGH)
         .collect();
-    let went_on = |from: Instant, lasted| load.commands.count(from, from + lasted) > 0;
-    let served = alone.iter().filter(|one| went_on(one.from, one.lasted));
+    let served = alone
+        .iter()
+        .filter(|one| went_on(&load.commands, one.from, one.lasted, mean));
     let served = served.count();
     println!(
         "commands had success in {served} of {} faults that struck the read side alone for a while",
@@ -168,9 +186,24 @@ pub(crate) fn commands_went_on(load: &Load, nemesis: &Nemesis) -> bool {
     alone.len() < FEW || served * 2 > alone.len()
 }
 
-/// Has the history judged. Returns whether the verdict is clean.
-pub(crate) async fn judge(ground: &Ground, python: &Path) -> anyhow::Result<bool> {
-    let status = Command::new(python)
+/// Whether there was success in the second half of a fault: in the first one it may not have struck yet.
+fn went_on(commands: &Answers, from: Instant, lasted: Duration, mean: f64) -> bool {
+    rate(commands, from + lasted / 2, from + lasted) > LEAST_SHARE * mean
+}
+
+/// Successes a second.
+fn rate(commands: &Answers, from: Instant, to: Instant) -> f64 {
+    commands.count(from, to) as f64 / to.saturating_duration_since(from).as_secs_f64()
+}
+
+/// Has the history judged of a run that took `so_long`. Returns whether the verdict is clean.
+pub(crate) async fn judge(
+    ground: &Ground,
+    python: &Path,
+    so_long: Duration,
+) -> anyhow::Result<bool> {
+    let mut checker = Command::new(python);
+    checker
         .arg(ground.config.root.join("tests/chaos/checker/check.py"))
         .arg("--history")
         .arg(ground.history())
@@ -182,8 +215,8 @@ pub(crate) async fn judge(ground: &Ground, python: &Path) -> anyhow::Result<bool
         .arg(ground.query_url()?)
         .arg("--remembered-s")
         .arg(RESULTS_REMEMBERED.as_secs().to_string())
-        .kill_on_drop(true)
-        .status()
+        .kill_on_drop(true);
+    let status = within(so_long + JUDGE_LIMIT, checker.status())
         .await
         .context("running the checker")?;
     match status.code() {
@@ -194,14 +227,15 @@ pub(crate) async fn judge(ground: &Ground, python: &Path) -> anyhow::Result<bool
 }
 
 /// Has the project's own audit look at the whole log and at every row of the read model. Returns whether
-/// it found nothing.
-pub(crate) async fn audit(ground: &Ground) -> anyhow::Result<bool> {
-    let output = Command::new(ground.config.program("cartwright-replay"))
+/// it found nothing. The run took `so_long`.
+pub(crate) async fn audit(ground: &Ground, so_long: Duration) -> anyhow::Result<bool> {
+    let mut audit = Command::new(ground.config.program("cartwright-replay"));
+    audit
         .arg("--config")
         .arg(ground.tool_settings()?)
         .args(["--json", "audit", "--full", "--rows"])
-        .kill_on_drop(true)
-        .output()
+        .kill_on_drop(true);
+    let output = within(so_long + JUDGE_LIMIT, audit.output())
         .await
         .context("running the audit")?;
     let complained = String::from_utf8_lossy(&output.stderr);
@@ -220,4 +254,41 @@ pub(crate) async fn audit(ground: &Ground) -> anyhow::Result<bool> {
     let rows = told["rows_checked"].as_u64().unwrap_or_default();
     ensure!(rows > 0, "the audit has looked at no row");
     Ok(output.status.success())
+}
+
+/// What a program comes to that has so long to end.
+async fn within<T>(
+    limit: Duration,
+    running: impl Future<Output = std::io::Result<T>>,
+) -> anyhow::Result<T> {
+    let ended = tokio::time::timeout(limit, running).await;
+    Ok(ended.with_context(|| format!("it has not ended within {limit:?}"))??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_that_stop_with_a_fault_did_not_go_on() {
+        let start = Instant::now();
+        let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
+        let lasted = Duration::from_secs(4);
+        let went_on = |tenths: std::ops::Range<u64>| {
+            went_on(&Answers::at(tenths.map(at).collect()), start, lasted, 10.0)
+        };
+        assert!(went_on(0..40));
+        assert!(went_on(30..33));
+        // Before it struck for real, and one by chance.
+        assert!(!went_on(0..15));
+        assert!(!went_on(30..31));
+        assert!(!went_on(0..0));
+    }
+
+    #[tokio::test]
+    async fn a_checker_that_does_not_end_is_no_verdict() {
+        let never = std::future::pending::<std::io::Result<()>>();
+        let error = within(Duration::ZERO, never).await.unwrap_err();
+        assert!(error.to_string().contains("has not ended"), "{error}");
+    }
 }

@@ -195,7 +195,19 @@ impl Ground {
     /// Ends every fault but that a store is away: all ways open, room on every disk, everything thawed and
     /// started, with the right time, and what a broker has taken over that was added given back. Returns when
     /// the brokers listen.
+    ///
+    /// # Errors
+    /// When one of the project's own processes has ended by itself: no fault is a reason for that.
     pub(crate) async fn mend(&mut self) -> anyhow::Result<()> {
+        for process in self.services() {
+            let ended = process.has_ended_by_itself();
+            ensure!(!ended, "{} has ended by itself; see its log", process.name);
+        }
+        for broker in &mut self.brokers {
+            if broker.has_ended_by_itself() {
+                println!("          {} has ended by itself", broker.name);
+            }
+        }
         self.ways.open();
         if let Some(disks) = &self.disks {
             disks.free()?;

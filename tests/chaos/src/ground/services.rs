@@ -14,6 +14,17 @@ const SMALL_SHARDS: &str = "[shard]\ncheckpoint_tail = 100\nsnapshot_group_bytes
     snapshot_bytes_per_event = 128\nresults_reach = 100\narchive_page = 10\n";
 
 impl Ground {
+    /// The lines with this in them in the logs of the project's own processes, each with whose it is.
+    pub(crate) fn logged(&self, text: &str) -> anyhow::Result<Vec<String>> {
+        let reading = self.projectors.iter().chain(&self.query);
+        let mut found = Vec::new();
+        for process in self.nodes.iter().chain(reading) {
+            let lines = process.has_logged(text)?.into_iter();
+            found.extend(lines.map(|line| format!("{}: {line}", process.name)));
+        }
+        Ok(found)
+    }
+
     pub(super) fn node(&self, node: u16) -> anyhow::Result<Process> {
         let name = format!("node-{}", node + 1);
         let around = self.by_registry_proxy(ClusterClient::Node(node))?;
