@@ -13,7 +13,7 @@ mod folded;
 mod made_by;
 mod stored;
 
-pub use compare::{Difference, Findings, Limits, compare};
+pub use compare::{Difference, Findings, IsCompared, Limits, compare};
 pub use folded::Folded;
 pub use made_by::{MadeBy, made_by};
 pub use stored::Stored;

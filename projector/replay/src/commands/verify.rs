@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::given_up::with_given_up;
 use crate::reading;
 use crate::registry::Home;
-use crate::verify::{Ends, Findings, Folded, Limits, Side, Stored, compare, made_by};
+use crate::verify::{Ends, Findings, Folded, IsCompared, Limits, Side, Stored, compare, made_by};
 
 /// Rows of an independent fold that are held in memory at a time, about.
 const ROWS_IN_MEMORY: u64 = 500_000;
@@ -182,7 +182,7 @@ fn compare_all(
     tell_made_by(&log, &codec, &folds, &ends()?, &mut findings);
     let rows = findings.rows;
     let mut comparisons = vec![findings];
-    if arguments.from_log || has_columns_of_its_own(old, plan.projection) {
+    if arguments.from_log || leaves_something_out(old, plan.projection, &is_compared) {
         comparisons.extend(with_log(context, &log, &plan, rows, &mut right)?);
     }
     Ok(comparisons)
@@ -201,9 +201,13 @@ fn tell_made_by(
     }
 }
 
-/// Whether some column can only be judged by the log.
-fn has_columns_of_its_own(old: &Projection, new: &Projection) -> bool {
-    !new.differs.is_empty() || new.tables.iter().any(|table| !old.tables.contains(table))
+/// Whether a comparison with `old` says nothing of some column of `new`, which only the log can judge then:
+/// one that both have and that is not compared, or one of a table that `old` has otherwise or not at all.
+fn leaves_something_out(old: &Projection, new: &Projection, is_compared: IsCompared<'_>) -> bool {
+    new.tables.iter().any(|table| {
+        let mut columns = table.columns();
+        !old.tables.contains(table) || columns.any(|column| !is_compared(table.name, column.name))
+    })
 }
 
 /// Compares with folds of the log in memory, each of a part of all keys.
@@ -311,9 +315,43 @@ fn ends(log: &KafkaLog, projection: &Projection) -> anyhow::Result<Ends> {
 
 #[cfg(test)]
 mod tests {
-    use cartwright_read_model::tables::projections::SALES;
+    use cartwright_read_model::tables::projections::{SALES, SALES_1};
 
     use super::*;
+
+    fn over_the_same_tables(
+        version: u32,
+        differs: &'static [(&'static str, &'static str)],
+    ) -> Projection {
+        Projection {
+            name: SALES.name,
+            version,
+            fold_version: version,
+            store: SALES.store,
+            streams: SALES.streams,
+            tables: SALES.tables,
+            differs,
+        }
+    }
+
+    #[test]
+    fn what_a_comparison_leaves_out_is_judged_by_the_log_whichever_version_declares_it() {
+        let one = over_the_same_tables(1, &[]);
+        let two = over_the_same_tables(2, &[("sales_orders", "units")]);
+        let three = over_the_same_tables(3, &[]);
+        let but_units = |table: &str, column: &str| (table, column) != ("sales_orders", "units");
+        let every = |_: &str, _: &str| true;
+        for (old, new) in [(&one, &two), (&two, &one), (&one, &three), (&three, &one)] {
+            let versions = (old.version, new.version);
+            assert!(leaves_something_out(old, new, &but_units), "{versions:?}");
+        }
+        for (old, new) in [(&two, &three), (&two, &two)] {
+            assert!(!leaves_something_out(old, new, &every));
+        }
+        for (old, new) in [(&SALES_1, &SALES), (&SALES, &SALES_1)] {
+            assert!(leaves_something_out(old, new, &every), "other tables");
+        }
+    }
 
     #[test]
     fn of_several_live_versions_the_newer_one_is_meant() {
