@@ -5,9 +5,11 @@
 //! after its end finds nothing to do.
 
 mod board;
+mod point;
 mod source;
 
 pub use board::{Board, PartitionProgress, Phase, Signal};
+pub use point::{cut_at, log_ends, partitions_of, seqs};
 pub use source::{Bounded, Cut, End, Rate};
 
 use std::collections::VecDeque;

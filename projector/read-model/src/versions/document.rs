@@ -65,6 +65,10 @@ pub struct Build {
     pub paused: bool,
     /// Where it ends, for a version of a point in time.
     pub until: Option<Until>,
+    /// Where the log ended when a version of a point in time was begun, by `topic-partition`: nothing behind
+    /// that is read, however late the build goes on. Empty: it is not known.
+    #[serde(default)]
+    pub log_ends: BTreeMap<String, u64>,
     /// Only records with these keys, for a trial; empty: all.
     #[serde(default)]
     pub only_keys: Vec<String>,
@@ -91,7 +95,8 @@ pub struct Until {
     pub name: String,
     /// Records before this time of the log, where a time was given.
     pub time: Option<Timestamp>,
-    /// The first offset that is not read, by `topic-partition`.
+    /// The last seq that is read, by `topic-partition`, where a position was given; a partition that it does
+    /// not name is read to where the log ended when the version was begun.
     pub ends: BTreeMap<String, u64>,
 }
 

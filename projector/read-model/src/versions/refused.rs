@@ -45,6 +45,19 @@ pub enum Refused {
         /// The smallest that is free.
         next: u32,
     },
+    /// There is a version with the number, and it is another one than is asked for.
+    #[error(
+        "version {number} is {state}, {how} than is asked for{}",
+        goes_on(state)
+    )]
+    Otherwise {
+        /// Which.
+        number: u32,
+        /// What it is.
+        state: &'static str,
+        /// What is other about it.
+        how: &'static str,
+    },
     /// The name is taken by another version.
     #[error("there is a version called {0:?} already")]
     NameTaken(String),
@@ -133,6 +146,14 @@ pub enum Refused {
 fn instead(state: &str, needed: &str) -> &'static str {
     match (state, needed) {
         ("live", "building") => ": `replay retire` takes it away",
+        _ => "",
+    }
+}
+
+/// What is done with a build that is not the one that was asked for.
+fn goes_on(state: &str) -> &'static str {
+    match state {
+        "building" => "; `replay resume` goes on with it",
         _ => "",
     }
 }

@@ -236,6 +236,16 @@ fn a_switch_that_was_kept_by_older_code_was_no_way_back() {
 }
 
 #[test]
+fn a_build_that_was_begun_by_older_code_does_not_tell_where_the_log_ended() {
+    let one = Versions::begin(&CATALOG, 1, at(0));
+    let building = one.add(&CATALOG, 2, Build::default(), at(1)).unwrap();
+    let mut json = serde_json::to_value(&building).unwrap();
+    let build = json["versions"][1]["build"].as_object_mut().unwrap();
+    assert!(build.remove("log_ends").is_some());
+    assert_eq!(serde_json::from_value::<Versions>(json).unwrap(), building);
+}
+
+#[test]
 fn a_version_is_retired_when_its_cursors_have_died_and_never_while_it_is_current() {
     let grace = Duration::from_secs(30);
     let flipped = two()

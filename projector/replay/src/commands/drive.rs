@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use cartwright_event_log::{EventLog, TopicPartition};
-use cartwright_events::{PositionToken, Stream, Timestamp};
+use cartwright_event_log::EventLog;
+use cartwright_events::Timestamp;
 use cartwright_projector::{Limits, Plan};
 use cartwright_read_model::builds::Builder;
 use cartwright_read_model::versions::{Build, State, Version};
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::builder::{forget, living_builder, say};
 use super::finish::{ended_elsewhere, finish};
-use crate::build::{self, Board, Cut, PartitionProgress, Phase, Rate, Signal, Work};
+use crate::build::{self, Board, PartitionProgress, Phase, Rate, Signal, Work};
 use crate::context::Context;
 use crate::estimate;
 use crate::exit::Exit;
@@ -50,8 +50,7 @@ pub struct Report {
     pub errors: Vec<String>,
 }
 
-/// Builds a registered version to its end, or until it is cancelled or stopped by a signal, and
-/// says what it came to.
+/// Builds a registered version to its end, or until it is cancelled, and says what it came to.
 ///
 /// # Errors
 /// As [`build_version`].
@@ -150,11 +149,10 @@ fn supervised(
     let plan = with_given_up(context, home, home.plan(version)?)?;
     let plan = with_keys(plan, &build);
     let log = context.log()?;
-    let cut = |at: &TopicPartition| cut_at(&build, at);
     let sink = || -> Box<dyn Sink> { context.stores.rebuild_sink(&plan) };
     let rate = Arc::new(Rate::new(build.max_rate));
     let work = Work {
-        partitions: build::partitions(&log, &plan, cut)?,
+        partitions: build::partitions_of(&log, &plan, &build)?,
         log,
         codec: context.codec()?,
         plan,
@@ -249,29 +247,6 @@ fn with_keys(plan: Plan, build: &Build) -> Plan {
         keys: Some(Box::leak(Box::new(keys))),
         ..plan
     }
-}
-
-/// Where a build of a point in time ends in this partition.
-pub(super) fn cut_at(build: &Build, at: &TopicPartition) -> Option<Cut> {
-    let until = build.until.as_ref()?;
-    if let Some(time) = until.time {
-        return Some(Cut::Time(time.as_micros()));
-    }
-    let seq = until.ends.get(&place(&at.topic, at.partition))?;
-    Some(Cut::Seq(*seq))
-}
-
-/// The seqs of a position, by partition.
-#[must_use]
-pub fn ends(token: &PositionToken) -> std::collections::BTreeMap<String, u64> {
-    let seqs = token.seqs.iter();
-    let place = |stream: Stream, partition| place(stream.topic(), partition);
-    seqs.map(|(&(stream, partition), &seq)| (place(stream, partition), seq))
-        .collect()
-}
-
-fn place(topic: &str, partition: u32) -> String {
-    format!("{topic}-{partition}")
 }
 
 pub(super) fn show(bar: &ProgressBar, board: &Board) {

@@ -20,4 +20,5 @@ pub mod retire;
 mod standing;
 pub mod start;
 pub mod status;
+mod until;
 pub mod verify;

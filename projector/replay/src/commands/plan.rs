@@ -6,9 +6,9 @@ use cartwright_read_model::versions::{Build, Took, Versions};
 use cartwright_read_model::{Projection, Store};
 use serde::Serialize;
 
-use super::drive::cut_at;
-use super::start::{declared, point};
-use crate::build::End;
+use super::start::declared;
+use super::until::point;
+use crate::build::{End, cut_at};
 use crate::context::Context;
 use crate::estimate::{self, Partition};
 use crate::exit::Exit;

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Start};
+use cartwright_events::Stream;
 use cartwright_projector::Plan;
 use cartwright_read_model::tables::TIMELINE;
+use cartwright_read_model::versions::{Build, Until};
 use cartwright_read_model::{FromCell, PositionKey, Row};
 use cartwright_replay::build::{self, Board, Bounded, Cut, End, Phase, Rate, Signal};
 use cartwright_sinks::{Batch, Loaded, MemoryFault, MemoryStore, Sink, SinkError};
 
-use crate::history::{History, product_created};
-use crate::memory::{build_on, build_until, build_with};
-use crate::setup::{Entry, SUBJECTS, TestLog, plan, rows};
+use crate::history::{History, price_changed, product_created};
+use crate::memory::{build_as_begun, build_on, build_until, build_with};
+use crate::setup::{Entry, SUBJECTS, TestLog, partition_of, plan, rows};
 
 /// The same projection under another number.
 fn second(name: &str) -> Plan {
@@ -194,6 +196,40 @@ fn a_point_in_time_holds_what_came_before_it_and_no_more() {
         Some(cut)
     ));
     assert_eq!(store.applied(), applied);
+}
+
+/// A position names what a command has written to; of other partitions counts what was there when the build was
+/// begun.
+#[test]
+fn a_position_shows_the_same_however_late_its_build_comes_to_its_end() {
+    let in_partition = |partition| {
+        let mut names = (0..).map(|number| format!("sku-{number}"));
+        let found = names.find(|sku| partition_of(sku) == partition);
+        found.expect("a name")
+    };
+    let (named, other) = (in_partition(0), in_partition(1));
+    let mut log = TestLog::with(&[product_created(&named, 5), product_created(&other, 7)]);
+    let plan = second("catalog");
+    let begun = Build {
+        until: Some(Until {
+            name: "then".to_owned(),
+            time: None,
+            ends: [(format!("{}-0", Stream::Product.topic()), 1)].into(),
+        }),
+        log_ends: build::log_ends(&log.log, plan.projection).expect("ends"),
+        ..Build::default()
+    };
+    let [unbroken, late] = [(); 2].map(|()| MemoryStore::new(SUBJECTS[4].1));
+    assert!(build_as_begun(&log, plan, &unbroken, &begun));
+    log.write(
+        [&named, &other]
+            .map(|sku| price_changed(sku, 2, 9))
+            .iter()
+            .map(Entry::Event),
+    );
+    assert!(build_as_begun(&log, plan, &late, &begun));
+    assert_eq!(built(&late, &plan), built(&unbroken, &plan));
+    assert_eq!(built(&late, &plan).len(), 2);
 }
 
 /// The log's time is when a record was taken, whatever the event says of when it occurred.

@@ -1,8 +1,10 @@
 //! A version in the store in memory, as a side of a comparison, and workers that feed it.
 
+use cartwright_event_log::TopicPartition;
 use cartwright_projector::{Plan, Worker};
+use cartwright_read_model::versions::Build;
 use cartwright_read_model::{PositionKey, Row, Table, Value};
-use cartwright_replay::build::{self, Board, Cut, Work};
+use cartwright_replay::build::{self, Board, Cut, End, Work};
 use cartwright_replay::verify::{Ends, ParkedSet, Side};
 use cartwright_sinks::{MemorySink, MemoryStore, Sink};
 
@@ -33,13 +35,32 @@ pub fn build_with(
     board: &Board,
     cut: Option<Cut>,
 ) -> bool {
+    let partitions = build::partitions(&log.log, &plan, |_| cut).expect("partitions");
+    build_parts(log, plan, sink, board, partitions)
+}
+
+/// The same to the ends of a build as it was begun.
+pub fn build_as_begun(log: &TestLog, plan: Plan, store: &MemoryStore, begun: &Build) -> bool {
+    let store = store.clone();
+    let sink = move || -> Box<dyn Sink> { Box::new(MemorySink::new(store.clone(), plan.version)) };
+    let partitions = build::partitions_of(&log.log, &plan, begun).expect("partitions");
+    build_parts(log, plan, &sink, &Board::default(), partitions)
+}
+
+fn build_parts(
+    log: &TestLog,
+    plan: Plan,
+    sink: &(dyn Fn() -> Box<dyn Sink> + Sync),
+    board: &Board,
+    partitions: Vec<(TopicPartition, End)>,
+) -> bool {
     let work = Work {
         log: log.log.clone(),
         codec: log.codec.clone(),
         plan,
         limits: limits(),
         sink,
-        partitions: build::partitions(&log.log, &plan, |_| cut).expect("partitions"),
+        partitions,
         parallel: 2,
         rate: None,
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use cartwright_events::Timestamp;
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 
@@ -27,6 +27,10 @@ pub(crate) async fn a_point_in_time_is_read_beside_the_present(
         again["state"] == "frozen" && again["version"] == built["version"],
         "{built}, and again {again}"
     );
+    let number = built["version"].as_u64().context("a version")?.to_string();
+    let whole = ["start", "timeline", "--to-version", &number];
+    let (code, other) = replay(&stack, &whole).await?;
+    ensure!(code == 3, "a point in time is not the whole: {other}");
     let another = [
         "start",
         "timeline",

@@ -1,0 +1,71 @@
+//! Where a build of a point in time ends.
+
+use std::collections::BTreeMap;
+
+use cartwright_event_log::{EventLog, TopicPartition};
+use cartwright_events::PositionToken;
+use cartwright_projector::Plan;
+use cartwright_read_model::Projection;
+use cartwright_read_model::versions::Build;
+
+use super::partitions;
+use super::source::{Cut, End};
+use crate::reading::ends;
+
+/// Every partition of the plan's topics, up to where `build` ends. Of a point in time that is not behind where
+/// the log ended when it was begun: killed and gone on with later, it holds what an unbroken one would.
+///
+/// # Errors
+/// When the log does not answer.
+pub fn partitions_of<L: EventLog>(
+    log: &L,
+    plan: &Plan,
+    build: &Build,
+) -> anyhow::Result<Vec<(TopicPartition, End)>> {
+    let mut partitions = partitions(log, plan, |at| cut_at(build, at))?;
+    if build.until.is_some() && !build.log_ends.is_empty() {
+        for (at, end) in &mut partitions {
+            // One that was not there then held nothing.
+            let then = build.log_ends.get(&place(&at.topic, at.partition));
+            end.offset = end.offset.min(then.copied().unwrap_or(0));
+        }
+    }
+    Ok(partitions)
+}
+
+/// The record in this partition before which a build of a point in time ends.
+#[must_use]
+pub fn cut_at(build: &Build, at: &TopicPartition) -> Option<Cut> {
+    let until = build.until.as_ref()?;
+    if let Some(time) = until.time {
+        return Some(Cut::Time(time.as_micros()));
+    }
+    let seq = until.ends.get(&place(&at.topic, at.partition))?;
+    Some(Cut::Seq(*seq))
+}
+
+/// Where the projection's partitions end now, as [`Build::log_ends`] keeps it.
+///
+/// # Errors
+/// When the log does not answer.
+pub fn log_ends(
+    log: &impl EventLog,
+    projection: &Projection,
+) -> anyhow::Result<BTreeMap<String, u64>> {
+    let ends = ends(log, projection)?.into_iter();
+    Ok(ends
+        .map(|(at, end)| (place(&at.topic, at.partition), end))
+        .collect())
+}
+
+/// The seqs of a position, by partition.
+#[must_use]
+pub fn seqs(token: &PositionToken) -> BTreeMap<String, u64> {
+    let seqs = token.seqs.iter();
+    seqs.map(|(&(stream, partition), &seq)| (place(stream.topic(), partition), seq))
+        .collect()
+}
+
+fn place(topic: &str, partition: u32) -> String {
+    format!("{topic}-{partition}")
+}
