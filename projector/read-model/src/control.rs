@@ -241,6 +241,28 @@ impl Control {
         }
     }
 
+    /// Whether anything is there of a version that `declared` built: a table, or a row about it.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn has_traces(
+        &self,
+        declared: &'static Projection,
+        version: u32,
+    ) -> Result<bool, ReadModelError> {
+        let missing = self.missing_tables(declared, version).await?;
+        if missing.len() < declared.tables.len() {
+            return Ok(true);
+        }
+        let key = [declared.name.into(), version.into()];
+        for table in tables_about_versions() {
+            if !self.rows(table, &key).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// How far a version is, in every partition that it has begun.
     ///
     /// # Errors

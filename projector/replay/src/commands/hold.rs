@@ -25,7 +25,7 @@ const READERS_LIMIT: Duration = Duration::from_secs(60);
 pub struct Arguments {
     /// The projection.
     projection: String,
-    /// The version. Default: the one that is being built.
+    /// The version. Default: the one that is being built; for `cancel` also one whose removal was broken off.
     #[arg(long, value_name = "N")]
     version: Option<u32>,
     /// Partitions read at a time, by `resume`.
@@ -62,13 +62,13 @@ pub fn resume(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
 }
 
 /// Ends a build, or forgets what was built for a trial or of a point in time, and removes every
-/// trace of it.
+/// trace of it. Killed in the middle and run again, it comes to its end.
 ///
 /// # Errors
 /// A version that is or was live, or what the store said.
 pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let home = Home::open(context, &arguments.projection)?;
-    let number = building(&home, arguments)?;
+    let number = to_cancel(context, &home, arguments)?;
     let versions = home.versions()?;
     let version = versions.get(number);
     let cancelled = || home.change(|versions| versions.cancel(number));
@@ -153,26 +153,62 @@ fn building(home: &Home<'_>, arguments: &Arguments) -> anyhow::Result<u32> {
     match arguments.version {
         Some(number) if number <= versions.highest && number != versions.current => Ok(number),
         Some(number) => bail!("{} is not being built", home.label(number)),
-        None => only_one(&versions, home.projection.name),
+        None => only_one(home.projection.name, &being_built(&versions), &[]),
     }
 }
 
-fn only_one(versions: &Versions, name: &str) -> anyhow::Result<u32> {
+/// The same; where none is being built, one that was cancelled and of which something is there still.
+fn to_cancel(context: &Context, home: &Home<'_>, arguments: &Arguments) -> anyhow::Result<u32> {
+    let versions = home.versions()?;
+    let building = being_built(&versions);
+    if arguments.version.is_some() || !building.is_empty() {
+        return self::building(home, arguments);
+    }
+    let mut left = Vec::new();
+    for number in cancelled(&versions) {
+        for declared in removed(home.projection, None) {
+            if context.wait(home.control.has_traces(declared, number))? {
+                left.push(number);
+                break;
+            }
+        }
+    }
+    only_one(home.projection.name, &building, &left)
+}
+
+fn being_built(versions: &Versions) -> Vec<u32> {
     let building = versions.versions.iter();
-    let building: Vec<u32> = building
-        .filter(|version| version.state == State::Building)
-        .map(|version| version.number)
-        .collect();
-    match building.as_slice() {
-        [number] => Ok(*number),
-        [] => bail!("no version of {name} is being built"),
-        several => bail!("several versions of {name} are being built: {several:?}; say --version"),
+    let building = building.filter(|version| version.state == State::Building);
+    building.map(|version| version.number).collect()
+}
+
+/// The numbers that have been used, by versions that are no more.
+fn cancelled(versions: &Versions) -> impl Iterator<Item = u32> {
+    (1..=versions.highest).filter(|number| versions.get(*number).is_none())
+}
+
+/// The only version that is being built, or else the only one of those that were cancelled and are not wholly
+/// gone.
+fn only_one(name: &str, building: &[u32], left: &[u32]) -> anyhow::Result<u32> {
+    match (building, left) {
+        ([number], _) | ([], [number]) => Ok(*number),
+        ([], []) => bail!("no version of {name} is being built"),
+        ([], several) => {
+            bail!(
+                "several versions of {name} are cancelled and not gone: {several:?}; say --version"
+            )
+        }
+        (several, _) => {
+            bail!("several versions of {name} are being built: {several:?}; say --version")
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use cartwright_events::Timestamp;
     use cartwright_read_model::tables::projections::{SALES, SALES_1};
+    use cartwright_read_model::versions::Build;
 
     use super::*;
 
@@ -188,5 +224,26 @@ mod tests {
         assert_eq!(numbers(Some(SALES_1.version)), [SALES_1.version]);
         assert_eq!(numbers(None), all);
         assert_eq!(numbers(Some(99)), all, "this code does not declare it");
+    }
+
+    #[test]
+    fn a_cancel_that_was_killed_is_about_the_same_version_when_it_is_run_again() {
+        let now = Timestamp::EPOCH;
+        let one = Versions::begin(&SALES, 2, now);
+        let building = one.add(&SALES, 3, Build::default(), now).expect("begun");
+        assert_eq!(being_built(&building), [3]);
+        let killed = building.cancel(3).expect("cancelled");
+        assert_eq!(being_built(&killed), [0; 0]);
+        assert_eq!(cancelled(&killed).collect::<Vec<_>>(), [1, 3]);
+        let chosen = |building: &[u32], left: &[u32]| only_one("sales", building, left).ok();
+        assert_eq!(chosen(&[], &[3]), Some(3), "3 has tables");
+        assert_eq!(
+            chosen(&[4], &[3]),
+            Some(4),
+            "what is being built comes first"
+        );
+        for (building, left) in [(&[][..], &[][..]), (&[], &[3, 5]), (&[4, 6], &[3])] {
+            assert_eq!(chosen(building, left), None, "{building:?}, {left:?}");
+        }
     }
 }

@@ -91,6 +91,7 @@ fn trials(rig: Rig) -> Vec<Trial> {
         versions::a_build_whose_store_is_killed_ends_as_if_it_had_not_been,
         verifying::a_row_that_was_changed_by_hand_is_found_and_nobody_switches_to_it,
         cancelling::a_build_that_is_cancelled_while_its_keys_are_made_leaves_nothing,
+        cancelling::a_cancel_that_was_killed_is_finished_by_the_same_command,
         racing::of_changes_to_versions_at_the_same_moment_one_is_taken,
         operating::a_build_is_planned_held_resumed_and_tried_with_a_few_keys,
         as_of::a_point_in_time_is_read_beside_the_present,
