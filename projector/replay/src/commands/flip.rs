@@ -52,19 +52,16 @@ struct Flipped {
 /// [`Refused`], or what the store said.
 pub fn flip(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let home = Home::open(context, &arguments.projection)?;
-    let versions = home.versions()?;
     let to = match arguments.to_version {
         Some(number) => Some(number),
-        None => newer_than_current(&versions)?,
+        None => newer_than_current(&home.versions()?)?,
     };
     match to {
         Some(to) => switch(context, &home, arguments, to, true),
-        None => Ok(already(
-            context,
-            &home,
-            &versions,
-            "; no newer version is live, and an older one needs --to-version",
-        )),
+        None => {
+            let detail = "; no newer version is live, and an older one needs --to-version";
+            already(context, &home, arguments, detail)
+        }
     }
 }
 
@@ -80,7 +77,7 @@ pub fn rollback(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit
         (None, Some(from)) => {
             let from = home.label(from);
             let detail = format!("; it was gone back to from {from}, and more needs --to-version");
-            return Ok(already(context, &home, &versions, &detail));
+            return already(context, &home, arguments, &detail);
         }
         (None, None) => {
             let none = Refused::NoPrevious(versions.current);
@@ -102,23 +99,46 @@ fn newer_than_current(versions: &Versions) -> anyhow::Result<Option<u32>> {
     }
 }
 
-/// Says that there is nothing to be done.
-fn already(context: &Context, home: &Home<'_>, versions: &Versions, detail: &str) -> Exit {
+fn deadline(arguments: &Arguments) -> Instant {
+    Instant::now() + Duration::from_secs(arguments.wait_s)
+}
+
+/// Changes nothing, and waits for readers all the same: whoever switched may have been killed before they
+/// followed.
+fn already(
+    context: &Context,
+    home: &Home<'_>,
+    arguments: &Arguments,
+    detail: &str,
+) -> anyhow::Result<Exit> {
+    let versions = home.versions()?;
     let current = versions.current;
+    let serves = |reader: &Reader| follows(reader, versions.revision, current);
+    let (readers, following) = until_followed(context, home, serves, deadline(arguments))?;
     let flipped = Flipped {
         projection: home.projection.name,
         from: current,
         to: current,
         revision: versions.revision,
         forced: None,
-        readers: 0,
-        following: 0,
+        readers,
+        following,
     };
-    let label = home.label(current);
-    context
-        .output
-        .result(&flipped, |_| format!("{label} is current already{detail}"));
-    Exit::Done
+    context.output.result(&flipped, |flipped| {
+        let Flipped {
+            readers, following, ..
+        } = flipped;
+        let label = home.label(current);
+        format!("{label} is current already; {following} of {readers} readers follow{detail}")
+    });
+    Ok(exit(&flipped))
+}
+
+const fn exit(flipped: &Flipped) -> Exit {
+    match flipped.following == flipped.readers {
+        true => Exit::Done,
+        false => Exit::Unfinished,
+    }
 }
 
 fn switch(
@@ -128,7 +148,7 @@ fn switch(
     to: u32,
     verified: bool,
 ) -> anyhow::Result<Exit> {
-    let deadline = Instant::now() + Duration::from_secs(arguments.wait_s);
+    let deadline = deadline(arguments);
     let from = home.versions()?.current;
     let next = loop {
         // The new version's first: it only grows while the other's are read.
@@ -146,7 +166,7 @@ fn switch(
             Err(error) => {
                 let refused = error.downcast_ref::<Refused>();
                 if matches!(refused, Some(Refused::IsCurrent(_))) {
-                    return Ok(already(context, home, &home.versions()?, ""));
+                    return already(context, home, arguments, "");
                 }
                 let passes = matches!(refused, Some(Refused::Behind { .. }));
                 if !passes || Instant::now() >= deadline {
@@ -170,10 +190,7 @@ fn switch(
         following,
     };
     context.output.result(&flipped, text);
-    Ok(match following == readers {
-        true => Exit::Done,
-        false => Exit::Unfinished,
-    })
+    Ok(exit(&flipped))
 }
 
 fn text(flipped: &Flipped) -> String {

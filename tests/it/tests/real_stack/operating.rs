@@ -5,8 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use cartwright_harness::{PATIENCE, TestStack, eventually};
 use cartwright_read_model::Store;
+use cartwright_read_model::control::Control;
+use cartwright_read_model::tables::projections;
 use serde_json::Value;
 
+use crate::readers::{a_reader_does_not_follow, it_is_gone};
+use crate::tools::every_projection_follows;
 use crate::traces::{control, nothing_is_left_of};
 use crate::versions::{done, replay, sell, tool, until_progress};
 
@@ -16,8 +20,15 @@ pub(crate) async fn a_build_is_planned_held_resumed_and_tried_with_a_few_keys(
     stack: Arc<TestStack>,
 ) -> anyhow::Result<()> {
     sell(&stack.api(), "OPERATE", 20).await?;
+    every_projection_follows(&stack).await?;
     let plan = done(&stack, &["plan", "carts"]).await?;
     ensure!(plan["records"].as_u64() >= Some(20), "{plan}");
+    ensure!(plan["rows"].as_u64() >= Some(20), "{plan}");
+    ensure!(
+        plan["disk_bytes"].as_u64() > plan["rows"].as_u64(),
+        "{plan}"
+    );
+    ensure!(plan["read_seconds"].as_f64() >= Some(0.0), "{plan}");
     let next = plan["next_version"].as_u64().context("a version")?;
 
     let slow = ["start", "carts", "--max-rate", "15"];
@@ -64,41 +75,65 @@ pub(crate) async fn a_build_is_planned_held_resumed_and_tried_with_a_few_keys(
     done(&stack, &["cancel", "carts", "--version", &number]).await?;
     nothing_is_left_of(&stack, "carts", u32::try_from(trial)?).await?;
 
+    who_does_not_follow_is_waited_for(&stack, &store, next).await
+}
+
+/// A switch that is forced, and taken back, and a version that goes: none is done while somebody reads who has
+/// not seen it.
+async fn who_does_not_follow_is_waited_for(
+    stack: &TestStack,
+    store: &Control,
+    next: u64,
+) -> anyhow::Result<()> {
     let number = next.to_string();
     let unverified = ["flip", "carts", "--to-version", &number];
-    let (code, _) = replay(&stack, &unverified).await?;
+    let (code, _) = replay(stack, &unverified).await?;
     ensure!(code == 3, "a flip without a verification ended with {code}");
     let forced = ["flip", "carts", "--force"];
-    let flipped = done(&stack, &forced).await?;
+    let impatient = ["flip", "carts", "--force", "--wait-s", "1"];
+    a_reader_does_not_follow(store, "carts").await?;
+    let (code, flipped) = replay(stack, &impatient).await?;
     ensure!(
-        flipped["to"] == next && flipped["forced"].is_string(),
-        "{flipped}"
+        code == 4 && flipped["to"] == next && flipped["forced"].is_string(),
+        "{code}: {flipped}"
     );
-    let again = done(&stack, &forced).await?;
+    let (code, again) = replay(stack, &impatient).await?;
+    ensure!(
+        code == 4 && again["following"].as_u64() < again["readers"].as_u64(),
+        "it does not wait for readers: {code}: {again}"
+    );
+    it_is_gone(store, "carts").await?;
+    let again = done(stack, &forced).await?;
     ensure!(
         again["from"] == next && again["to"] == next,
         "twice is there and back: {again}"
     );
-    let back = done(&stack, &["rollback", "carts"]).await?;
+    ensure!(again["following"] == again["readers"], "{again}");
+    let back = done(stack, &["rollback", "carts"]).await?;
     ensure!(back["from"] == next && back["to"] != next, "{back}");
-    let again = done(&stack, &["rollback", "carts"]).await?;
+    let again = done(stack, &["rollback", "carts"]).await?;
     ensure!(
         again["from"] == back["to"] && again["to"] == back["to"],
         "twice is there and back: {again}"
     );
-    let retire = [
-        "retire",
-        "carts",
-        "--version",
-        &number,
-        "--cursors-s",
-        "0",
-        // Long enough for the projector to see that it is to feed it no more.
-        "--reads-s",
-        "4",
-    ];
-    done(&stack, &retire).await?;
-    nothing_is_left_of(&stack, "carts", u32::try_from(next)?).await
+    let retire = ["retire", "carts", "--version", &number, "--cursors-s", "0"];
+    a_reader_does_not_follow(store, "carts").await?;
+    let mut impatient = retire.to_vec();
+    impatient.extend(["--wait-s", "1"]);
+    let (code, waits) = replay(stack, &impatient).await?;
+    let why = waits["error"].as_str().unwrap_or_default();
+    ensure!(
+        code == 1 && why.contains("have not seen"),
+        "{code}: {waits}"
+    );
+    let missing = store.missing_tables(&projections::CARTS, u32::try_from(next)?);
+    ensure!(missing.await?.is_empty(), "its tables are gone");
+    it_is_gone(store, "carts").await?;
+    // Long enough for the projector to see that it is to feed it no more.
+    let mut patient = retire.to_vec();
+    patient.extend(["--reads-s", "4"]);
+    done(stack, &patient).await?;
+    nothing_is_left_of(stack, "carts", u32::try_from(next)?).await
 }
 
 async fn status(stack: &TestStack, version: u64) -> anyhow::Result<Value> {

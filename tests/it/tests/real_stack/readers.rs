@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use cartwright_events::Timestamp;
 use cartwright_harness::{PATIENCE, TestStack, eventually};
 use cartwright_local::Part;
+use cartwright_read_model::control::{Control, Reader};
 use cartwright_read_model::postgres::{PostgresOptions, pool};
 
 use crate::beside::Beside;
@@ -74,4 +76,25 @@ pub(crate) async fn the_dead_reader_is_forgotten(stack: &TestStack) -> anyhow::R
     let left = pool.get().await?.query(sql, &[]).await?;
     ensure!(left.is_empty(), "a reader that died is remembered");
     Ok(())
+}
+
+const DEAF: &str = "deaf";
+
+/// A query-api that lives and does not see what becomes of the versions, for as long as a few commands take.
+pub(crate) async fn a_reader_does_not_follow(
+    control: &Control,
+    projection: &str,
+) -> anyhow::Result<()> {
+    let reader = Reader {
+        instance: DEAF.to_owned(),
+        revision: 1,
+        serves: 1,
+        pointer_max_age_ms: 120_000,
+        seen_at: Timestamp::now(),
+    };
+    Ok(control.say(projection, &reader).await?)
+}
+
+pub(crate) async fn it_is_gone(control: &Control, projection: &str) -> anyhow::Result<()> {
+    Ok(control.forget_reader(projection, DEAF).await?)
 }
