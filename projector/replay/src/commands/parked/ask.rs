@@ -1,6 +1,6 @@
 //! `parked retry` and `parked skip`: the projector is asked, and waited for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::version_of;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::parking::{self, Version};
+use crate::parking::{self, Version, Waiting};
 
 /// Requests that may wait at a time; a projector looks at a thousand.
 const MOST_OPEN: usize = 500;
@@ -53,7 +53,9 @@ pub(super) struct Skip {
     /// Why; kept for the record.
     #[arg(long, value_name = "TEXT")]
     because: String,
-    /// Only if the key's first record is the one at this offset.
+    /// Only if the key's first record is the one at this offset. Default, where one key is given and the
+    /// first record alone is to go: that of the record which is the first one now, so that the same
+    /// asked again before it is carried out does not give up the next one too.
     #[arg(long, requires = "key")]
     offset: Option<u64>,
     /// Every record of the keys that cannot be folded, not only the first one.
@@ -104,19 +106,10 @@ fn carry_out(
     let of = version_of(context, &chosen.projection, chosen.version)?;
     let asked_at = Timestamp::now();
     let id = parking::request_id(asked_at);
-    let partitions: BTreeSet<(Stream, u32)> = parking::waiting(context, of)?
-        .into_iter()
-        .filter(|each| {
-            chosen
-                .key
-                .as_ref()
-                .is_none_or(|key| *key == each.record.key)
-        })
-        .map(|each| (each.stream, each.partition))
-        .collect();
-    let asked: Vec<ParkRequest> = partitions
-        .into_iter()
-        .map(|(stream, partition)| ParkRequest {
+    let waiting = parking::waiting(context, of)?;
+    let places = places(&waiting, chosen.key.as_deref(), action, offset).into_iter();
+    let asked: Vec<ParkRequest> = places
+        .map(|((stream, partition), offset)| ParkRequest {
             id: id.clone(),
             stream,
             partition,
@@ -144,6 +137,31 @@ fn carry_out(
         _ if result.still_parked > 0 || !result.refused.is_empty() => Exit::Refused,
         _ => Exit::Done,
     })
+}
+
+/// The partitions in which something waits, of one key or of any, and the offset that its first record has to
+/// have: the one that is `asked` for or, where the first record of one key is given up, that of the record
+/// which is the first one now, and not of whichever is when the request is carried out.
+fn places(
+    waiting: &[Waiting],
+    key: Option<&str>,
+    action: ParkAction,
+    asked: Option<u64>,
+) -> BTreeMap<(Stream, u32), Option<u64>> {
+    let mut places: BTreeMap<_, u64> = BTreeMap::new();
+    let of_key = |each: &&Waiting| key.is_none_or(|key| each.record.key == key);
+    for each in waiting.iter().filter(of_key) {
+        let offset = each.record.offset;
+        let first = places
+            .entry((each.stream, each.partition))
+            .or_insert(offset);
+        *first = offset.min(*first);
+    }
+    let is_of_one = action == ParkAction::Skip && key.is_some();
+    let places = places.into_iter();
+    places
+        .map(|(at, first)| (at, asked.or(is_of_one.then_some(first))))
+        .collect()
 }
 
 /// Keeps one projector's list of requests short.
@@ -228,4 +246,45 @@ fn asked_text(asked: &Asked) -> String {
         text += &format!("\nrefused: {refusal}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwright_read_model::{ParkReason, ParkedRow};
+
+    use super::*;
+
+    fn waiting(key: &str, partition: u32, offset: u64) -> Waiting {
+        let reason = ParkReason::Behind;
+        Waiting {
+            stream: Stream::Product,
+            topic: Stream::Product.topic(),
+            partition,
+            record: ParkedRow::new(key.to_owned(), offset, offset, reason),
+            parked_at: None,
+        }
+    }
+
+    #[test]
+    fn the_first_record_of_a_key_is_given_up_and_not_the_next_one_when_it_is_asked_twice() {
+        let all = [
+            waiting("cup", 0, 14),
+            waiting("cup", 0, 10),
+            waiting("hat", 1, 3),
+        ];
+        let of = |key, action, asked| {
+            let places = places(&all, key, action, asked).into_iter();
+            let places = places.map(|((_, partition), offset)| (partition, offset));
+            places.collect::<Vec<_>>()
+        };
+        let cup = Some("cup");
+        assert_eq!(of(cup, ParkAction::Skip, None), [(0, Some(10))]);
+        assert_eq!(of(cup, ParkAction::Skip, Some(14)), [(0, Some(14))]);
+        for action in [ParkAction::Retry, ParkAction::SkipBad, ParkAction::SkipAll] {
+            assert_eq!(of(cup, action, None), [(0, None)], "{action:?}");
+        }
+        let every = [(0, None), (1, None)];
+        assert_eq!(of(None, ParkAction::Skip, None), every, "one of each key");
+        assert_eq!(of(Some("mug"), ParkAction::Skip, None), []);
+    }
 }
