@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// 0: done, or there was nothing to do.
     Done,
+    /// 1: a part of it failed; the result says which and why, beside what there is of the rest.
+    Failed,
     /// 3: what was asked for is refused, or a check has found something.
     Refused,
     /// 4: it did not come to an end within its limit, or was paused or cancelled meanwhile.
@@ -25,6 +27,7 @@ impl Exit {
     pub const fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
+            Exit::Failed => Exit::ERROR,
             Exit::Refused => 3,
             Exit::Unfinished => 4,
             Exit::Warned => 5,

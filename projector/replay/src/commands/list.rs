@@ -5,7 +5,8 @@ use cartwright_read_model::versions::Verification;
 use cartwright_read_model::{PROJECTIONS, Projection};
 use serde::Serialize;
 
-use crate::context::{Context, known};
+use super::unknown::{self, Away, Told, exit, known};
+use crate::context::{self, Context};
 use crate::exit::Exit;
 use crate::output::table;
 use crate::registry::Home;
@@ -39,25 +40,28 @@ struct ListedVersion {
     verification: Option<Verification>,
 }
 
-/// Lists projections with their versions.
+/// Lists projections with their versions. A store that does not answer hides nothing of the other.
 ///
 /// # Errors
-/// An unknown projection, or a store that does not answer.
+/// An unknown projection.
 pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let wanted: Vec<&'static Projection> = match &arguments.projection {
-        Some(name) => vec![known(name)?],
+        Some(name) => vec![context::known(name)?],
         None => PROJECTIONS.to_vec(),
     };
-    let listed: anyhow::Result<Vec<Listed>> = wanted
-        .into_iter()
-        .map(|projection| list(context, projection))
-        .collect();
-    context.output.result(&listed?, |listed| text(listed));
-    Ok(Exit::Done)
+    let mut away = Away::default();
+    let listed = wanted.into_iter().map(|projection| {
+        let home = away.open(context, projection);
+        let listed = home.and_then(|home| list(&home)).map(Told::Known);
+        listed.unwrap_or_else(|error| Told::unknown(projection, &error))
+    });
+    let listed: Vec<Told<Listed>> = listed.collect();
+    context.output.result(&listed, |listed| text(listed));
+    Ok(exit(&listed))
 }
 
-fn list(context: &Context, projection: &'static Projection) -> anyhow::Result<Listed> {
-    let home = Home::open(context, projection.name)?;
+fn list(home: &Home<'_>) -> anyhow::Result<Listed> {
+    let projection = home.projection;
     let mut listed = Vec::new();
     if let Some(versions) = home.find()? {
         for version in &versions.versions {
@@ -83,9 +87,8 @@ fn list(context: &Context, projection: &'static Projection) -> anyhow::Result<Li
     })
 }
 
-fn text(listed: &[Listed]) -> String {
-    let rows: Vec<Vec<String>> = listed
-        .iter()
+fn text(listed: &[Told<Listed>]) -> String {
+    let rows: Vec<Vec<String>> = known(listed)
         .flat_map(|each| {
             each.versions
                 .iter()
@@ -95,7 +98,7 @@ fn text(listed: &[Listed]) -> String {
     let header = [
         "version", "state", "store", "events", "fold", "as of", "verified",
     ];
-    table(&header, &rows)
+    format!("{}{}", table(&header, &rows), unknown::text(listed))
 }
 
 fn cells(of: &Listed, version: &ListedVersion) -> Vec<String> {

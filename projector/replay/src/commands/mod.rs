@@ -20,5 +20,6 @@ pub mod retire;
 mod standing;
 pub mod start;
 pub mod status;
+mod unknown;
 mod until;
 pub mod verify;

@@ -1,11 +1,16 @@
 //! `status`: how versions stand, partition by partition.
 
+use std::collections::BTreeMap;
+
+use cartwright_event_log::TopicPartition;
+use cartwright_event_log::kafka::KafkaLog;
 use cartwright_events::Timestamp;
 use cartwright_read_model::Projection;
-use cartwright_read_model::versions::State;
+use cartwright_read_model::versions::{State, Versions};
 
-use super::standing::{BETWEEN, Look, Partition, Standing, standing};
-use crate::context::{Context, known};
+use super::standing::{BETWEEN, Look, Partition, Positions, Standing, standing};
+use super::unknown::{self, Away, Told, exit, known};
+use crate::context::{self, Context};
 use crate::exit::Exit;
 use crate::output::table;
 use crate::reading;
@@ -18,56 +23,94 @@ pub struct Arguments {
     projection: Option<String>,
 }
 
-/// Tells how every version that is built or fed stands.
+/// Tells how every version that is built or fed stands. A store that does not answer hides nothing of the
+/// other.
 ///
 /// # Errors
-/// An unknown projection, or a store or a log that does not answer.
+/// An unknown projection, or a log that does not answer.
 pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let wanted: Vec<&'static Projection> = match &arguments.projection {
-        Some(name) => vec![known(name)?],
+        Some(name) => vec![context::known(name)?],
         None => cartwright_read_model::PROJECTIONS.to_vec(),
     };
-    let mut looked = Vec::new();
-    for projection in wanted {
-        let home = Home::open(context, projection.name)?;
-        let Some(versions) = home.find()? else {
-            continue;
-        };
-        for version in versions.versions.clone() {
-            if matches!(version.state, State::Retired | State::Retiring) {
-                continue;
-            }
-            let before = home.positions(version.number)?;
-            looked.push((projection, versions.clone(), version, before));
-        }
-    }
+    let mut away = Away::default();
+    let looks = wanted.into_iter().map(|projection| {
+        let home = away.open(context, projection);
+        (projection, home.and_then(|home| first_look(&home)))
+    });
+    let looks: Vec<_> = looks.collect();
     std::thread::sleep(BETWEEN);
     let log = context.log()?;
-    let mut standings = Vec::new();
-    for (projection, versions, version, before) in looked {
-        let home = Home::open(context, projection.name)?;
+    let mut told = Vec::new();
+    for (projection, look) in looks {
         let ends = reading::ends(&log, projection)?;
+        let standings = look.and_then(|look| second_look(context, &log, projection, look, &ends));
+        match standings {
+            Ok(standings) => told.extend(standings.into_iter().map(Told::Known)),
+            Err(error) => told.push(Told::unknown(projection, &error)),
+        }
+    }
+    context.output.result(&told, |told| text(told));
+    Ok(exit(&told))
+}
+
+/// The versions of a projection, and the positions of those that are in use.
+#[derive(Default)]
+struct FirstLook {
+    versions: Option<Versions>,
+    before: BTreeMap<u32, Positions>,
+}
+
+fn first_look(home: &Home<'_>) -> anyhow::Result<FirstLook> {
+    let Some(versions) = home.find()? else {
+        return Ok(FirstLook::default());
+    };
+    let mut before = BTreeMap::new();
+    for version in &versions.versions {
+        if !matches!(version.state, State::Retired | State::Retiring) {
+            before.insert(version.number, home.positions(version.number)?);
+        }
+    }
+    Ok(FirstLook {
+        versions: Some(versions),
+        before,
+    })
+}
+
+fn second_look(
+    context: &Context,
+    log: &KafkaLog,
+    projection: &'static Projection,
+    first: FirstLook,
+    ends: &BTreeMap<TopicPartition, u64>,
+) -> anyhow::Result<Vec<Standing>> {
+    let Some(versions) = first.versions else {
+        return Ok(Vec::new());
+    };
+    let home = Home::open(context, projection.name)?;
+    let mut standings = Vec::new();
+    for version in &versions.versions {
+        let Some(before) = first.before.get(&version.number) else {
+            continue;
+        };
         let feeders = home.control.feeders(projection.name, version.number);
         let look = Look {
-            log: &log,
-            ends: &ends,
-            before: &before,
+            log,
+            ends,
+            before,
             feeders: &context.wait(feeders)?,
             now: Timestamp::now(),
         };
-        let mut standing = standing(context, &home, &versions, &version, &look)?;
+        let mut standing = standing(context, &home, &versions, version, &look)?;
         standing.add(look.feeders, look.now);
         standings.push(standing);
     }
-    context
-        .output
-        .result(&standings, |standings| text(standings));
-    Ok(Exit::Done)
+    Ok(standings)
 }
 
-fn text(standings: &[Standing]) -> String {
+fn text(told: &[Told<Standing>]) -> String {
     let mut text = String::new();
-    for standing in standings {
+    for standing in known(told) {
         let current = if standing.current { ", current" } else { "" };
         let paused = if standing.paused { ", paused" } else { "" };
         let builder = match (standing.state, standing.builder_pid) {
@@ -107,6 +150,7 @@ fn text(standings: &[Standing]) -> String {
             text.push_str("\n\n");
         }
     }
+    text.push_str(&unknown::text(told));
     text
 }
 

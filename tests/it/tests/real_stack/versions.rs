@@ -327,6 +327,7 @@ pub(crate) async fn a_build_whose_store_is_killed_ends_as_if_it_had_not_been(
         until_progress(&stack, projection).await?;
         ensure!(stack.stack.kill(store).await, "{store} did not run");
         ensure!(building.try_wait()?.is_none(), "the build was too short");
+        the_other_store_is_told_of(&stack, projection).await?;
         stack.stack.start(store).await?;
         let ended = building.wait_with_output().await?;
         ensure!(ended.status.code() == Some(0), "{ended:?}");
@@ -335,6 +336,23 @@ pub(crate) async fn a_build_whose_store_is_killed_ends_as_if_it_had_not_been(
         let verify = ["verify", projection, "--version", &number, "--from-log"];
         let verified = done(&stack, &verify).await?;
         ensure!(verified["outcome"] == "passed", "{verified}");
+    }
+    Ok(())
+}
+
+/// While the store of a projection is away, what is in the other one is told all the same.
+async fn the_other_store_is_told_of(stack: &TestStack, away: &str) -> anyhow::Result<()> {
+    let store = cartwright_read_model::projection(away).map(|each| each.store.name());
+    for command in ["list", "status"] {
+        let (code, told) = replay(stack, &[command]).await?;
+        ensure!(code == 1, "{command} ended with {code}: {told}");
+        let told = told.as_array().context("a list")?;
+        let (unknown, known): (Vec<_>, Vec<_>) =
+            told.iter().partition(|each| each["error"].is_string());
+        let is_away = |each: &&Value| each["store"].as_str() == store;
+        ensure!(unknown.iter().all(is_away), "{unknown:?}");
+        let of_it = unknown.iter().any(|each| each["projection"] == away);
+        ensure!(of_it && !known.is_empty(), "{told:?}");
     }
     Ok(())
 }
