@@ -1,9 +1,13 @@
-//! The layers, held by what cargo says of the workspace: who may depend on whom.
+//! The layers, held by what cargo says of the workspace, who may depend on whom, and by what sources name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Own crates that each layer may use; anything else of the workspace is a breach.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -119,6 +123,18 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
+/// What the sources of a layer must not name outside tests, and why: what no dependency tells.
+const NEVER_NAMES: &[(&[&str], &[&str], &str)] = &[(
+    &[
+        "projector/src",
+        "projector/replay/src",
+        "projector/sinks/src",
+        "projector/folds/src",
+    ],
+    &["LogWriter", ".writer(", "::writer("],
+    "nothing but rows comes of a projection or a rebuild: they write to no log",
+)];
+
 struct Workspace {
     /// Normal dependencies by package.
     uses: BTreeMap<String, BTreeSet<String>>,
@@ -189,6 +205,24 @@ impl Workspace {
     }
 }
 
+/// The sources in a folder, without their tests.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(OsStr::to_str);
+        if path.is_dir() && name != Some("tests") {
+            found.extend(sources(&path));
+        } else if name.is_some_and(|name| name.ends_with(".rs") && name != "tests.rs") {
+            let text = std::fs::read_to_string(&path).expect("a source");
+            // Tests stand at the end of a file.
+            let own = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+            found.push((path, own.to_owned()));
+        }
+    }
+    found
+}
+
 #[test]
 fn every_layer_uses_only_the_layers_below_it() {
     let workspace = workspace();
@@ -219,6 +253,21 @@ fn no_layer_reaches_what_it_must_never_have() {
                 !reached.contains(package),
                 "{layer} reaches {package}: {why}"
             );
+        }
+    }
+}
+
+#[test]
+fn no_layer_names_what_it_must_never_use() {
+    for (folders, never, why) in NEVER_NAMES {
+        for folder in *folders {
+            let sources = sources(&Path::new(ROOT).join(folder));
+            assert!(!sources.is_empty(), "{folder} has no sources");
+            for (file, text) in sources {
+                for name in *never {
+                    assert!(!text.contains(name), "{}: {name}: {why}", file.display());
+                }
+            }
         }
     }
 }
