@@ -26,6 +26,23 @@ impl RowId {
             key: op.key().to_vec(),
         }
     }
+
+    /// This row.
+    #[must_use]
+    pub fn of_row(row: &Row) -> Self {
+        Self {
+            table: row.table.name,
+            key: row.values[..row.table.key_len()].to_vec(),
+        }
+    }
+}
+
+/// The seq of the event that last wrote to a row, by its own account; 0 when it has none.
+pub(super) fn seq(row: &Row) -> u64 {
+    match row.value("row_seq") {
+        Value::Int(seq) => u64::try_from(*seq).unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// What a row should be.
@@ -58,6 +75,8 @@ pub enum Fault {
     StillThere,
     /// It has not seen the event.
     Older,
+    /// It says that it has seen a later one.
+    Newer,
     /// Cells hold something else: column, what it is, what it should be.
     Differs(Vec<(&'static str, Value, Value)>),
 }
@@ -136,18 +155,15 @@ impl Expected {
 
 impl Made {
     /// What is wrong with the row as its store holds it. One that a later event wrote to is that
-    /// event's matter.
+    /// event's matter, if there is such an event.
     #[must_use]
     pub fn fault(&self, row: Option<&Row>) -> Option<Fault> {
         let Some(row) = row else {
             return self.cells.as_ref().map(|_| Fault::Missing);
         };
-        let seq = match row.value("row_seq") {
-            Value::Int(seq) => u64::try_from(*seq).unwrap_or(0),
-            _ => 0,
-        };
+        let seq = seq(row);
         if seq > self.seq {
-            return None;
+            return Some(Fault::Newer);
         }
         let Some(cells) = &self.cells else {
             return Some(Fault::StillThere);
@@ -241,8 +257,7 @@ mod tests {
         assert_eq!(made.fault(Some(&row(2, &wrong))), Some(fault));
         assert_eq!(made.fault(Some(&row(1, &right))), Some(Fault::Older));
         assert_eq!(made.fault(None), Some(Fault::Missing));
-        // A later event is another audit's matter.
-        assert_eq!(made.fault(Some(&row(3, &wrong))), None);
+        assert_eq!(made.fault(Some(&row(3, &right))), Some(Fault::Newer));
     }
 
     #[test]

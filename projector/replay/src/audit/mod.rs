@@ -13,7 +13,10 @@ mod owed;
 mod rows;
 mod state;
 mod stored;
+mod told;
+mod view;
 mod watch;
+mod written;
 
 pub use behind::behind;
 pub use books::{books, everything};

@@ -55,7 +55,7 @@ pub(super) fn look_for_damage(
     }
     if rows && damage.emptied_tables.is_empty() {
         let codec = context.codec()?;
-        let mut check = RowCheck::none(&codec);
+        let mut check = RowCheck::of_whole_log(&codec);
         check.add(plan, Box::new(view))?;
         let mut read_to = Vec::new();
         for stream in plan.projection.streams {

@@ -41,8 +41,9 @@ pub struct Arguments {
     /// Partitions read at a time.
     #[arg(long, default_value_t = 4)]
     parallel: usize,
-    /// Hold every row of what is there against the log, which takes as long as reading both. Without it,
-    /// tables are found that are empty and should not be.
+    /// Hold every row of what is there against the log, and look for rows that are missing or that no event
+    /// made, which takes as long as reading both. Without it, tables are found that are empty and should not
+    /// be.
     #[arg(long)]
     rows: bool,
     /// How long to wait for what projectors feed to hold what the log holds now, in seconds.

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
-use cartwright_event_log::{Start, TopicPartition};
-use cartwright_events::{Envelope, Event};
+use cartwright_event_log::{Record, Start, TopicPartition};
+use cartwright_events::{Envelope, Event, Stream};
 use cartwright_folds::{Outcome, fold_of};
 use cartwright_projector::{Plan, Worker};
 use cartwright_read_model::tables::projections::CATALOG;
-use cartwright_read_model::tables::{CART_LINES, CARTS, CONTROL_VERSION, PARKED, SKIPPED};
+use cartwright_read_model::tables::{
+    CART_LINES, CARTS, CATALOG_PRODUCTS, CONTROL_VERSION, PARKED, SKIPPED,
+};
 use cartwright_read_model::{Position, PositionKey, Row, RowOp, Table, Value};
 use cartwright_replay::audit::{Finding, Place, RowCheck, ViewRows, Watch};
 use cartwright_replay::emptied::emptied;
@@ -24,6 +26,8 @@ use crate::setup::{Entry, TestLog, limits, plan, run};
 struct View {
     store: MemoryStore,
     plan: Plan,
+    /// What was put aside besides what the store says.
+    aside: HashSet<Place>,
 }
 
 impl ViewRows for View {
@@ -56,7 +60,7 @@ impl ViewRows for View {
         let rows: Vec<Row> = tables
             .flat_map(|table| self.store.rows(table, CONTROL_VERSION))
             .collect();
-        Ok(places(&rows, 1).collect())
+        Ok(places(&rows, 1).chain(self.aside.iter().copied()).collect())
     }
 }
 
@@ -98,6 +102,7 @@ fn audit(log: &TestLog, store: &MemoryStore, watch: &mut Watch) -> (u64, Vec<Fin
     let view = View {
         store: store.clone(),
         plan,
+        aside: HashSet::new(),
     };
     let mut check = RowCheck::none(&log.codec);
     check.add(plan, Box::new(view)).expect("a view");
@@ -167,6 +172,103 @@ fn a_row_whose_event_was_not_applied_yet_is_looked_at_the_next_time() {
         "it is right again"
     );
     assert_eq!(audit(&log, &store, &mut watch), (0, Vec::new()));
+}
+
+/// Holds the catalog in a store against a log from its beginning on: all that there is or, for all that the check
+/// knows, only what is new. Something may happen before it ends.
+fn held(
+    log: &TestLog,
+    store: &MemoryStore,
+    (is_whole, aside): (bool, &HashSet<Place>),
+    meanwhile: impl FnOnce(),
+) -> Vec<String> {
+    let plan = plan("catalog");
+    let view = View {
+        store: store.clone(),
+        plan,
+        aside: aside.clone(),
+    };
+    let mut check = match is_whole {
+        true => RowCheck::of_whole_log(&log.codec),
+        false => RowCheck::none(&log.codec),
+    };
+    check.add(plan, Box::new(view)).expect("a view");
+    let starts = whole_topic(&log.log, Stream::Product.topic()).expect("partitions");
+    let take = |record: &Record| check.take(Stream::Product, record);
+    let read_to = read_once(&log.log, &starts, take).expect("read");
+    meanwhile();
+    let findings = check.finish(&log.log, &read_to).expect("looked");
+    let findings = findings.into_iter().map(|finding| finding.detail);
+    findings.collect()
+}
+
+/// The catalog's fold, with a row that no event speaks of.
+fn with_a_ghost(envelope: &Envelope, event: &Event) -> Outcome {
+    let fold = fold_of(&CATALOG).expect("a fold");
+    let Outcome::Emit(mut ops) = fold(envelope, event) else {
+        return fold(envelope, event);
+    };
+    let name = [("name", "Ghost".into())];
+    ops.push(RowOp::upsert(&CATALOG_PRODUCTS, ["ghost".into()], name));
+    Outcome::Emit(ops)
+}
+
+#[test]
+fn a_row_that_no_event_made_is_found_where_the_whole_log_is_read() {
+    let log = TestLog::with(&[product_created("cup", 5), product_created("hat", 7)]);
+    let store = MemoryStore::new(Semantics::Transactional);
+    let haunted = Plan {
+        fold: with_a_ghost,
+        ..plan("catalog")
+    };
+    apply(&log, &store, haunted);
+    let nothing = HashSet::new();
+    let found = held(&log, &store, (true, &nothing), || {});
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("ghost") && found[0].contains("no event"),
+        "{found:?}"
+    );
+    let found = held(&log, &store, (false, &nothing), || {});
+    assert_eq!(found, [""; 0], "an older event may have made it");
+    let right = log.project("catalog", Semantics::Transactional);
+    assert_eq!(held(&log, &right, (true, &nothing), || {}), [""; 0]);
+}
+
+#[test]
+fn a_row_that_says_that_it_is_newer_than_its_events_is_found_unless_it_has_been_written_to_since() {
+    let created = product_created("cup", 5);
+    let changed = price_changed("cup", 2, 6);
+    let ahead = TestLog::with(&[created.clone(), changed.clone()]);
+    let store = ahead.project("catalog", Semantics::Transactional);
+    let nothing = HashSet::new();
+    for is_whole in [true, false] {
+        let mut log = TestLog::with(std::slice::from_ref(&created));
+        let found = held(&log, &store, (is_whole, &nothing), || {});
+        assert_eq!(found.len(), 1, "{is_whole}: {found:?}");
+        assert!(found[0].contains("cup"), "{found:?}");
+        // The view has applied what the log holds a moment later than it was read.
+        let reading = TestLog::over(log.log.clone());
+        let found = held(&reading, &store, (is_whole, &nothing), || {
+            log.write([Entry::Event(&changed)]);
+        });
+        assert_eq!(found, [""; 0], "{is_whole}");
+    }
+}
+
+#[test]
+fn a_record_that_was_put_aside_and_is_applied_meanwhile_makes_no_row_wrong() {
+    let log = TestLog::with(&[product_created("cup", 5), price_changed("cup", 2, 6)]);
+    let store = log.project("catalog", Semantics::Transactional);
+    let last = read_places(&log, &plan("catalog")).into_iter().max();
+    let aside = HashSet::from([last.expect("a record")]);
+    for is_whole in [true, false] {
+        assert_eq!(
+            held(&log, &store, (is_whole, &aside), || {}),
+            [""; 0],
+            "{is_whole}"
+        );
+    }
 }
 
 /// A cart that has a line, and one whose line was removed.

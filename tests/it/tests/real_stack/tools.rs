@@ -114,11 +114,13 @@ pub(crate) async fn an_order_is_explained_and_the_log_audited(
     );
     let (_, whole) = replay(&stack, &["audit", "--full"]).await?;
     ensure!(whole["errors"] == 0, "{whole}");
-    a_row_that_no_event_made_is_found(&stack).await
+    a_row_that_was_changed_and_one_that_no_event_made_are_found(&stack).await
 }
 
-/// Somebody changes a row by hand.
-async fn a_row_that_no_event_made_is_found(stack: &TestStack) -> anyhow::Result<()> {
+/// Somebody changes a row by hand and adds another.
+async fn a_row_that_was_changed_and_one_that_no_event_made_are_found(
+    stack: &TestStack,
+) -> anyhow::Result<()> {
     let pool = pool(&PostgresOptions::new(stack.stack.postgres_url()))?;
     let client = pool.get().await?;
     let set = |name: &str| {
@@ -127,18 +129,27 @@ async fn a_row_that_no_event_made_is_found(stack: &TestStack) -> anyhow::Result<
     let before = "SELECT name FROM catalog_products_v1 WHERE sku = 'WHY'";
     let before: String = client.query_one(before, &[]).await?.try_get(0)?;
     client.query_one(&set("Spoiled"), &[]).await?;
+    let add = "INSERT INTO catalog_products_v1 (sku, name, row_seq) VALUES ('NOBODY', 'Ghost', 1)";
+    client.batch_execute(add).await?;
     let (code, spoiled) = replay(stack, &["audit", "--rows"]).await?;
     client.query_one(&set(&before), &[]).await?;
+    let remove = "DELETE FROM catalog_products_v1 WHERE sku = 'NOBODY'";
+    client.batch_execute(remove).await?;
     ensure!(
-        code == Some(3) && spoiled["errors"] == 1,
+        code == Some(3) && spoiled["errors"] == 2,
         "{code:?}: {spoiled}"
     );
-    let finding = &spoiled["findings"][0];
-    ensure!(finding["rule"] == "read_model_differs", "{finding}");
-    let detail = finding["detail"].as_str().unwrap_or_default();
+    let findings = spoiled["findings"].as_array().context("findings")?;
+    let wrong = findings
+        .iter()
+        .filter(|each| each["rule"] == "read_model_differs");
+    let details: Vec<&str> = wrong.filter_map(|each| each["detail"].as_str()).collect();
+    let changed =
+        |detail: &&str| detail.contains("name is \"Spoiled\"") && detail.contains("ProductCreated");
+    let added = |detail: &&str| detail.contains("NOBODY") && detail.contains("no event");
     ensure!(
-        detail.contains("name is \"Spoiled\"") && detail.contains("ProductCreated"),
-        "{finding}"
+        details.len() == 2 && details.iter().any(changed) && details.iter().any(added),
+        "{spoiled}"
     );
     let (_, mended) = replay(stack, &["audit", "--rows"]).await?;
     ensure!(mended["errors"] == 0, "{mended}");

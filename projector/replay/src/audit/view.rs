@@ -1,0 +1,246 @@
+//! One view of an audit: what is expected of its rows, and what is wrong with them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use cartwright_events::{Envelope, Event, Stream};
+use cartwright_folds::Outcome;
+use cartwright_projector::{Plan, fold};
+use cartwright_read_model::{Position, PositionKey, Row, RowOp, Value};
+
+use super::findings::Finding;
+use super::made::{Expected, Fault, Made, RowId};
+use super::rows::{Place, ViewRows};
+use super::told::{of_fault, of_stray};
+use super::written::{Stray, Written};
+
+/// With more rows of a table to look at, the whole table is read.
+const MOST_ASKED_FOR: usize = 20_000;
+/// Suspects of one projection beyond which no more are looked for at a time.
+const MOST_SUSPECTS: usize = 100_000;
+/// Rows of one projection that are told of.
+const MOST_TOLD: usize = 1_000;
+
+/// A projection in its current version.
+pub(super) struct View<'a> {
+    rows: Box<dyn ViewRows + 'a>,
+    plan: Plan,
+    aside: HashSet<Place>,
+    expected: Expected,
+    /// Rows that were not what they should be when they were looked at; what is written to them later
+    /// is held against them together with it.
+    suspects: HashMap<RowId, (Made, Fault)>,
+    /// Rows of records that were put aside when the check began, which may have been applied since.
+    aside_rows: HashSet<RowId>,
+    /// All that was written to, where the whole log is read.
+    written: Option<Written>,
+    strays: Vec<(Row, Stray)>,
+    /// The first event of each partition whose rows are still to be looked at.
+    left: BTreeMap<(Stream, u32), u64>,
+}
+
+impl<'a> View<'a> {
+    /// The rows of the version that `plan` builds; `is_whole`: every event that there is will be taken.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub(super) fn new(
+        plan: Plan,
+        rows: Box<dyn ViewRows + 'a>,
+        is_whole: bool,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            aside: rows.put_aside()?,
+            rows,
+            plan,
+            expected: Expected::default(),
+            suspects: HashMap::new(),
+            aside_rows: HashSet::new(),
+            written: is_whole.then(Written::default),
+            strays: Vec::new(),
+            left: BTreeMap::new(),
+        })
+    }
+
+    /// Rows that are expected and were not looked at yet.
+    pub(super) fn held(&self) -> usize {
+        self.expected.len()
+    }
+
+    /// Whether nothing is wrong with what was looked at.
+    pub(super) fn is_right(&self) -> bool {
+        self.suspects.is_empty() && self.strays.is_empty()
+    }
+
+    /// The first event of each partition whose rows are still to be looked at.
+    pub(super) const fn left(&self) -> &BTreeMap<(Stream, u32), u64> {
+        &self.left
+    }
+
+    /// Takes an event.
+    pub(super) fn take(&mut self, envelope: &Envelope, event: &Event) {
+        let Some(ops) = self.fold(envelope, event) else {
+            return;
+        };
+        if let Some(written) = &mut self.written {
+            written.take(envelope.seq, &ops);
+        }
+        let place = (envelope.stream, envelope.partition, envelope.offset);
+        if self.aside.contains(&place) {
+            self.aside_rows.extend(ops.iter().map(RowId::of));
+            return;
+        }
+        for op in &ops {
+            let id = RowId::of(op);
+            if let Some((made, _)) = self.suspects.remove(&id) {
+                self.expected.take_back(id, made);
+            }
+        }
+        let name = event.body.type_name();
+        self.expected.take(envelope, name, &ops);
+    }
+
+    /// What an event makes of the rows, if it makes anything of them.
+    pub(super) fn fold(&self, envelope: &Envelope, event: &Event) -> Option<Vec<RowOp>> {
+        if !self.plan.projection.streams.contains(&envelope.stream) {
+            return None;
+        }
+        match fold(self.plan.fold, envelope, event) {
+            Outcome::Emit(ops) => Some(ops),
+            Outcome::Drop(_) | Outcome::Reject(_) => None,
+        }
+    }
+
+    /// Holds what is expected against the store; `is_last`: no event is taken any more. Answers how many rows
+    /// that were.
+    pub(super) fn look(&mut self, is_last: bool) -> anyhow::Result<u64> {
+        // Before the rows: they are at least as new.
+        let positions = self.rows.positions()?;
+        let generation = self.plan.generation;
+        let is_applied = |made: &Made| {
+            positions.iter().any(|(key, position)| {
+                (key.stream.topic(), key.partition) == (&*made.at.topic, made.at.partition)
+                    && position.generation == generation
+                    && position.seq >= made.seq
+            })
+        };
+        let mut looked = 0;
+        for mut rows in self.expected.drain().into_values() {
+            // Enough to know that the view is not what it should be.
+            let enough = self.suspects.len() > MOST_SUSPECTS;
+            let left = &mut self.left;
+            rows.retain(|(_, made)| {
+                let look = is_applied(made) && !enough;
+                if !look {
+                    keep(left, made);
+                }
+                look
+            });
+            looked += rows.len() as u64;
+            self.look_at(rows, is_last)?;
+        }
+        Ok(looked)
+    }
+
+    /// Looks through whole tables for rows that are not as any event left them, where all events are known.
+    pub(super) fn look_for_strays(&mut self) -> anyhow::Result<()> {
+        let Some(written) = &self.written else {
+            return Ok(());
+        };
+        let positions = self.rows.positions()?;
+        let of_this_log = |(_, at): &(PositionKey, Position)| at.generation == self.plan.generation;
+        if !positions.iter().all(of_this_log) {
+            return Ok(());
+        }
+        let strays = &mut self.strays;
+        for table in self.plan.projection.tables {
+            self.rows.scan(table, &mut |row| {
+                if strays.len() < MOST_SUSPECTS
+                    && let Some(stray) = written.stray(&row)
+                {
+                    strays.push((row, stray));
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Holds rows of one table against what they should be.
+    fn look_at(&mut self, rows: Vec<(RowId, Made)>, is_last: bool) -> anyhow::Result<()> {
+        let Some((_, first)) = rows.first() else {
+            return Ok(());
+        };
+        let (table, by_key) = (first.table, rows.len() <= MOST_ASKED_FOR);
+        let mut left: HashMap<Vec<Value>, (RowId, Made)> = rows
+            .into_iter()
+            .map(|(id, made)| (made.key.clone(), (id, made)))
+            .collect();
+        let keys: Vec<Vec<Value>> = match by_key {
+            true => left.keys().cloned().collect(),
+            false => Vec::new(),
+        };
+        // What is newer than an event may be a later one's, which may still be taken; where all are known, all
+        // rows are held against them in the end.
+        let tells_newer = is_last && self.written.is_none();
+        let suspects = &mut self.suspects;
+        let mut judge = |row: Row| {
+            if let Some((id, made)) = left.remove(&row.values[..table.key_len()])
+                && let Some(fault) = made.fault(Some(&row))
+                && (tells_newer || fault != Fault::Newer)
+            {
+                suspects.insert(id, (made, fault));
+            }
+        };
+        match by_key {
+            true => self
+                .rows
+                .get(table, &keys)?
+                .into_iter()
+                .for_each(&mut judge),
+            false => self.rows.scan(table, &mut judge)?,
+        }
+        let missing = left.into_values();
+        self.suspects.extend(missing.filter_map(|(id, made)| {
+            let fault = made.fault(None)?;
+            Some((id, (made, fault)))
+        }));
+        Ok(())
+    }
+
+    /// What is wrong, but for rows that have been `touched` since: these are looked at the next time.
+    pub(super) fn judge(&mut self, touched: &HashSet<RowId>) -> anyhow::Result<Vec<Finding>> {
+        // Some may have been put aside while the log was read.
+        let aside = self.rows.put_aside()?;
+        let label = self.rows.label();
+        let mut findings = Vec::new();
+        for (id, (made, fault)) in std::mem::take(&mut self.suspects) {
+            let stream = Stream::of_topic(&made.at.topic);
+            let place = stream.map(|stream| (stream, made.at.partition, made.at.offset));
+            if place.is_some_and(|place| aside.contains(&place)) {
+                continue;
+            }
+            // The event that it is newer by is there: it is the next audit's, or was put aside.
+            let is_touched = touched.contains(&id);
+            if fault == Fault::Newer && (is_touched || self.aside_rows.contains(&id)) {
+                continue;
+            }
+            keep(&mut self.left, &made);
+            if !is_touched && findings.len() < MOST_TOLD {
+                findings.push(of_fault(&label, &made, &fault));
+            }
+        }
+        let strays = std::mem::take(&mut self.strays).into_iter();
+        let strays = strays.filter(|(row, _)| !touched.contains(&RowId::of_row(row)));
+        let room = MOST_TOLD.saturating_sub(findings.len());
+        let strays = strays.take(room);
+        findings.extend(strays.map(|(row, stray)| of_stray(&label, &row, stray)));
+        Ok(findings)
+    }
+}
+
+/// The rows that `made` stands for are to be looked at another time.
+fn keep(left: &mut BTreeMap<(Stream, u32), u64>, made: &Made) {
+    for (stream, partition, offset) in &made.from {
+        let first = left.entry((*stream, *partition)).or_insert(*offset);
+        *first = (*first).min(*offset);
+    }
+}
