@@ -12,12 +12,23 @@ const MOST_KEYS: usize = 4_000_000;
 
 /// Which rows a sink has written. Known only of partitions that it began itself: what an earlier
 /// process wrote it cannot tell from new rows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Written {
+    most_keys: usize,
     /// Hashes of table and key; that of another row at worst makes a new row an upsert.
     rows: HashMap<PositionKey, HashSet<u64, RandomState>>,
     /// Tables that have their key, as far as it is known.
     pub(crate) keyed: HashSet<&'static str>,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self {
+            most_keys: MOST_KEYS,
+            rows: HashMap::new(),
+            keyed: HashSet::new(),
+        }
+    }
 }
 
 impl Written {
@@ -44,7 +55,7 @@ impl Written {
             is_first && row.deleted.is_none() && row.write.is_some()
         };
         let new = rows.extract_if(.., is_new).collect();
-        if written.len() > MOST_KEYS {
+        if written.len() > self.most_keys {
             self.forget(key);
         }
         new
@@ -98,5 +109,24 @@ mod tests {
         written.loaded(&key(2, 0), false);
         let pen = [op(5, "pen", false)];
         assert!(new(&mut written, &pen).is_empty(), "begun by somebody else");
+    }
+
+    #[test]
+    fn of_a_partition_with_more_rows_than_are_remembered_nothing_is_held_any_more() {
+        let mut written = Written {
+            most_keys: 3,
+            ..Written::default()
+        };
+        written.loaded(&key(2, 0), true);
+        let mut copied = |sku: &str| {
+            let ops = [op(1, sku, false)];
+            let new = written
+                .take_new(&key(2, 0), &mut merge(&ops).unwrap())
+                .len();
+            (new, written.rows.values().map(HashSet::len).sum::<usize>())
+        };
+        let skus = ["cup", "hat", "mug", "pen", "ink", "cup"];
+        let held = skus.map(|sku| copied(sku));
+        assert_eq!(held, [(1, 1), (1, 2), (1, 3), (1, 0), (0, 0), (0, 0)]);
     }
 }

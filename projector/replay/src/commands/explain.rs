@@ -98,3 +98,66 @@ fn text(explanation: &Explanation) -> String {
         explanation.records_read,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use cartwright_events::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::explain::{Kind, Transaction};
+
+    fn fact(type_name: &str, offset: u64, second: i64) -> Fact {
+        Fact {
+            kind: Kind::Event,
+            context: "checkout",
+            type_name: type_name.to_owned(),
+            subject: "o-1".to_owned(),
+            topic: "checkout.order.events.v1".to_owned(),
+            partition: 3,
+            offset,
+            seq: Some(offset / 2),
+            recorded_at: Timestamp::from_micros(second * 1_000_000),
+            since_first_ms: (second - 1) * 1_000,
+            since_previous_ms: (second - 1) * 1_000,
+            command_id: "c-1".to_owned(),
+            correlation_id: "r-1".to_owned(),
+            transaction: Some(Transaction {
+                number: offset,
+                writer_epoch: 4,
+                decided_at: Timestamp::EPOCH,
+                commit_ms: 0,
+                idempotency_key: Some("mine".to_owned()),
+            }),
+            details: json!({}),
+        }
+    }
+
+    #[test]
+    fn people_read_what_happened_where_and_why_line_by_line() {
+        let created = fact("OrderCreated", 10, 1);
+        let mut expired = fact("OrderExpired", 14, 901);
+        expired.command_id = "timer:o-1".to_owned();
+        expired.correlation_id.clone_from(&expired.command_id);
+        let by_nobody = |of: Transaction| Transaction {
+            idempotency_key: None,
+            ..of
+        };
+        expired.transaction = expired.transaction.map(by_nobody);
+        let explanation = Explanation {
+            order_id: "o-1".to_owned(),
+            facts: vec![created, expired],
+            records_read: 17,
+        };
+        let expected = "\
+recorded at           after       where           what          of   position                        seq  transaction  caused by
+1970-01-01T00:00:01Z      +0 ms   checkout event  OrderCreated  o-1  checkout.order.events.v1[3]@10    5  t10 e4       c-1 (key mine)
+";
+        assert_eq!(text(&explanation), expected);
+        let nothing = Explanation {
+            facts: Vec::new(),
+            ..explanation
+        };
+        assert_eq!(text(&nothing), "the log holds nothing of o-1");
+    }
+}

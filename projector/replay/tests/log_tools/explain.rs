@@ -8,7 +8,7 @@ use cartwright_events::partition::partition_of;
 use cartwright_events::{Context, Message, OrderId, Sku};
 use cartwright_replay::explain::{Explanation, Kind, explain};
 
-use crate::log::{PARTITIONS, TestLog, confirmed, created, received, reserved};
+use crate::log::{PARTITIONS, TestLog, confirmed, created, expired, received, reserved};
 use crate::shop::{Shop, cancel, report, ship};
 
 fn sold() -> TestLog {
@@ -92,6 +92,19 @@ fn an_order_is_told_across_contexts_and_messages_in_its_causal_order() {
     assert!(number(1).is_some() && number(3).is_some());
     assert_eq!(number(1), number(2), "the question and its reservation");
     assert_eq!(number(3), number(4), "the answer and the confirmation");
+}
+
+#[test]
+fn what_a_timer_did_is_told_as_its_own_cause() {
+    let mut log = sold();
+    log.commit("timer:o-1", &[expired("o-1", 3)], &[]);
+    let explanation = explain(&log.log, &log.codec, "o-1").expect("told");
+    let last = explanation.facts.last().expect("a fact");
+    assert_eq!(last.type_name, "OrderExpired");
+    assert_eq!(last.command_id, "timer:o-1");
+    assert_eq!(last.correlation_id, "timer:o-1");
+    let transaction = last.transaction.as_ref().expect("a transaction");
+    assert_eq!(transaction.idempotency_key, None, "nobody asked for it");
 }
 
 #[test]

@@ -189,12 +189,15 @@ impl TestLog {
                 .inbox_positions
                 .entry((context, partition))
                 .or_default(),
-            decided: vec![DecidedCommand {
-                command_id: command.to_owned(),
-                idempotency_key: Some(format!("key of {command}")),
-                fingerprint: String::new(),
-                outcome: outcome.to_string(),
-            }],
+            decided: match is_timer(command) {
+                true => Vec::new(),
+                false => vec![DecidedCommand {
+                    command_id: command.to_owned(),
+                    idempotency_key: Some(format!("key of {command}")),
+                    fingerprint: String::new(),
+                    outcome: outcome.to_string(),
+                }],
+            },
             failed,
         };
         let value = self.codec.encode_journal(context, &journal);
@@ -227,12 +230,21 @@ fn record(
     }
 }
 
+/// Nobody asked for what a timer does.
+fn is_timer(command: &str) -> bool {
+    command.starts_with("timer:")
+}
+
 fn headers(command: &str, kind: &str, seq: Option<u64>) -> Vec<(&'static str, Vec<u8>)> {
+    let correlation = match is_timer(command) {
+        true => command,
+        false => "request",
+    };
     let mut headers = vec![
         (header::CE_TYPE, kind.as_bytes().to_vec()),
         (header::WRITER_EPOCH, b"4".to_vec()),
         (header::COMMAND_ID, command.as_bytes().to_vec()),
-        (header::CORRELATION_ID, b"request".to_vec()),
+        (header::CORRELATION_ID, correlation.as_bytes().to_vec()),
     ];
     if let Some(seq) = seq {
         headers.push((header::SEQ, seq.to_string().into_bytes()));
@@ -286,4 +298,9 @@ pub fn confirmed(order: &str) -> Event {
 pub fn cancelled(order: &str, version: u64, due: i64) -> Event {
     let data = json!({"reason": "requested", "refund_due_minor": due});
     event(order, version, "OrderCancelled", data)
+}
+
+pub fn expired(order: &str, version: u64) -> Event {
+    let data = json!({"payment_deadline": "2026-03-02T00:00:00Z", "refund_due_minor": 0});
+    event(order, version, "OrderExpired", data)
 }
