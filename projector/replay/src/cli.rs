@@ -25,8 +25,8 @@ pub struct Arguments {
     /// override it.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Results as JSON on standard output: one value, whatever becomes of the command. When it fails or
-    /// is refused, that is `{"error": …, "refused": true|false}`.
+    /// Results as JSON on standard output: one value, whatever becomes of the command, unless the command line
+    /// is wrong. When it fails or is refused, that is `{"error": …, "refused": true|false}`.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
