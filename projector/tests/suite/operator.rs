@@ -8,7 +8,7 @@ use cartwright_sinks::{MemorySink, MemoryStore, Sink};
 
 use crate::setup::{PARTITIONS, partition_of, plan};
 
-fn position_keys(name: &str) -> Vec<PositionKey> {
+pub(crate) fn position_keys(name: &str) -> Vec<PositionKey> {
     let plan = plan(name);
     let streams = plan.projection.streams.iter();
     streams
@@ -30,7 +30,7 @@ pub(crate) fn parked(store: &MemoryStore, name: &str) -> Vec<ParkedRow> {
     loaded.flat_map(|loaded| loaded.parked).collect()
 }
 
-fn request(id: &str, action: ParkAction, of: &PositionKey) -> ParkRequest {
+pub(crate) fn request(id: &str, action: ParkAction, of: &PositionKey) -> ParkRequest {
     ParkRequest {
         id: id.to_owned(),
         stream: of.stream,

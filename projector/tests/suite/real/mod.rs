@@ -9,4 +9,5 @@ mod by_key;
 mod causal;
 mod relational;
 mod stores;
+mod storm;
 mod throughput;

@@ -6,11 +6,12 @@ use cartwright_projector::{Plan, Step};
 use cartwright_read_model::cassandra::{self, CassandraOptions};
 use cartwright_read_model::postgres::{self, PostgresOptions};
 use cartwright_read_model::tables::CONTROL_TABLES;
-use cartwright_read_model::{Row, Store};
+use cartwright_read_model::{ParkRequest, Row, Store};
 use cartwright_sinks::{CassandraSink, CassandraStore, PostgresSink, Sink};
 use scylla::client::session::Session;
 use tokio::runtime::Runtime;
 
+use crate::operator::position_keys;
 use crate::setup::{TestLog, run};
 
 const KEYSPACE: &str = "cartwright_suites";
@@ -144,6 +145,28 @@ impl RealStore {
             all.extend(rows);
         }
         in_order(all)
+    }
+
+    /// How many records wait.
+    pub fn parked(&self, plan: &Plan) -> usize {
+        let mut sink = self.sink(plan);
+        let keys = position_keys(plan.projection.name).into_iter();
+        let loaded = keys.map(|key| sink.load(&key, plan.generation).expect("loaded"));
+        loaded.map(|loaded| loaded.parked.len()).sum()
+    }
+
+    /// Puts a request into the store, as an operator's tool does.
+    pub fn ask(&self, plan: &Plan, request: &ParkRequest) {
+        let (name, version) = (plan.projection.name, plan.version);
+        match &self.kind {
+            Kind::Postgres(_) => self
+                .with_postgres(async |client| postgres::ask(client, name, version, request).await),
+            Kind::Cassandra(_) => {
+                let session = self.session();
+                let asked = cassandra::ask(&session, KEYSPACE, name, version, request);
+                self.runtime.block_on(asked).expect("asked");
+            }
+        }
     }
 
     pub fn with_postgres<T>(
