@@ -63,7 +63,8 @@ pub struct Record {
     /// Number of the partition.
     pub partition: u32,
     /// Offset in the partition. Not dense: transactions end in a control record
-    /// that takes an offset, and aborted records keep theirs.
+    /// that takes an offset, aborted records keep theirs, and compaction leaves
+    /// gaps.
     pub offset: u64,
     /// When the broker appended it, microseconds since the epoch. Kafka keeps
     /// milliseconds.
@@ -97,6 +98,7 @@ pub enum Start {
     /// The first record that the log still holds.
     Beginning,
     /// This offset, which has to lie between the low and the high watermark
-    /// (inclusive): out of range is an error and never a silent jump.
+    /// (inclusive): out of range is an error and never a silent jump. Where nothing
+    /// is left of it, what stands behind it comes first.
     Offset(u64),
 }

@@ -1,6 +1,7 @@
 //! Kafka keeps the contract, and what only Kafka can show. Runs when `CARTWRIGHT_TEST_KAFKA` names a broker
 //! (`127.0.0.1:7010`); starts nothing by itself.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cartwright_event_log::contract;
 use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
 use cartwright_event_log::{
-    EventLog, LogError, LogReader, LogWriter, ReaderPurpose, Start, TopicPartition, read_to,
+    EventLog, LogError, LogReader, LogWriter, NewRecord, ReaderPurpose, Start, TopicPartition,
+    read_to,
 };
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -40,10 +42,17 @@ impl Topics {
     }
 
     fn create(&self, hint: &str, partitions: u32) -> String {
+        self.create_with(hint, partitions, &[])
+    }
+
+    fn create_with(&self, hint: &str, partitions: u32, config: &[(&str, &str)]) -> String {
         let number = self.created.fetch_add(1, Ordering::Relaxed);
         let name = format!("contract.{}.{number}.{hint}", self.run);
         let partitions = i32::try_from(partitions).expect("few partitions");
         let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let topic = config
+            .iter()
+            .fold(topic, |topic, (name, value)| topic.set(name, value));
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
         let created = futures::executor::block_on(self.admin.create_topics([&topic], &options))
             .expect("to ask for a topic");
@@ -156,6 +165,51 @@ fn an_open_transaction_counts_for_the_high_watermark_until_a_take_over_ends_it()
     .expect("to read past the aborted record");
     assert_eq!(shown, 0);
     assert_eq!(reader.stable_end(&at), Ok(2));
+}
+
+/// The cleaner looks every 15 s what there is to do.
+#[test]
+fn reading_goes_on_over_what_compaction_has_taken() {
+    let Some(brokers) = brokers() else {
+        return;
+    };
+    let topics = Topics::new(&brokers);
+    let config = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "100"),
+        ("min.cleanable.dirty.ratio", "0"),
+    ];
+    let at = TopicPartition::new(topics.create_with("compacted", 1, &config), 0);
+    let log = KafkaLog::new(patient(&brokers)).expect("a client");
+    let mut writer = log.writer(&at.topic).expect("a writer");
+    let mut write = |key: &str| {
+        writer.take_over().expect("a take-over");
+        let record = NewRecord {
+            topic: Arc::clone(&at.topic),
+            partition: 0,
+            key: key.as_bytes().to_vec(),
+            value: Some(b"state".to_vec()),
+            headers: Vec::new(),
+        };
+        let receipt = writer.commit(vec![record]).expect("to commit");
+        receipt.offsets[0]
+    };
+    let (superseded, stays) = (write("a"), write("b"));
+    let deadline = Instant::now() + 4 * PATIENCE;
+    loop {
+        // What is written next closes the segment before, which can be cleaned then.
+        write("a");
+        let mut reader = log.reader(ReaderPurpose::Recovery).expect("a reader");
+        let start = [(at.clone(), Start::Beginning)];
+        reader.assign(&start).expect("an assignment");
+        let first = reader.poll(1, PATIENCE).expect("a poll");
+        if first.first().is_some_and(|first| first.offset == stays) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing was compacted");
+        thread::sleep(Duration::from_millis(200));
+    }
+    contract::reading_goes_on_over_gaps(&log, &at, superseded, stays);
 }
 
 /// Needs no broker, and least of all one that answers.

@@ -280,6 +280,16 @@ fn faults_strike_the_writer_they_are_meant_for() {
 }
 
 #[test]
+fn a_fault_can_be_put_before_those_that_are_pending() {
+    let mut f = fixture();
+    f.log.inject(Fault::SlowCommit);
+    f.log.inject_next_for("shard", Fault::FailNextCommit);
+    assert!(f.writer.commit(records(&["a"])).is_err());
+    assert_eq!(f.log.fired(&Fault::SlowCommit), 0);
+    assert_eq!(f.log.pending_faults(), 1);
+}
+
+#[test]
 fn deleted_records_are_out_of_range() {
     let mut f = fixture();
     f.writer.commit(records(&["a", "b"])).expect("to commit");

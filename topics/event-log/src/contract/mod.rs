@@ -16,6 +16,8 @@ use crate::{
     TopicPartition,
 };
 
+pub use reading::reading_goes_on_over_gaps;
+
 /// How long anything may take before a check fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one poll waits.

@@ -249,3 +249,25 @@ pub(super) fn reading_to_an_open_end_stalls_in_bounded_time<L: EventLog>(subject
         "{result:?}"
     );
 }
+
+/// Reads a partition that compaction has taken the record at `gap` from, `next` being the first one behind
+/// it. Apart from the suite, since it needs a partition that is compacted by then.
+///
+/// # Panics
+///
+/// When reading from the gap, or over it, does not go on with `next` and come to the end.
+pub fn reading_goes_on_over_gaps<L: EventLog>(log: &L, at: &TopicPartition, gap: u64, next: u64) {
+    for start in [Start::Beginning, Start::Offset(gap)] {
+        let mut reader = log.reader(ReaderPurpose::Recovery).expect("a reader");
+        reader
+            .assign(&[(at.clone(), start)])
+            .expect("an assignment");
+        let (_, high) = reader.watermarks(at).expect("watermarks");
+        let read = read_to_end(&mut reader, at);
+        let mut offsets = read.iter().map(|record| record.offset);
+        let behind = offsets.find(|offset| *offset >= gap);
+        assert_eq!(behind, Some(next), "read from {start:?}");
+        let position = reader.position(at).expect("a position");
+        assert!(position >= high, "{position} of {high}, from {start:?}");
+    }
+}

@@ -80,6 +80,12 @@ impl Script {
             .push_back((transactional_id.map(str::to_owned), fault));
     }
 
+    /// Before all that are pending.
+    pub(super) fn push_first(&mut self, transactional_id: &str, fault: Fault) {
+        self.pending
+            .push_front((Some(transactional_id.to_owned()), fault));
+    }
+
     /// The next fault for this kind of call by this writer, counted as fired.
     pub(super) fn take(&mut self, call: Strikes, transactional_id: Option<&str>) -> Option<Fault> {
         let index = self.pending.iter().position(|(id, fault)| {

@@ -3,8 +3,8 @@
 //! It models what a shard or a projector can notice: offsets, control records
 //! that take offsets, producer epochs and fencing, aborted records, the last
 //! stable offset against the high watermark, unknown outcomes, requests that
-//! arrive late, transaction timeouts, consumer groups. It does not model
-//! replication, retention by time or compaction.
+//! arrive late, transaction timeouts, consumer groups, compaction. It does not model
+//! replication or retention by time.
 
 mod fault;
 mod group;
@@ -87,6 +87,11 @@ impl MemoryLog {
         self.lock().script.push(Some(transactional_id), fault);
     }
 
+    /// The same before all faults that were injected and have not struck yet.
+    pub fn inject_next_for(&self, transactional_id: &str, fault: Fault) {
+        self.lock().script.push_first(transactional_id, fault);
+    }
+
     /// How often `fault` has struck so far.
     pub fn fired(&self, fault: &Fault) -> u64 {
         self.lock().script.fired(fault)
@@ -143,6 +148,21 @@ impl MemoryLog {
         if let Some(partition) = self.lock().partition_mut(at) {
             partition.delete_before(offset);
         }
+    }
+
+    /// Compacts a partition, as Kafka's log cleaner may do at any moment with what
+    /// stands before `offset`: of each key the newest committed record there stays,
+    /// where it is; older ones go, and deletions, aborted records and control
+    /// records, whose time has come. Nothing goes from the last stable offset on, nor
+    /// does the very last entry: the segment that is written to is never cleaned.
+    ///
+    /// Gives the committed records that went. Those that were gone before left gaps,
+    /// and do not go again.
+    pub fn compact(&self, at: &TopicPartition, offset: u64) -> Vec<Record> {
+        let mut state = self.lock();
+        state
+            .partition_mut(at)
+            .map_or_else(Vec::new, |partition| partition.compact(offset))
     }
 
     /// The last stable offset of a partition: the end for read_committed readers.

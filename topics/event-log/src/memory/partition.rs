@@ -1,6 +1,6 @@
 //! One partition as its leader keeps it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::{NewRecord, Record};
@@ -15,6 +15,8 @@ enum Entry {
     Data { record: Record, aborted: bool },
     /// The end of a transaction in this partition.
     Control,
+    /// Nothing any more: compaction has taken it.
+    Gone,
 }
 
 /// An append-only sequence; the index plus `low` is the offset.
@@ -84,29 +86,23 @@ impl Partition {
     }
 
     /// Committed records from `*position` on, up to `max`; moves the position
-    /// over everything passed.
+    /// over everything passed. Control records that follow are passed at once, as
+    /// by a client that gets them in the same fetch; a gap is passed only with what
+    /// stands behind it.
     pub(super) fn read(&self, position: &mut u64, max: usize) -> Vec<Record> {
         let mut records = Vec::new();
-        while *position < self.last_stable() && records.len() < max {
-            let entry = &self.entries[(*position - self.low) as usize].1;
-            if let Entry::Data {
-                record,
-                aborted: false,
-            } = entry
-            {
-                records.push(record.clone());
+        for offset in *position..self.last_stable() {
+            match &self.entries[(offset - self.low) as usize].1 {
+                Entry::Gone => continue,
+                Entry::Data { record, aborted } if !aborted => {
+                    if records.len() >= max {
+                        break;
+                    }
+                    records.push(record.clone());
+                }
+                Entry::Data { .. } | Entry::Control => {}
             }
-            *position += 1;
-        }
-        // Control records that follow are passed at once, as a client does
-        // that gets them in the same fetch.
-        while *position < self.last_stable()
-            && !matches!(
-                self.entries[(*position - self.low) as usize].1,
-                Entry::Data { aborted: false, .. }
-            )
-        {
-            *position += 1;
+            *position = offset + 1;
         }
         records
     }
@@ -116,5 +112,40 @@ impl Partition {
         let offset = offset.clamp(self.low, self.last_stable());
         self.entries.drain(..(offset - self.low) as usize);
         self.low = offset;
+    }
+
+    /// Compacts what stands before `offset`; see [`MemoryLog::compact`](super::MemoryLog::compact).
+    pub(super) fn compact(&mut self, offset: u64) -> Vec<Record> {
+        let last = self.high().saturating_sub(1);
+        let end = offset.min(self.last_stable()).min(last).max(self.low);
+        let cleaned = &mut self.entries[..(end - self.low) as usize];
+        let newest: HashSet<u64> = cleaned
+            .iter()
+            .filter_map(|(_, entry)| match entry {
+                Entry::Data {
+                    record,
+                    aborted: false,
+                } => Some((&record.key, record)),
+                _ => None,
+            })
+            .collect::<HashMap<_, _>>()
+            .into_values()
+            .filter(|record| record.value.is_some())
+            .map(|record| record.offset)
+            .collect();
+        let mut gone = Vec::new();
+        for (_, entry) in cleaned {
+            let stays =
+                matches!(entry, Entry::Data { record, .. } if newest.contains(&record.offset));
+            if !stays
+                && let Entry::Data {
+                    record,
+                    aborted: false,
+                } = std::mem::replace(entry, Entry::Gone)
+            {
+                gone.push(record);
+            }
+        }
+        gone
     }
 }
