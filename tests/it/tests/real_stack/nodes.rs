@@ -113,8 +113,9 @@ async fn compare_ways(
         let (path, body) = asked.command("");
         for (way, (api, times)) in ways.iter_mut().enumerate() {
             let key = format!("\"way-{way}-{number}\"");
+            let headers = [("Idempotency-Key", key.as_str())];
             let begun = Instant::now();
-            let sent = api.post_with(&path, body.clone(), &[("Idempotency-Key", &key)]);
+            let sent = api.post_with(&path, body.clone(), &headers);
             sent.await?.expect(201)?;
             times.push(begun.elapsed());
             *counted.entry(asked.sku()).or_default() += 1;

@@ -176,8 +176,8 @@ async fn work(balancer: Balancer, asked: Asked, name: String, stop: Arc<AtomicBo
         let (path, body) = asked.command(&name);
         // Sent once: another client would be spared by repeats what is to be seen here.
         let key = format!("\"{name}\"");
-        let sent = api.post_with(&path, body, &[("Idempotency-Key", &key)]);
-        match sent.await {
+        let headers = [("Idempotency-Key", key.as_str())];
+        match api.post_with(&path, body, &headers).await {
             Ok(answer) if answer.status == 201 => {
                 seen.acknowledged
                     .entry(asked)
