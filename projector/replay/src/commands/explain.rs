@@ -149,11 +149,17 @@ mod tests {
             facts: vec![created, expired],
             records_read: 17,
         };
-        let expected = "\
-recorded at           after       where           what          of   position                        seq  transaction  caused by
-1970-01-01T00:00:01Z      +0 ms   checkout event  OrderCreated  o-1  checkout.order.events.v1[3]@10    5  t10 e4       c-1 (key mine)
-";
-        assert_eq!(text(&explanation), expected);
+        let expected = [
+            "recorded at           after       where           what          of   \
+             position                        seq  transaction  caused by",
+            "1970-01-01T00:00:01Z  +0 ms       checkout event  OrderCreated  o-1  \
+             checkout.order.events.v1[3]@10    5  t10 e4       c-1 (key mine)",
+            "1970-01-01T00:15:01Z  +900000 ms  checkout event  OrderExpired  o-1  \
+             checkout.order.events.v1[3]@14    7  t14 e4       timer:o-1",
+            "",
+            "2 facts over 900000 ms; goes back to r-1, timer:o-1; 17 records read",
+        ];
+        assert_eq!(text(&explanation).lines().collect::<Vec<_>>(), expected);
         let nothing = Explanation {
             facts: Vec::new(),
             ..explanation
