@@ -118,7 +118,7 @@ mod tests {
             ..Written::default()
         };
         written.loaded(&key(2, 0), true);
-        let mut copied = |sku: &str| {
+        let copied = |sku: &str| {
             let ops = [op(1, sku, false)];
             let new = written
                 .take_new(&key(2, 0), &mut merge(&ops).unwrap())
@@ -126,7 +126,7 @@ mod tests {
             (new, written.rows.values().map(HashSet::len).sum::<usize>())
         };
         let skus = ["cup", "hat", "mug", "pen", "ink", "cup"];
-        let held = skus.map(|sku| copied(sku));
+        let held = skus.map(copied);
         assert_eq!(held, [(1, 1), (1, 2), (1, 3), (1, 0), (0, 0), (0, 0)]);
     }
 }
