@@ -150,7 +150,8 @@ impl Whole {
 }
 
 /// Puts values together. Their parts come one after the other; parts that compaction has left of
-/// an older value have lost their first one, and are passed over.
+/// an older value have lost their first one, and are passed over. It may also take what is left of a value
+/// whose first part has been read: then a part of another one, of another transaction, comes next.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
     open: Option<(Whole, usize, usize)>,
@@ -180,13 +181,13 @@ impl Assembler {
         let (part, name) = key_of(record, kind).ok_or_else(|| unreadable("its key"))?;
         let number = |name: &str| text(name).and_then(|text| text.parse::<u64>().ok());
         let parts = number(header::PARTS).ok_or_else(|| unreadable("header parts"))? as usize;
+        let transaction =
+            number(header::TRANSACTION).ok_or_else(|| unreadable("header transaction"))?;
         if part == 0 {
             let as_of = match text(header::AS_OF) {
                 Some(token) => Some(token.parse().map_err(|_| unreadable("header as_of"))?),
                 None => None,
             };
-            let transaction =
-                number(header::TRANSACTION).ok_or_else(|| unreadable("header transaction"))?;
             let whole = Whole {
                 kind,
                 name: name.to_owned(),
@@ -200,6 +201,7 @@ impl Assembler {
             && *taken == part
             && whole.name == name
             && whole.kind == kind
+            && whole.transaction == transaction
         {
             whole.json.extend_from_slice(bytes);
             *taken += 1;
@@ -287,6 +289,18 @@ mod tests {
         // Compaction took the first part, which has the key of the newer value.
         let left: Vec<Record> = older[1..].iter().chain(&newer).cloned().collect();
         let wholes = assembled(&left);
+        assert_eq!(wholes.len(), 1);
+        assert_eq!(wholes[0].read::<String>().as_deref(), Ok("small"));
+    }
+
+    /// While somebody reads it, compaction may take the rest of a value, and leave the rest of another one.
+    #[test]
+    fn parts_of_two_values_are_not_put_together() {
+        let first = written(&"x".repeat(PART_BYTES), 1);
+        let second = written(&"y".repeat(2 * PART_BYTES), 2);
+        let third = written("small", 3);
+        let read = first[..1].iter().chain(&second[1..]).chain(&third);
+        let wholes = assembled(&read.cloned().collect::<Vec<_>>());
         assert_eq!(wholes.len(), 1);
         assert_eq!(wholes[0].read::<String>().as_deref(), Ok("small"));
     }

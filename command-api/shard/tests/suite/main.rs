@@ -4,6 +4,7 @@ mod archive;
 mod bent;
 mod clocks;
 mod cluster;
+mod compaction;
 mod failing;
 mod faults;
 mod fenced;

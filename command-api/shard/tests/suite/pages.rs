@@ -77,6 +77,20 @@ fn a_take_over_reads_pages_of_the_index_and_not_every_snapshot() {
 }
 
 #[test]
+fn compaction_leaves_every_page_and_the_last_snapshots_of_all_who_have_left() {
+    let (mut rig, ids) = with_pages();
+    let at = TopicPartition::new(SNAPSHOTS, 0);
+    for expected in [4, 5] {
+        assert_ne!(rig.log.compact(&at, u64::MAX), []);
+        assert_eq!(rig.restart(), Ok(Step::Idle));
+        read_pages_alone(&mut rig);
+        all_come_back(&mut rig, &ids, expected);
+        rig.settle();
+        write_rounds(&mut rig);
+    }
+}
+
+#[test]
 fn pages_that_cannot_be_read_only_cost_time_and_are_written_again() {
     let (mut rig, ids) = with_pages();
     let at = TopicPartition::new(SNAPSHOTS, 0);

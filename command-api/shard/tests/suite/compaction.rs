@@ -1,0 +1,99 @@
+//! The log cleaner comes by at any moment, and nobody notices.
+//!
+//! Events that no round needs are deleted in these tests, as they never are: a shard that has to do without
+//! its snapshots could not serve then.
+
+use std::collections::BTreeMap;
+
+use cartwright_event_log::TopicPartition;
+use cartwright_shard::Step;
+
+use crate::rig::{Rig, SNAPSHOTS, leave_at_once, number, small_rounds, version};
+use crate::toy::add;
+
+fn rig() -> Rig {
+    Rig::with(|options| {
+        small_rounds(options);
+        leave_at_once(options);
+        options.archive_page = 2;
+    })
+}
+
+/// Compacts all of the snapshots or a part of them, and says how many records went.
+fn compact(rig: &Rig, turn: u64) -> usize {
+    let at = TopicPartition::new(SNAPSHOTS, 0);
+    let last = rig.records(SNAPSHOTS).pop().map_or(0, |last| last.offset);
+    let before = [last + 1, last / 2, last - last / 4][(turn % 3) as usize];
+    rig.log.compact(&at, before).len()
+}
+
+/// Deletes the events from before the round that the journal names.
+fn delete_old_events(rig: &Rig) {
+    let last = rig.records("inventory.journal.v1").pop();
+    let last = last.expect("a record");
+    if last.header("checkpoint").is_none() {
+        return;
+    }
+    let round = number(&last, "checkpoint");
+    let mut left = rig.records(SNAPSHOTS).into_iter();
+    let begin = left.find(|record| record.offset == round);
+    let begin = begin.and_then(|begin| begin.value).expect("it is there");
+    let begin: serde_json::Value = serde_json::from_slice(&begin).expect("JSON");
+    let from = begin["streams"]["stock"]["offset"].as_u64();
+    let at = TopicPartition::new("inventory.stock.events.v1", 0);
+    rig.log.delete_records(&at, from.expect("an offset"));
+}
+
+/// Adds one to one of a few SKUs, which may have to come back for it.
+fn add_one(rig: &mut Rig, expected: &mut BTreeMap<String, u64>, turn: u64) {
+    let sku = format!("sku-{}", (turn * turn) % 6);
+    let (command, mut caller) = rig.add(&sku);
+    rig.step(vec![command]);
+    rig.read_archive();
+    let expected = expected.entry(sku.clone()).or_default();
+    *expected += 1;
+    assert_eq!(version(caller.reply()), *expected, "{sku} in turn {turn}");
+}
+
+#[test]
+fn out_and_back_at_any_time_with_restarts_in_between_changes_no_version() {
+    let (mut rig, mut expected, mut gone) = (rig(), BTreeMap::new(), 0);
+    for turn in 0..400 {
+        add_one(&mut rig, &mut expected, turn);
+        if turn % 5 < 2 {
+            gone += compact(&rig, turn);
+            delete_old_events(&rig);
+        }
+        match turn % 4 {
+            0 => assert_eq!(rig.restart(), Ok(Step::Idle), "{}", rig.ownership()),
+            1 => rig.settle(),
+            _ => {}
+        }
+    }
+    assert!(gone > 200, "{gone}");
+}
+
+#[test]
+fn who_stands_by_misses_nothing_that_is_compacted_meanwhile() {
+    let (mut rig, mut expected, mut gone) = (rig(), BTreeMap::new(), 0);
+    let mut successor = rig.rival();
+    for turn in 0..400 {
+        add_one(&mut rig, &mut expected, turn);
+        if turn % 3 == 1 {
+            rig.settle();
+        }
+        if turn % 5 < 2 {
+            gone += compact(&rig, turn);
+        }
+        if turn % 7 == 0 {
+            assert_eq!(successor.prepare(), Ok(Step::Idle), "turn {turn}");
+            // What the successor has read by now.
+            delete_old_events(&rig);
+        }
+        if turn % 23 == 22 {
+            assert_eq!(successor.take_over(), Ok(Step::Idle), "turn {turn}");
+            rig.shard = std::mem::replace(&mut successor, rig.rival());
+        }
+    }
+    assert!(gone > 200, "{gone}");
+}
