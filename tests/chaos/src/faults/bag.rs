@@ -35,6 +35,7 @@ impl Fault {
                 | Fault::CutRegistry
                 | Fault::SlowRegistry
                 | Fault::CutRegistryDatabase
+                | Fault::SlowRegistryDatabase
         )
     }
 
@@ -109,13 +110,15 @@ impl Bag {
                 matches!(fault.family(), Family::Nodes | Family::Brokers)
             })
             .or_else(|| self.take(rng, |fault| fault.family() == Family::Ways));
-        let mut faults: Vec<Fault> = first.into_iter().collect();
-        if let Some(first) = first {
-            faults.extend(self.take(rng, |way| {
-                way.family() == Family::Ways && way.goes_with(first)
-            }));
-        }
-        faults
+        let Some(first) = first else {
+            return Vec::new();
+        };
+        let of_reads = self.take(rng, Fault::needs_no_store);
+        let way = self.take(rng, |way| {
+            way.family() == Family::Ways && way.goes_with(first)
+        });
+        let faults = of_reads.into_iter().chain([first]);
+        faults.chain(way).collect()
     }
 
     fn deal_together(
@@ -147,7 +150,7 @@ impl Bag {
         let has_kinds = |family: &Family| kinds.iter().any(|fault| fault.family() == *family);
         self.families.retain(has_kinds);
         if self.families.is_empty() {
-            self.families = Family::ALL.into_iter().filter(has_kinds).collect();
+            self.families = Family::TURNS.into_iter().filter(has_kinds).collect();
         }
         let family = self.families.remove(0);
         let fault = self.take(rng, |fault| fault.family() == family);
@@ -202,6 +205,25 @@ mod tests {
                 assert_eq!(round, Fault::ALL, "seed {seed}");
             }
         }
+    }
+
+    /// So that many strike in a run, and not one after the other.
+    #[test]
+    fn two_strike_at_a_time_and_now_and_then_the_read_side_alone() {
+        let turns: Vec<Vec<Fault>> = (0..50).flat_map(turns).flatten().collect();
+        let faults = turns.concat().len();
+        assert!(
+            faults > 2 * turns.len(),
+            "{faults} in {} turns",
+            turns.len()
+        );
+        let alone = turns.iter().filter(|turn| match turn.as_slice() {
+            [fault] => fault.spares_commands(),
+            _ => false,
+        });
+        let rounds = faults / Fault::ALL.len();
+        let alone = alone.count();
+        assert!(alone > 2 * rounds, "{alone} in {rounds} rounds");
     }
 
     #[test]

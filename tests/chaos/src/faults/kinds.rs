@@ -22,10 +22,12 @@ pub(crate) enum Fault {
     CutRegistry,
     SlowRegistry,
     CutRegistryDatabase,
+    SlowRegistryDatabase,
     RegistryDown,
     KillProjector,
     FreezeProjector,
     IsolateProjector,
+    SlowProjector,
     CutStore,
     SlowStore,
     KillPostgres,
@@ -48,13 +50,25 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    /// In the order of their turns.
     pub(crate) const ALL: [Family; 5] = [
         Family::Stores,
         Family::Projectors,
         Family::Nodes,
         Family::Brokers,
         Family::Ways,
+    ];
+
+    /// In which order they have their turns. Those of brokers do not go together, so that they need more turns
+    /// than others, which come with them.
+    pub(super) const TURNS: [Family; 8] = [
+        Family::Stores,
+        Family::Projectors,
+        Family::Nodes,
+        Family::Brokers,
+        Family::Ways,
+        Family::Brokers,
+        Family::Nodes,
+        Family::Brokers,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -69,7 +83,7 @@ impl Family {
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 33] = [
+    pub(super) const ALL: [Fault; 35] = [
         Fault::KillNode,
         Fault::FreezeNode,
         Fault::RestartNode,
@@ -90,10 +104,12 @@ impl Fault {
         Fault::CutRegistry,
         Fault::SlowRegistry,
         Fault::CutRegistryDatabase,
+        Fault::SlowRegistryDatabase,
         Fault::RegistryDown,
         Fault::KillProjector,
         Fault::FreezeProjector,
         Fault::IsolateProjector,
+        Fault::SlowProjector,
         Fault::CutStore,
         Fault::SlowStore,
         Fault::KillPostgres,
@@ -129,12 +145,16 @@ impl Fault {
             Fault::CutRegistryDatabase => {
                 "way between the registry and PostgreSQL cut, a node started meanwhile"
             }
+            Fault::SlowRegistryDatabase => {
+                "way between the registry and PostgreSQL slow, a node started meanwhile"
+            }
             Fault::RegistryDown => "registry stopped, a node killed meanwhile",
             Fault::KillProjector => "projector killed (SIGKILL)",
             Fault::FreezeProjector => "projector frozen (SIGSTOP) beyond its session, then thawed",
             Fault::IsolateProjector => "projector cut off from every broker",
+            Fault::SlowProjector => "projector that reaches the brokers slowly",
             Fault::CutStore => "way between the read side and a store cut",
-            Fault::SlowStore => "way between a projector and a store slow",
+            Fault::SlowStore => "way between the read side and a store slow",
             Fault::KillPostgres => "PostgreSQL killed (SIGKILL)",
             Fault::KillCassandra => "Cassandra killed (SIGKILL)",
             Fault::FreezePostgres => "PostgreSQL frozen (SIGSTOP), then thawed",
@@ -165,10 +185,12 @@ impl Fault {
             | Fault::SlowForwarding
             | Fault::CutRegistry
             | Fault::SlowRegistry
-            | Fault::CutRegistryDatabase => Family::Ways,
+            | Fault::CutRegistryDatabase
+            | Fault::SlowRegistryDatabase => Family::Ways,
             Fault::KillProjector
             | Fault::FreezeProjector
             | Fault::IsolateProjector
+            | Fault::SlowProjector
             | Fault::CutStore
             | Fault::SlowStore => Family::Projectors,
             Fault::RegistryDown
@@ -190,6 +212,14 @@ impl Fault {
             Family::Stores => !matches!(self, Fault::RegistryDown | Fault::DatabaseDown),
             Family::Nodes | Family::Brokers | Family::Ways => false,
         }
+    }
+
+    /// Whether it can strike while a store comes back: neither store has to be there for it to be seen.
+    pub(super) const fn needs_no_store(self) -> bool {
+        matches!(
+            self,
+            Fault::KillProjector | Fault::IsolateProjector | Fault::SlowProjector
+        )
     }
 
     /// Whether what it strikes takes half a minute and more to come back: others can strike by then.

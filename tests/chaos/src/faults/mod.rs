@@ -26,7 +26,7 @@ use bag::Bag;
 use ways::Disturbed;
 
 /// How long the shop is left alone before the next fault; what is measured reaches as far.
-const CALM: Duration = Duration::from_secs(1);
+const CALM: Duration = Duration::from_millis(250);
 /// How often others strike while Cassandra comes back, which takes about as long.
 const MEANWHILE: usize = 2;
 /// How long everybody may be without a success after everything was healed.

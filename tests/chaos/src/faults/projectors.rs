@@ -15,18 +15,20 @@ impl Nemesis {
     ) -> anyhow::Result<()> {
         let projector = self.rng.random_range(0..ground.projectors.len());
         let store = *STORES.choose(&mut self.rng).unwrap_or(&STORES[0]);
+        // The last one is query-api.
+        let reader = self.rng.random_range(0..ground.ways.to_stores.len());
         match fault {
             Fault::FreezeProjector => freeze(ground, projector).await?,
             Fault::IsolateProjector => {
                 let ways = ground.ways.projector_to_broker[projector].clone();
                 self.cut(fault, ways);
             }
-            Fault::CutStore => {
-                // The last one is query-api.
-                let reader = self.rng.random_range(0..ground.ways.to_stores.len());
-                self.cut(fault, vec![ground.ways.to_store(reader, store)]);
+            Fault::SlowProjector => {
+                let ways = ground.ways.projector_to_broker[projector].clone();
+                self.slow(fault, ways);
             }
-            Fault::SlowStore => self.slow(fault, vec![ground.ways.to_store(projector, store)]),
+            Fault::CutStore => self.cut(fault, vec![ground.ways.to_store(reader, store)]),
+            Fault::SlowStore => self.slow(fault, vec![ground.ways.to_store(reader, store)]),
             _ => {
                 ground.projectors[projector].kill().await?;
                 self.lasts(0..8_000);

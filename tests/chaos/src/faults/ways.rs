@@ -9,8 +9,10 @@ use super::{DISTURBANCE_LIMIT, Fault, Nemesis};
 use crate::ground::Ground;
 use crate::proxy::{Proxy, Way};
 
-/// What a way carries that is in use.
-const BUSY_CHUNKS: u64 = 20;
+/// How long ways are watched.
+const WATCH: Duration = Duration::from_millis(500);
+/// What a way carries in that time that is in use.
+const BUSY_CHUNKS: u64 = 10;
 
 /// Ways on which something has to be broken or held back by the end of the turn, in the manner of this fault.
 pub(super) struct Disturbed {
@@ -76,6 +78,12 @@ impl Nemesis {
                 self.cut(fault, vec![ground.ways.registry_to_database.clone()]);
                 self.without_registry(ground).await?;
             }
+            Fault::SlowRegistryDatabase => {
+                self.slow(fault, vec![ground.ways.registry_to_database.clone()]);
+                // It has to ask its database, however long that takes.
+                ground.registry_answers().await?;
+                self.restart_a_node(ground).await?;
+            }
             _ => {
                 let node = self.choose_node(ground);
                 let way = busiest(&ground.ways.to_broker[node]).await?;
@@ -126,7 +134,7 @@ async fn busiest(ways: &[Proxy]) -> anyhow::Result<Proxy> {
     let before: Vec<u64> = carried().collect();
     let began = Instant::now();
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(WATCH).await;
         let more = carried().zip(&before).map(|(now, before)| now - before);
         let busiest = ways.iter().zip(more).max_by_key(|(_, more)| *more);
         let (way, chunks) = busiest.context("no ways")?;
