@@ -25,6 +25,8 @@ pub enum Bug {
     EmptyTransaction,
     /// The pages of the index of what has left memory list nobody.
     EmptyPages,
+    /// A round of snapshots begins under the key of the one before it, which compaction takes then.
+    RoundsShareAKey,
     /// Messages to other shards are sent in a transaction of their own, before the events.
     MessagesApart,
     /// The edge says that a command is in the inbox, which it is not.
@@ -45,6 +47,10 @@ pub enum Bug {
     ApplyAMessageTwice,
     /// The inbox reader skips a message.
     LoseAMessage,
+    /// Inventory accepts a delivery and books nothing.
+    AcceptWithoutEffect,
+    /// The snapshot of a cart does not say which numbers of lines were used.
+    SnapshotForgetsLines,
     /// Inventory lets go of what it holds by its own clock.
     ExpireAtInventory,
     /// Inventory books a release twice.
@@ -92,7 +98,7 @@ const fn planted(bug: Bug, name: &'static str, seeds: u64) -> Planted {
 }
 
 /// Every bug.
-pub const BUGS: [Planted; 33] = [
+pub const BUGS: [Planted; 36] = [
     planted(Bug::ReplyBeforeCommit, "reply-before-commit", 20),
     planted(Bug::RecoverToLso, "recover-to-lso", 20),
     planted(Bug::TrustOkAfterDisconnect, "trust-ok-after-disconnect", 20),
@@ -102,6 +108,7 @@ pub const BUGS: [Planted; 33] = [
     planted(Bug::ForgetWhatHasPassed, "forget-what-has-passed", 1_000),
     planted(Bug::EmptyTransaction, "empty-transaction", 20),
     planted(Bug::EmptyPages, "empty-pages", 40),
+    planted(Bug::RoundsShareAKey, "rounds-share-a-key", 40),
     planted(Bug::MessagesApart, "messages-apart", 20),
     planted(Bug::QueueWithoutTheLog, "queue-without-the-log", 20),
     planted(Bug::ForgetIfMatch, "forget-if-match", 20),
@@ -116,6 +123,8 @@ pub const BUGS: [Planted; 33] = [
     planted(Bug::ResultOfAnotherPayload, "result-of-another-payload", 20),
     planted(Bug::ApplyAMessageTwice, "apply-a-message-twice", 20),
     planted(Bug::LoseAMessage, "lose-a-message", 60),
+    planted(Bug::AcceptWithoutEffect, "accept-without-effect", 10),
+    planted(Bug::SnapshotForgetsLines, "snapshot-forgets-lines", 20),
     planted(Bug::ExpireAtInventory, "expire-at-inventory", 40),
     planted(Bug::ReleaseTwice, "release-twice", 40),
     planted(Bug::YesWithoutStock, "yes-without-stock", 20),

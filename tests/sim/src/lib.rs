@@ -27,7 +27,9 @@ pub mod take_over;
 mod ticket;
 mod world;
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thiserror::Error;
 
@@ -40,7 +42,7 @@ pub struct Report {
     pub seed: u64,
     /// Commands that were acknowledged.
     pub acknowledged: u64,
-    /// Orders that reached each end, by its name.
+    /// Orders that reached each end, by its name, and those of which goods left or came back.
     pub orders: BTreeMap<String, u64>,
     /// How often each kind of fault struck.
     pub faults: BTreeMap<&'static str, u64>,
@@ -101,7 +103,16 @@ impl Default for Weather {
 /// # Errors
 /// The invariant that does not hold.
 pub fn run(seed: u64, weather: Weather) -> Result<Report, Violation> {
-    judged(seed, weather).map_err(|problem| Violation { seed, problem })
+    // A panic is a problem like others: whoever runs many seeds is told which one it was.
+    let judged = catch_unwind(AssertUnwindSafe(|| judged(seed, weather)));
+    let judged = judged.unwrap_or_else(|panic| Err(format!("a panic: {}", text_of(&*panic))));
+    judged.map_err(|problem| Violation { seed, problem })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a text")
 }
 
 fn judged(seed: u64, weather: Weather) -> Result<Report, String> {

@@ -111,8 +111,8 @@ fn run_seeds(arguments: &Arguments) -> ExitCode {
         Ok(sums) => sums,
         Err(violation) => {
             eprintln!(
-                "{violation}\nreplay it: ./cartwright sim --seed {}",
-                violation.seed
+                "{violation}\nreplay it: ./cartwright sim --seed {} --shoppers {}",
+                violation.seed, arguments.shoppers
             );
             return ExitCode::FAILURE;
         }
@@ -129,7 +129,7 @@ fn run_seeds(arguments: &Arguments) -> ExitCode {
             println!("{count:>10}  {kind}");
         }
     }
-    println!("orders that ended:");
+    println!("what became of orders:");
     for (end, count) in &sums.orders {
         println!("{count:>10}  {end}");
     }

@@ -1,18 +1,21 @@
 //! A process with one shard: its mailbox is a list, its inbox reader a read of the log.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cartwright_domain::BoundedContext;
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition};
 use cartwright_events::codec::Codec;
+use cartwright_events::envelope::header;
 use cartwright_shard::{
     ArchiveAnswer, ArchiveAsk, Inputs, Lookup, Ownership, Shard, ShardOptions, Step, Submission,
 };
 
 use crate::bug::Bug;
-use crate::log::SimLog;
+use crate::log::{SimLog, text};
 use crate::sim::{Sim, SimClock};
+use crate::world::Events;
 
 /// A shard in a process, and what has reached the process.
 struct Process<B: BoundedContext> {
@@ -143,9 +146,43 @@ impl<B: BoundedContext + Clone> Node<B> {
         Ok(())
     }
 
+    /// Holds what is in memory against what the events of the log make of it, stream by stream.
+    ///
+    /// # Errors
+    /// The aggregate that is not the same.
+    pub(crate) fn agrees_with(&self, streams: &[Rc<Events>]) -> Result<(), String> {
+        let name = format!("{}[{}]", B::CONTEXT.name(), self.partition);
+        let memory = self.owner.shard.aggregates();
+        let memory = memory.ok_or_else(|| format!("{name} does not serve at rest"))?;
+        let mut folded = B::State::default();
+        let events = streams.iter().flat_map(|events| events.iter());
+        for (record, event) in events.filter(|(record, _)| record.partition == self.partition) {
+            let seq = text(record, header::SEQ).and_then(|seq| seq.parse().ok());
+            let evolved = self
+                .context
+                .evolve(&mut folded, event, seq.unwrap_or_default());
+            evolved.map_err(|error| format!("{name}: {error}"))?;
+        }
+        for id in self.context.ids_after(memory, None) {
+            let shown = |state| serde_json::to_value(self.context.snapshot(state, id));
+            let (held, written) = (shown(memory), shown(&folded));
+            let (held, written) = (held.map_err(as_text)?, written.map_err(as_text)?);
+            if held != written {
+                return Err(format!(
+                    "{name} holds {id} as {held}, the log has {written}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn next_due(&self) -> Option<cartwright_events::Timestamp> {
         self.owner.shard.next_due()
     }
+}
+
+fn as_text(error: serde_json::Error) -> String {
+    error.to_string()
 }
 
 fn act<B: BoundedContext>(

@@ -149,6 +149,8 @@ impl Projector {
             retry_min: Duration::ZERO,
             retry_max: Duration::ZERO,
             heartbeat: None,
+            // However long a step takes on the machine, it ends where the seed says.
+            unpark_slice: Duration::from_secs(3_600),
             requests_every: Duration::ZERO,
             ..Limits::default()
         };

@@ -20,6 +20,15 @@ pub(crate) struct Asked {
     pub(crate) expected_version: Option<u64>,
 }
 
+/// What somebody wants who comes with a key: the same as under the first key, where he has forgotten that he
+/// was here.
+pub(crate) fn intent_of(key: &str) -> &str {
+    key.split_once(ANEW).map_or(key, |(first, _)| first)
+}
+
+/// What is between the first key of a request and the rest of a key under which it comes once more.
+pub(crate) const ANEW: &str = "/anew-";
+
 /// A shopper (or the shop's owner) on the way through a script.
 pub(crate) struct Shopper {
     pub(crate) name: String,
@@ -80,16 +89,13 @@ impl Shopper {
         self.step >= self.script.len()
     }
 
-    /// The step whose command checks the cart out; none for the owner.
-    pub(crate) fn checked_out(&self) -> Option<&Outcome> {
-        let is_checkout = |step: &Step| {
-            matches!(
-                step.command,
-                Command::Checkout(CheckoutCommand::CheckOut(_))
-            )
+    /// What was answered to the last of its commands that are like this; none for the owner.
+    pub(crate) fn told_of(&self, is_like: impl Fn(&CheckoutCommand) -> bool) -> Option<&Outcome> {
+        let is_it = |step: &Step| match &step.command {
+            Command::Checkout(command) => is_like(command),
+            Command::Catalog(_) | Command::Inventory(_) => false,
         };
-        // The last one: one before it asked for a version that there was no more.
-        let step = self.script.iter().rposition(is_checkout)?;
+        let step = self.script.iter().rposition(is_it)?;
         self.answered.get(&self.key(step))
     }
 
@@ -192,6 +198,11 @@ impl Shopper {
                 Ok(Reply::Decided(_)) => {
                     return Err(format!(
                         "{key} with another request was answered as the first"
+                    ));
+                }
+                Ok(Reply::Failed { reason }) => {
+                    return Err(format!(
+                        "{key} with another request failed inside: {reason}"
                     ));
                 }
                 Err(oneshot::error::TryRecvError::Empty) => self.misuses.push((key, receiver)),

@@ -42,6 +42,8 @@ pub(crate) struct State {
     step: u64,
     /// By their number, which every record carries in a header.
     pub(crate) attempts: BTreeMap<u64, Attempt>,
+    /// By the number of the attempt, records of it that compaction has taken.
+    pub(crate) compacted: BTreeMap<u64, usize>,
     /// First offset of the last committed transaction in a partition.
     pub(crate) last_transaction: HashMap<TopicPartition, u64>,
     /// Partitions whose leader's last stable offset is behind, and for how many polls.
@@ -74,6 +76,7 @@ impl Sim {
             trace: DefaultHasher::new(),
             step: 0,
             attempts: BTreeMap::new(),
+            compacted: BTreeMap::new(),
             last_transaction: HashMap::new(),
             lagging: HashMap::new(),
             shared_writers: HashMap::new(),

@@ -68,7 +68,11 @@ impl BoundedContext for SimInventory {
         command: &Self::Command,
         now: Timestamp,
     ) -> Result<(Decision, Accepted), Rejection> {
-        self.inner.decide(&state.inner, command, now)
+        let (mut decision, accepted) = self.inner.decide(&state.inner, command, now)?;
+        if self.has(Bug::AcceptWithoutEffect) {
+            decision.events.clear();
+        }
+        Ok((decision, accepted))
     }
 
     fn version(&self, state: &Self::State, command: &Self::Command) -> u64 {

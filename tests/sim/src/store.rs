@@ -41,6 +41,8 @@ pub(crate) struct SimStore {
 
 /// What a process is called that is killed at each call.
 struct Killed {
+    preparing: &'static str,
+    asking: &'static str,
     loading: &'static str,
     before: &'static str,
     half_way: &'static str,
@@ -53,6 +55,8 @@ struct Killed {
 pub(crate) const BUILDER_DIES: u32 = 8;
 
 const PROJECTOR: Killed = Killed {
+    preparing: "projector killed before it makes its tables",
+    asking: "projector killed before it looks for requests",
     loading: "projector killed before a load",
     before: "projector killed before a write",
     half_way: "projector killed half way",
@@ -61,6 +65,8 @@ const PROJECTOR: Killed = Killed {
 };
 
 const BUILDER: Killed = Killed {
+    preparing: "builder killed before it makes its tables",
+    asking: "builder killed before it looks for requests",
     loading: "builder killed before a load",
     before: "builder killed before a write",
     half_way: "builder killed half way",
@@ -276,6 +282,7 @@ impl SimSink {
 
 impl Sink for SimSink {
     fn prepare(&mut self) -> Result<(), SinkError> {
+        self.may_die(self.killed.preparing);
         self.inner.prepare()
     }
 
@@ -292,6 +299,7 @@ impl Sink for SimSink {
         version: u32,
         after: &str,
     ) -> Result<Vec<(ParkRequest, RequestOutcome)>, SinkError> {
+        self.may_die(self.killed.asking);
         self.inner.requests(projection, version, after)
     }
 
@@ -301,6 +309,7 @@ impl Sink for SimSink {
         key: &str,
         offset: u64,
     ) -> Result<Option<SkippedRow>, SinkError> {
+        self.may_die(self.killed.asking);
         self.inner.skipped(of, key, offset)
     }
 

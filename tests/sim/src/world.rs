@@ -1,5 +1,6 @@
 //! The simulated world: one thread, one seed.
 
+mod compaction;
 mod queueing;
 mod rest;
 mod shopping;

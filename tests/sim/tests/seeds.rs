@@ -7,19 +7,23 @@ use cartwright_sim::{Weather, run};
 const SEEDS: u64 = 120;
 
 /// Every kind of fault that a run can meet: each has to strike, or the seeds show less than they say.
-const KINDS: [&str; 46] = [
+const KINDS: [&str; 61] = [
     "answer lost on its way",
     "builder killed after a write",
     "builder killed before a load",
     "builder killed before a write",
+    "builder killed before it makes its tables",
     "builder killed before its version went live",
+    "builder killed before reading",
     "builder killed half way",
+    "builder killed while it asks about a partition",
     "builder killed while reading",
     "claim ended by a clock that jumped",
     "clock jumped",
     "commit aborted",
     "commit's answer lost, committed",
     "commit's answer lost, left open",
+    "created once more under another key",
     "delayed request refused",
     "fenced inside a transaction",
     "group member taken for dead",
@@ -29,7 +33,10 @@ const KINDS: [&str; 46] = [
     "killed after a take-over",
     "killed before a commit",
     "killed before a take-over",
+    "killed before reading",
     "killed before the answer of a commit",
+    "killed while it asks about a partition",
+    "killed while it connects a writer",
     "killed while reading",
     "killed with a transaction open",
     "leader elected whose last stable offset is behind",
@@ -40,8 +47,15 @@ const KINDS: [&str; 46] = [
     "projector killed after a write",
     "projector killed before a load",
     "projector killed before a write",
+    "projector killed before it joins its group",
+    "projector killed before it looks for requests",
+    "projector killed before it makes its tables",
+    "projector killed before it says where to start",
     "projector killed half way",
+    "projector killed while it asks about a partition",
     "projector killed while reading",
+    "projector mended that had parked records",
+    "projector's clock jumped",
     "read failed",
     "record not delivered",
     "request duplicated",
@@ -49,6 +63,7 @@ const KINDS: [&str; 46] = [
     "request overtaken by another",
     "second copy of an EndTxn delayed",
     "slow commit",
+    "snapshots compacted",
     "store down",
     "store failed half way",
     "store too slow: its write lands late",
@@ -103,7 +118,14 @@ fn every_seed_holds_every_invariant() {
     assert!(queued > SEEDS, "hardly a command was queued: {queued}");
     assert!(passed_in_inbox > 0, "no message has passed another");
     assert!(anew > 0, "no result was forgotten and asked for again");
-    for end in ["paid", "rejected", "cancelled", "expired"] {
+    for end in [
+        "paid",
+        "rejected",
+        "cancelled",
+        "expired",
+        "shipped",
+        "returned",
+    ] {
         assert!(orders.contains_key(end), "no order was {end}: {orders:?}");
     }
 }

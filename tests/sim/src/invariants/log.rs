@@ -1,6 +1,6 @@
 //! The log by itself, and against what shoppers were told.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use cartwright_domain::Reason;
 use cartwright_event_log::Record;
@@ -9,22 +9,17 @@ use cartwright_events::journal::INBOX_PASSED;
 use cartwright_events::{Context, Stream};
 use cartwright_shard::Outcome;
 
-use crate::log::ATTEMPT;
-use crate::shopper::Shopper;
+use crate::log::{attempt_of, text};
 use crate::sim::Told;
 use crate::world::{World, topics};
 
-fn text<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
-    std::str::from_utf8(record.header(name)?).ok()
-}
-
-/// Nothing that was aborted is visible, and of what was committed everything is.
+/// Nothing that was aborted is visible, and of what was committed everything is that compaction has left.
 pub(super) fn transactions_are_whole_or_not_at_all(world: &World) -> Result<(), String> {
-    let mut visible: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut visible: BTreeMap<u64, usize> = world.sim.lock().compacted.clone();
     for topic in Context::ALL.into_iter().flat_map(topics) {
         for record in world.records(topic)?.iter() {
             // What a planted bug writes by itself has no number.
-            if let Some(number) = text(record, ATTEMPT).and_then(|text| text.parse().ok()) {
+            if let Some(number) = attempt_of(record) {
                 *visible.entry(number).or_default() += 1;
             }
         }
@@ -76,9 +71,9 @@ pub(super) fn seqs_and_versions_are_dense(world: &World) -> Result<(), String> {
 }
 
 /// A decision in a journal.
-struct Decision {
-    command_id: String,
-    outcome: Outcome,
+pub(super) struct Decision {
+    pub(super) command_id: String,
+    pub(super) outcome: Outcome,
 }
 
 /// What was decided of a command that was queued.
@@ -92,7 +87,7 @@ struct OfQueued {
 #[derive(Default)]
 pub(super) struct Decided {
     /// By idempotency key: once, and once more each time after it was forgotten.
-    by_key: BTreeMap<String, Vec<Decision>>,
+    pub(super) by_key: BTreeMap<String, Vec<Decision>>,
     /// By the id of a command that was queued.
     by_id: BTreeMap<String, OfQueued>,
     /// Decisions under a key that was forgotten.
@@ -102,11 +97,11 @@ pub(super) struct Decided {
 }
 
 impl Decided {
-    fn under(&self, key: &str) -> &[Decision] {
+    pub(super) fn under(&self, key: &str) -> &[Decision] {
         self.by_key.get(key).map_or(&[], Vec::as_slice)
     }
 
-    fn outcomes(&self, key: &str) -> Vec<&Outcome> {
+    pub(super) fn outcomes(&self, key: &str) -> Vec<&Outcome> {
         let decisions = self.under(key).iter();
         decisions.map(|decision| &decision.outcome).collect()
     }
@@ -134,6 +129,9 @@ pub(super) fn keys_are_decided_once_while_remembered(world: &World) -> Result<De
                 .unwrap_or_default();
             if journal.transaction != last + 1 {
                 return Err(format!("transaction {} after {last}", journal.transaction));
+            }
+            if let Some(failed) = journal.failed.first() {
+                return Err(format!("a message was given up: {failed:?}"));
             }
             decided.passed_in_inbox += u64::from(record.header(INBOX_PASSED).is_some());
             for command in journal.decided {
@@ -237,80 +235,4 @@ pub(super) fn what_was_queued_is_decided(world: &World, decided: &Decided) -> Re
         )),
         None => Ok(()),
     }
-}
-
-/// However often a request arrived, only an arrival took effect that was decided so: where the answer is no,
-/// or none was ever decided, none did.
-pub(super) fn what_was_accepted_took_effect_and_nothing_else(
-    world: &World,
-    decided: &Decided,
-) -> Result<(), String> {
-    let mut effects: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    let streams = Stream::ALL.iter().map(|stream| stream.topic());
-    let inboxes = Context::ALL.iter().map(|context| context.inbox_topic());
-    for topic in streams.chain(inboxes) {
-        for record in world.records(topic)?.iter() {
-            if text(record, header::CE_TYPE) == Some("SubmitCommand") {
-                continue; // It asks for an effect.
-            }
-            let Some(command) = text(record, header::COMMAND_ID) else {
-                return Err(format!("{topic} offset {} names no cause", record.offset));
-            };
-            if let Some(key) = world.keys.get(command) {
-                effects.entry(key).or_default().insert(command.to_owned());
-            }
-        }
-    }
-    for (key, commands) in effects {
-        let is_accepted = |command: &String| {
-            let mut decisions = decided.under(key).iter();
-            let decision = decisions.find(|decision| decision.command_id == *command);
-            decision.is_some_and(|decision| matches!(decision.outcome, Outcome::Accepted(_)))
-        };
-        if let Some(command) = commands.iter().find(|command| !is_accepted(command)) {
-            return Err(format!(
-                "{key} took effect as {command} and was decided {:?}",
-                decided.outcomes(key)
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// A command that asked for a version of its cart took effect on that one alone, and one that asked for
-/// an old one was told so.
-pub(super) fn versions_asked_for_were_there(
-    world: &World,
-    decided: &Decided,
-) -> Result<(), String> {
-    let mut began_at: HashMap<&str, u64> = HashMap::new();
-    let events = world.events(Stream::Cart)?;
-    for (record, event) in events.iter() {
-        if let Some(command) = text(record, header::COMMAND_ID) {
-            began_at.entry(command).or_insert(event.version);
-        }
-    }
-    let shoppers = world.shoppers.iter();
-    for (key, expected, is_stale) in shoppers.flat_map(Shopper::versions_asked_for) {
-        for Decision {
-            command_id,
-            outcome,
-        } in decided.under(&key)
-        {
-            let began = began_at.get(&**command_id).copied();
-            let holds = match outcome {
-                Outcome::Accepted(_) => !is_stale && began.is_none_or(|at| at == expected + 1),
-                Outcome::Rejected(rejection) => {
-                    rejection.reason == Reason::VersionMismatch.code() || !is_stale
-                }
-            };
-            if !holds {
-                return Err(format!(
-                    "{key} asked for version {expected}, was decided {outcome:?} and took effect as \
-                     {began:?}"
-                ));
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,8 @@
 //! What must hold after every run, judged from the log, from the stores and from what shoppers were
 //! told.
 
+mod carts;
+mod effects;
 mod log;
 mod orders;
 mod read_model;
@@ -15,7 +17,7 @@ use crate::world::{World, topics};
 
 /// What a run came to.
 pub(crate) struct Verdict {
-    /// Orders that reached each end, by its name.
+    /// Orders that reached each end, by its name, and those of which goods left or came back.
     pub(crate) orders: BTreeMap<String, u64>,
     /// Rows compared.
     pub(crate) rows: u64,
@@ -30,13 +32,16 @@ pub(crate) fn check(world: &World) -> Result<Verdict, String> {
     let decided = decided(world)?;
     log::what_was_queued_is_decided(world, &decided)?;
     let stock = stock::is_conserved(world)?;
+    carts::became_the_orders(world)?;
     let orders = orders::end_and_add_up(world)?;
     orders::agree_with_the_stock(&orders, &stock)?;
     let rows = read_model::equals_a_fresh_fold(world)?;
     read_model::versions_are_there_or_gone(world)?;
     let mut ends = BTreeMap::new();
     for order in orders.values() {
-        *ends.entry(order.end()?.to_owned()).or_default() += 1;
+        for what in order.came_to()? {
+            *ends.entry(what.to_owned()).or_default() += 1;
+        }
     }
     Ok(Verdict {
         orders: ends,
@@ -57,8 +62,9 @@ fn decided(world: &World) -> Result<log::Decided, String> {
     let decided = log::keys_are_decided_once_while_remembered(world)?;
     log::what_was_told_is_in_the_journal(world, &decided)?;
     log::queued_commands_are_decided_as_their_keys(world, &decided)?;
-    log::what_was_accepted_took_effect_and_nothing_else(world, &decided)?;
-    log::versions_asked_for_were_there(world, &decided)?;
+    effects::what_was_accepted_took_effect(world, &decided)?;
+    effects::nothing_else_took_effect(world, &decided)?;
+    effects::versions_asked_for_were_there(world, &decided)?;
     Ok(decided)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cartwright_domain::CheckoutCommand;
 use cartwright_events::order::OrderEvent;
 use cartwright_events::{EventBody, Reference, Stream};
 use cartwright_shard::Outcome;
@@ -22,8 +23,8 @@ pub(super) struct Seen {
     ended: Vec<&'static str>,
     shipped: BTreeMap<u32, i64>,
     returned: BTreeMap<u32, i64>,
-    /// What the payment provider has done, by its references.
-    operations: BTreeSet<String>,
+    /// What counts once: what the payment provider has done, shipments, returns.
+    references: BTreeSet<String>,
     /// By shipment and SKU.
     shipments: Units<(String, String)>,
     /// By return and SKU, of goods that go back on the shelf.
@@ -31,12 +32,21 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Notes what a provider has done, which counts once however often it is told.
-    fn operation(&mut self, operation: &Reference) -> Result<(), String> {
-        match self.operations.insert(operation.to_string()) {
+    /// Notes what counts once however often it is told.
+    fn once(&mut self, what: &str, reference: &Reference) -> Result<(), String> {
+        let reference = format!("{what} {reference}");
+        match self.references.insert(reference.clone()) {
             true => Ok(()),
-            false => Err(format!("operation {operation} counts twice")),
+            false => Err(format!("{reference} counts twice")),
         }
+    }
+
+    /// How the order ended, and what else has come of it.
+    pub(super) fn came_to(&self) -> Result<Vec<&'static str>, String> {
+        let shipped = (!self.shipped.is_empty()).then_some("shipped");
+        let returned = (!self.returned.is_empty()).then_some("returned");
+        let end = [Some(self.end()?), shipped, returned];
+        Ok(end.into_iter().flatten().collect())
     }
 
     /// How the order ended.
@@ -62,7 +72,18 @@ pub(super) fn end_and_add_up(world: &World) -> Result<BTreeMap<String, Seen>, St
             .map_err(|problem| format!("{id}: {problem}"))?;
     }
     for shopper in &world.shoppers {
-        let told = matches!(shopper.checked_out(), Some(Outcome::Accepted(_)));
+        let is_accepted = |outcome| matches!(outcome, Some(&Outcome::Accepted(_)));
+        let shipped = shopper.told_of(|command| matches!(command, CheckoutCommand::Ship(_)));
+        let returned = shopper.told_of(|command| matches!(command, CheckoutCommand::Return(_)));
+        if is_accepted(shipped) && matches!(returned, Some(Outcome::Rejected(_))) {
+            return Err(format!(
+                "{}: what was shipped was not taken back: {returned:?}",
+                shopper.name
+            ));
+        }
+        // The last one: one before it asked for a version that there was no more.
+        let told = shopper.told_of(|command| matches!(command, CheckoutCommand::CheckOut(_)));
+        let told = is_accepted(told);
         let order = orders.get(&shopper.name);
         if told && order.is_none_or(|order| !order.is_placed) {
             return Err(format!(
@@ -169,7 +190,7 @@ fn see(seen: &mut Seen, body: OrderEvent) -> Result<(), String> {
             }
         }
         OrderEvent::PaymentCaptured(captured) => {
-            seen.operation(&captured.operation_id)?;
+            seen.once("operation", &captured.operation_id)?;
             seen.captured += captured.amount_minor;
             if seen.captured != captured.captured_minor {
                 return Err(format!(
@@ -190,6 +211,7 @@ fn see(seen: &mut Seen, body: OrderEvent) -> Result<(), String> {
         }
         OrderEvent::RefundDue(due) => seen.due = due.refund_due_minor,
         OrderEvent::Shipped(shipped) => {
+            seen.once("shipment", &shipped.shipment_id)?;
             for line in shipped.lines {
                 let most = seen.lines.get(&line.line).map_or(0, |(_, most)| *most);
                 let units = seen.shipped.entry(line.line).or_default();
@@ -202,6 +224,7 @@ fn see(seen: &mut Seen, body: OrderEvent) -> Result<(), String> {
             }
         }
         OrderEvent::Returned(returned) => {
+            seen.once("return", &returned.return_id)?;
             seen.due = returned.refund_due_minor;
             for line in returned.lines {
                 let most = seen.shipped.get(&line.line).copied().unwrap_or_default();
@@ -227,7 +250,7 @@ fn see(seen: &mut Seen, body: OrderEvent) -> Result<(), String> {
                     refunded.amount_minor
                 ));
             }
-            seen.operation(&refunded.operation_id)?;
+            seen.once("operation", &refunded.operation_id)?;
             seen.refunded += refunded.amount_minor;
             seen.due = refunded.refund_due_minor;
             if seen.refunded != refunded.refunded_minor {

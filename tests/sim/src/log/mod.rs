@@ -10,12 +10,18 @@ use cartwright_event_log::{
 };
 
 pub(crate) use reader::{SimGroupReader, SimReader};
-pub(crate) use writer::{ATTEMPT, SimWriter};
+pub(crate) use writer::{SimWriter, attempt_of};
 
 use crate::sim::Sim;
+use crate::store::BUILDER_DIES;
 
 /// Of so many offsets, one is misread.
 const MISREAD: u64 = 9;
+
+/// A header's value.
+pub(crate) fn text<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+    std::str::from_utf8(record.header(name)?).ok()
+}
 
 /// See the module.
 #[derive(Clone)]
@@ -29,6 +35,21 @@ pub(crate) struct SimLog {
 }
 
 impl SimLog {
+    /// A call that this process may not survive; a builder is called `builder` then.
+    fn may_die(&self, kind: &'static str, builder: &'static str) {
+        match self.builds {
+            true => self.sim.may_die_often(builder, BUILDER_DIES),
+            false => self.sim.may_die(kind),
+        }
+    }
+
+    fn may_die_asking(&self) {
+        self.may_die(
+            "killed while it asks about a partition",
+            "builder killed while it asks about a partition",
+        );
+    }
+
     /// The records as this process reads them.
     fn misread(&self, records: &mut [Record]) {
         for record in records.iter_mut().filter(|_| self.misreads) {
@@ -45,6 +66,7 @@ impl EventLog for SimLog {
     type GroupReader = SimGroupReader;
 
     fn writer(&self, transactional_id: &str) -> Result<SimWriter, LogError> {
+        self.sim.may_die("killed while it connects a writer");
         SimWriter::new(self, transactional_id)
     }
 
@@ -54,15 +76,19 @@ impl EventLog for SimLog {
     }
 
     fn group_reader(&self, group: &str, topics: &[&str]) -> Result<SimGroupReader, LogError> {
+        self.sim
+            .may_die("projector killed before it joins its group");
         let inner = self.model.group_reader(group, topics)?;
         Ok(SimGroupReader::new(self, inner))
     }
 
     fn partition_count(&self, topic: &str) -> Result<u32, LogError> {
+        self.may_die_asking();
         self.model.partition_count(topic)
     }
 
     fn open_transactions(&self, at: &TopicPartition) -> Result<Vec<OpenTransaction>, LogError> {
+        self.may_die_asking();
         self.model.open_transactions(at)
     }
 }

@@ -15,7 +15,6 @@ use cartwright_events::codec::Codec;
 use super::SimLog;
 use crate::bug::Bug;
 use crate::sim::Sim;
-use crate::store::BUILDER_DIES;
 
 /// A reader without a group.
 pub(crate) struct SimReader {
@@ -80,19 +79,16 @@ impl SimReader {
 
 impl LogReader for SimReader {
     fn assign(&mut self, partitions: &[(TopicPartition, Start)]) -> Result<(), LogError> {
+        self.log
+            .may_die("killed before reading", "builder killed before reading");
         self.assigned = partitions.iter().map(|(at, _)| at.clone()).collect();
         self.paused.clear();
         self.inner.assign(partitions)
     }
 
     fn poll(&mut self, max: usize, timeout: Duration) -> Result<Vec<Record>, LogError> {
-        match self.log.builds {
-            true => {
-                let kind = "builder killed while reading";
-                self.sim().may_die_often(kind, BUILDER_DIES);
-            }
-            false => self.sim().may_die("killed while reading"),
-        }
+        self.log
+            .may_die("killed while reading", "builder killed while reading");
         if self.lags() {
             return self.poll_lagging();
         }
@@ -113,6 +109,7 @@ impl LogReader for SimReader {
     }
 
     fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
+        self.log.may_die_asking();
         let (low, high) = self.inner.watermarks(at)?;
         if self.sim().has(Bug::RecoverToLso) {
             let stable = self.log.model.last_stable_offset(at)?;
@@ -123,6 +120,7 @@ impl LogReader for SimReader {
     }
 
     fn stable_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        self.log.may_die_asking();
         let shown = self.lags_at(at).unwrap_or(u64::MAX);
         Ok(self.inner.stable_end(at)?.min(shown))
     }
@@ -211,6 +209,8 @@ impl GroupReader for SimGroupReader {
     }
 
     fn seek_all(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), LogError> {
+        let kind = "projector killed before it says where to start";
+        self.log.sim.may_die(kind);
         self.inner.seek_all(starts)
     }
 
@@ -219,6 +219,8 @@ impl GroupReader for SimGroupReader {
     }
 
     fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
+        let kind = "projector killed while it asks about a partition";
+        self.log.sim.may_die(kind);
         self.inner.watermarks(at)
     }
 

@@ -6,19 +6,25 @@ use std::time::Duration;
 
 use cartwright_event_log::memory::{Fault, MemoryWriter};
 use cartwright_event_log::{
-    CommitError, EventLog, LogError, LogWriter, NewRecord, Receipt, TopicPartition,
+    CommitError, EventLog, LogError, LogWriter, NewRecord, Receipt, Record, TopicPartition,
 };
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
 use cartwright_events::journal::INBOX_PASSED;
 use cartwright_events::{Context, Stream};
+use serde_json::Value;
 
-use super::SimLog;
+use super::{SimLog, text};
 use crate::bug::Bug;
 use crate::sim::{Attempt, Sim, Told};
 
 /// The header that says which call of `commit` a record came with.
-pub(crate) const ATTEMPT: &str = "sim_attempt";
+const ATTEMPT: &str = "sim_attempt";
+
+/// The call of `commit` that a record came with; none for what a planted bug writes by itself.
+pub(crate) fn attempt_of(record: &Record) -> Option<u64> {
+    text(record, ATTEMPT)?.parse().ok()
+}
 
 /// See the module.
 pub(crate) struct SimWriter {
@@ -125,7 +131,7 @@ impl SimWriter {
         ] {
             if self.sim().fault(kind, 4) {
                 let fault = Fault::UnknownCommit { committed };
-                self.log.model.inject_for(&self.id, fault);
+                self.log.model.inject_next_for(&self.id, fault);
                 let _ = self.attempt(records.to_vec());
                 Sim::die();
             }
@@ -219,6 +225,13 @@ impl SimWriter {
                     page.value = Some(b"\"\"".to_vec());
                 }
             }
+            Bug::RoundsShareAKey => {
+                let is_begin = |each: &&mut NewRecord| each.key.starts_with(b"begin/");
+                for begin in records.iter_mut().filter(is_begin) {
+                    begin.key = b"begin/0/0".to_vec();
+                }
+            }
+            Bug::SnapshotForgetsLines => records.iter_mut().for_each(forget_lines),
             Bug::DropInboxPosition => self.lies.keep_inbox_position(records),
             _ => {}
         }
@@ -253,6 +266,21 @@ impl Lies {
                 record.value = Some(codec.encode_journal(context, &journal));
             }
         }
+    }
+}
+
+/// In the snapshot of a cart.
+fn forget_lines(record: &mut NewRecord) {
+    if !record.key.starts_with(b"aggregate/") {
+        return;
+    }
+    let json = record
+        .value
+        .as_deref()
+        .and_then(|value| serde_json::from_slice(value).ok());
+    if let Some(mut json) = json.filter(|json: &Value| json["cart"]["next_line"].is_u64()) {
+        json["cart"]["next_line"] = 1.into();
+        record.value = Some(json.to_string().into_bytes());
     }
 }
 

@@ -36,6 +36,8 @@ impl Builder {
             retry_min: Duration::ZERO,
             retry_max: Duration::ZERO,
             heartbeat: None,
+            // However long a step takes on the machine, it ends where the seed says.
+            unpark_slice: Duration::from_secs(3_600),
             ..Limits::default()
         };
         let board = Board::default();
@@ -100,7 +102,10 @@ impl Replay {
             };
             let plan = Plan::of(self.declared(version), version.number, 1);
             let plan = plan.map_err(|error| error.to_string())?;
-            self.builder = Some(Builder::start(plan, &self.log, &self.store)?);
+            let Some(started) = Sim::alive(|| Builder::start(plan, &self.log, &self.store)) else {
+                return Ok(true);
+            };
+            self.builder = Some(started?);
         }
         // It looks at what is kept of its version now and then, not before every step.
         if self.sim().below(3) == 0 {

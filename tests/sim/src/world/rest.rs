@@ -1,5 +1,9 @@
 //! The end of a run: no more faults, and everything that is under way ends.
 
+use std::cell::RefCell;
+
+use cartwright_events::Context;
+
 use super::{MOST_STEPS, PARTITIONS, World};
 use crate::node::Node;
 
@@ -16,16 +20,49 @@ impl World {
             self.catalog[partition].bury();
             self.inventory[partition].bury();
             self.checkout[partition].bury();
+            self.catalog[partition].clock().set_offset_millis(0);
             self.inventory[partition].clock().set_offset_millis(0);
             self.checkout[partition].clock().set_offset_millis(0);
         }
         // What a fast clock has written is the past by then.
         self.pass(60_000);
         self.write_side_rests()?;
+        self.memory_is_what_the_log_says()?;
         for shopper in &mut self.shoppers {
             shopper.listen()?;
         }
         self.read_side_rests()
+    }
+
+    /// As the owners have it, and as others have it that take over now.
+    fn memory_is_what_the_log_says(&mut self) -> Result<(), String> {
+        self.memory_agrees()?;
+        self.compact_all();
+        self.sim.check()?;
+        for partition in 0..PARTITIONS as usize {
+            self.catalog[partition].crash();
+            self.inventory[partition].crash();
+            self.checkout[partition].crash();
+        }
+        self.write_side_rests()?;
+        self.read = RefCell::default();
+        self.memory_agrees()
+    }
+
+    fn memory_agrees(&self) -> Result<(), String> {
+        let events = |context: Context| -> Result<Vec<_>, String> {
+            let streams = context.streams().iter();
+            streams.map(|stream| self.events(*stream)).collect()
+        };
+        let catalog = events(Context::Catalog)?;
+        let inventory = events(Context::Inventory)?;
+        let checkout = events(Context::Checkout)?;
+        for partition in 0..PARTITIONS as usize {
+            self.catalog[partition].agrees_with(&catalog)?;
+            self.inventory[partition].agrees_with(&inventory)?;
+            self.checkout[partition].agrees_with(&checkout)?;
+        }
+        Ok(())
     }
 
     fn write_side_rests(&mut self) -> Result<(), String> {

@@ -11,7 +11,7 @@ use crate::bug::Bug;
 use crate::network::Request;
 use crate::node::Node;
 use crate::script::Command;
-use crate::shopper::{Asked, Wish};
+use crate::shopper::{ANEW, Asked, Wish};
 
 impl World {
     /// A shopper looks for answers, and sends what comes next.
@@ -56,7 +56,7 @@ impl World {
             return;
         };
         if self.sim.fault("created once more under another key", 30) {
-            let key = format!("{}/anew-{}", self.shoppers[who].name, self.keys.len());
+            let key = format!("{}{ANEW}{}", first.key, self.keys.len());
             let request = self.request(who, Asked { key, ..first });
             self.network.send(request);
         }

@@ -35,7 +35,7 @@ impl World {
     /// Something that goes wrong by itself. (Kills, lost requests and failing stores are where they
     /// happen.)
     pub(super) fn go_wrong(&mut self) {
-        match self.sim.below(20) {
+        match self.sim.below(22) {
             0..9 => {
                 let (fault, name) = FAULTS[self.sim.below(FAULTS.len())];
                 self.sim.trace(&format!("soon: {name}"));
@@ -57,6 +57,7 @@ impl World {
                 self.sim.count("store down");
                 self.stores[&store].memory.set_down(true);
             }
+            18 | 19 => self.compact_some(),
             _ => self
                 .stores
                 .values()
@@ -75,36 +76,51 @@ impl World {
     }
 
     fn jump_a_clock(&mut self) {
-        self.sim.count("clock jumped");
         let millis = match self.sim.below(4) {
             0 => self.sim.between(-30_000..30_000),
             _ => self.sim.between(-4_000..4_000),
         };
         let partition = self.sim.below(PARTITIONS as usize);
-        match self.sim.below(4) {
-            0 => self.inventory[partition].clock().set_offset_millis(millis),
-            1 => self.checkout[partition].clock().set_offset_millis(millis),
+        let clock = match self.sim.below(4) {
+            0 => self.catalog[partition].clock(),
+            1 => self.inventory[partition].clock(),
+            2 => self.checkout[partition].clock(),
             _ => {
+                self.sim.count("projector's clock jumped");
                 let index = self.sim.below(self.projectors.len());
                 self.projectors[index].clock().set_offset_millis(millis);
+                return;
             }
-        }
+        };
+        clock.set_offset_millis(millis);
+        self.sim.count("clock jumped");
     }
 
     /// The last stable offset of a shard's partitions steps back behind its last transaction, as at
     /// a leader that was elected just now. Its owner dies at the same time.
     fn let_a_leader_lag(&mut self) {
-        self.sim
-            .count("leader elected whose last stable offset is behind");
         let partition = self.sim.below(PARTITIONS as usize);
         let index = self.sim.below(Context::ALL.len());
         let context = Context::ALL[index];
         let polls = 1 + u32::try_from(self.sim.below(4)).unwrap_or_default();
         let own = context.streams().iter().map(|stream| stream.topic());
-        for topic in own.chain([context.journal_topic()]) {
-            let at = TopicPartition::new(topic, u32::try_from(partition).unwrap_or_default());
-            self.sim.lock().lagging.insert(at, polls);
+        let own = own.chain([context.journal_topic()]);
+        let number = u32::try_from(partition).unwrap_or_default();
+        let own = own.map(|topic| TopicPartition::new(topic, number));
+        let mut state = self.sim.lock();
+        // Those that have a transaction.
+        let written: Vec<_> = own
+            .filter(|at| state.last_transaction.contains_key(at))
+            .collect();
+        if written.is_empty() {
+            return;
         }
+        state
+            .lagging
+            .extend(written.into_iter().map(|at| (at, polls)));
+        drop(state);
+        self.sim
+            .count("leader elected whose last stable offset is behind");
         match context {
             Context::Catalog => self.catalog[partition].crash(),
             Context::Inventory => self.inventory[partition].crash(),
