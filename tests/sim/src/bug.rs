@@ -105,7 +105,7 @@ pub const BUGS: [Planted; 36] = [
     planted(Bug::SkipTheFence, "skip-the-fence", 20),
     planted(Bug::UnknownIsSuccess, "unknown-is-success", 20),
     planted(Bug::DropInboxPosition, "drop-inbox-position", 20),
-    planted(Bug::ForgetWhatHasPassed, "forget-what-has-passed", 1_000),
+    planted(Bug::ForgetWhatHasPassed, "forget-what-has-passed", 200),
     planted(Bug::EmptyTransaction, "empty-transaction", 20),
     planted(Bug::EmptyPages, "empty-pages", 40),
     planted(Bug::RoundsShareAKey, "rounds-share-a-key", 40),

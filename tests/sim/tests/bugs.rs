@@ -2,6 +2,9 @@
 
 use cartwright_sim::{BUGS, Weather, hunt, run};
 
+/// What is said of a run that does not come to its end: that shows nothing of what a bug has broken.
+const STUCK: [&str; 3] = ["still wait", "not come to rest", "does not end"];
+
 #[test]
 fn every_planted_bug_is_found() {
     let missed: Vec<&str> = BUGS
@@ -9,7 +12,7 @@ fn every_planted_bug_is_found() {
         .filter(|planted| match hunt(planted.bug, 0, planted.seeds) {
             Ok((tried, violation)) => {
                 println!("{}, {tried} seeds: {violation}", planted.name);
-                false
+                STUCK.iter().any(|stuck| violation.problem.contains(stuck))
             }
             Err(_) => true,
         })

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use cartwright_domain::Reason;
-use cartwright_event_log::Record;
 use cartwright_events::envelope::header;
 use cartwright_events::journal::INBOX_PASSED;
 use cartwright_events::{Context, Stream};
