@@ -141,6 +141,6 @@ pub const BUGS: [Planted; 36] = [
         "feed-from-another-position",
         60,
     ),
-    planted(Bug::CancelledComesBack, "cancelled-comes-back", 1_000),
+    planted(Bug::CancelledComesBack, "cancelled-comes-back", 2_000),
     planted(Bug::FlipWhileBehind, "flip-while-behind", 60),
 ];

@@ -9,7 +9,6 @@ use cartwright_event_log::TopicPartition;
 use cartwright_shard::Step;
 
 use crate::rig::{Rig, SNAPSHOTS, leave_at_once, number, small_rounds, version};
-use crate::toy::add;
 
 fn rig() -> Rig {
     Rig::with(|options| {
