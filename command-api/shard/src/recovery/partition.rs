@@ -202,6 +202,7 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             .reader
             .watermarks(&ground.at(B::CONTEXT.journal_topic()))?;
         let first_time = self.back.first_time;
+        let latest = self.back.latest_round().or(self.round);
         let read_back::Finished {
             mut state,
             archived,
@@ -209,7 +210,7 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
             .back
             .finish(ground.context, ground.place, journal_from)?;
         state.tail = tail;
-        state.rounds = Rounds::after(self.round, first_time, taken);
+        state.rounds = Rounds::after(latest, first_time, taken);
         let read_from = self.round.map_or(0, |round| round.offset);
         let earlier = self.before.into_earlier();
         state.archive = match earlier {

@@ -11,8 +11,8 @@ use cartwright_events::{Envelope, PositionToken, Stream, Timestamp};
 use super::TakeOverError;
 use crate::group::{Place, REQUIRES};
 use crate::results::{Remembered, ResultKey, ResultWindow};
-use crate::snapshots::Begin;
 use crate::snapshots::format::{Kind, Unreadable, Whole};
+use crate::snapshots::{Begin, CHECKPOINT, Complete};
 use crate::state::ShardState;
 
 /// The state being rebuilt, and what the journal says it must be.
@@ -35,6 +35,10 @@ pub(super) struct ReadBack<B: BoundedContext> {
     snapshot_transaction: u64,
     /// The last transaction before the round that this stands on.
     begun_after: u64,
+    /// By the offset of their beginning, rounds that were seen to begin; also the one that this stands on.
+    begun: BTreeMap<u64, Complete>,
+    /// The beginning of the latest complete round, as the last record of the journal has it.
+    named: Option<u64>,
 }
 
 impl<B: BoundedContext> ReadBack<B> {
@@ -51,7 +55,26 @@ impl<B: BoundedContext> ReadBack<B> {
             left: HashMap::new(),
             snapshot_transaction: 0,
             begun_after: 0,
+            begun: BTreeMap::new(),
+            named: None,
         }
+    }
+
+    /// The latest complete round. While somebody stood by there may have been several since the one that
+    /// this stands on, whose beginning compaction may have taken by now.
+    pub(super) fn latest_round(&self) -> Option<Complete> {
+        self.begun.get(&self.named?).copied()
+    }
+
+    fn round_begins(&mut self, whole: &Whole) -> Result<(), Unreadable> {
+        let begin: Begin = whole.read()?;
+        let round = Complete {
+            number: begin.round,
+            offset: whole.offset,
+            begun_at: begin.last_time,
+        };
+        self.begun.insert(whole.offset, round);
+        Ok(())
     }
 
     /// The round has been read.
@@ -81,7 +104,8 @@ impl<B: BoundedContext> ReadBack<B> {
     pub(super) fn take_snapshot(&mut self, context: &B, whole: Whole) -> Result<(), Unreadable> {
         self.snapshot_transaction = self.snapshot_transaction.max(whole.transaction);
         match whole.kind {
-            Kind::Begin | Kind::Page => {}
+            Kind::Begin => self.round_begins(&whole)?,
+            Kind::Page => {}
             Kind::Live => {
                 context.restore(&mut self.state.aggregates, &whole.name, whole.read()?);
                 self.finished.remove(&whole.name);
@@ -127,7 +151,8 @@ impl<B: BoundedContext> ReadBack<B> {
             Kind::Live | Kind::Finished if !held => self.take_snapshot(context, whole)?,
             Kind::Live => drop(self.left.remove(&whole.name)),
             Kind::Finished => drop(self.left.insert(whole.name, whole.offset)),
-            Kind::Begin | Kind::Results | Kind::Page => {}
+            Kind::Begin => self.round_begins(&whole)?,
+            Kind::Results | Kind::Page => {}
         }
         Ok(())
     }
@@ -219,6 +244,10 @@ impl<B: BoundedContext> ReadBack<B> {
         journal: JournalRecord,
     ) -> Result<(), TakeOverError> {
         let offset = record.offset;
+        self.named = checkpoint_of(record);
+        if let Some(named) = self.named {
+            self.begun.retain(|begun, _| *begun >= named);
+        }
         if let Some(unknown) = unknown_requirement(record) {
             return Err(TakeOverError::Outdated(format!(
                 "transaction {} requires `{unknown}` of its reader, from a newer writer: upgrade this process",
@@ -336,6 +365,12 @@ impl<B: BoundedContext> ReadBack<B> {
             archived: self.finished,
         })
     }
+}
+
+/// The round that a record of the journal names.
+fn checkpoint_of(journal: &Record) -> Option<u64> {
+    let offset = journal.header(CHECKPOINT)?;
+    std::str::from_utf8(offset).ok()?.parse().ok()
 }
 
 /// What a newer version asks of those who go on from this record, and this one does not know.

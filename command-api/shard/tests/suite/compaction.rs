@@ -96,3 +96,25 @@ fn who_stands_by_misses_nothing_that_is_compacted_meanwhile() {
     }
     assert!(gone > 200, "{gone}");
 }
+
+/// Several rounds may have come and gone since it began to read, and compaction leaves the latest two.
+#[test]
+fn who_has_stood_by_for_long_names_a_round_that_is_still_there() {
+    let (mut rig, mut expected) = (rig(), BTreeMap::new());
+    for turn in 0..20 {
+        add_one(&mut rig, &mut expected, turn);
+        rig.settle();
+    }
+    let mut successor = rig.rival();
+    assert_eq!(successor.prepare(), Ok(Step::Idle));
+    for turn in 20..60 {
+        add_one(&mut rig, &mut expected, turn);
+        rig.settle();
+    }
+    assert_eq!(successor.take_over(), Ok(Step::Idle));
+    rig.shard = successor;
+    assert!(compact(&rig, 0) > 0);
+    delete_old_events(&rig);
+    assert_eq!(rig.restart(), Ok(Step::Idle), "{}", rig.ownership());
+    add_one(&mut rig, &mut expected, 60);
+}
