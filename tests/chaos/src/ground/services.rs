@@ -11,7 +11,7 @@ use crate::process::Process;
 /// A shard that does within two minutes what one of production does in hours: many rounds of snapshots, each
 /// over several transactions so that it can be broken off, some of which hold the results too.
 const SMALL_SHARDS: &str = "[shard]\ncheckpoint_tail = 100\nsnapshot_group_bytes = 8192\n\
-    snapshot_bytes_per_event = 128\nresults_reach = 100\narchive_page = 10\n";
+    snapshot_bytes_per_event = 128\nresults_reach = 100\narchive_page = 25\n";
 
 impl Ground {
     /// The lines with this in them in the logs of the project's own processes, each with whose it is.
