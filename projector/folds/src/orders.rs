@@ -264,3 +264,43 @@ fn due_op_1(event: &Event, due: &OrderRefundDue) -> RowOp {
         ],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use cartwright_events::Timestamp;
+    use cartwright_events::order::RefundDueReason;
+
+    use super::*;
+
+    /// Providers number the operations of each payment anew.
+    #[test]
+    fn dues_of_two_payments_whose_operations_have_one_id_are_two_rows() {
+        let due = |version, payment: &str| Event {
+            aggregate_id: "o-1".to_owned(),
+            version,
+            occurred_at: Timestamp::EPOCH,
+            body: EventBody::Order(OrderEvent::RefundDue(OrderRefundDue {
+                payment_id: Some(Reference::new(payment).unwrap()),
+                operation_id: Reference::new("capture").unwrap(),
+                amount_minor: 300,
+                currency: Currency::new("EUR").unwrap(),
+                reason: RefundDueReason::Excess,
+                refund_due_minor: 300,
+            })),
+        };
+        let rows = |due_op: fn(&Event, &OrderRefundDue) -> RowOp| {
+            let ops = [due(3, "p"), due(4, "q")].map(|event| facts(&event, due_op));
+            let ops = ops.into_iter().flat_map(|outcome| match outcome {
+                Outcome::Emit(ops) => ops,
+                other => panic!("{other:?}"),
+            });
+            let dues = ops.filter(|op| op.table().name != ORDERS.name);
+            dues.map(|op| format!("{:?}", op.key()))
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(rows(due_op).len(), 2);
+        assert_eq!(rows(due_op_1).len(), 1, "as it was");
+    }
+}

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use cartwright_domain::{Checkout, CheckoutCommand, CheckoutSettings, PricedProduct, Prices};
 use cartwright_event_log::kafka::{KafkaLog, KafkaOptions};
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, TopicPartition};
+use cartwright_event_log::{EventLog, Headers, LogReader, ReaderPurpose, Record, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_events::messages::{Message, ReservationAnswer};
 use cartwright_events::partition::partition_of;
@@ -225,7 +225,7 @@ impl Writer<'_> {
                 timestamp_us: 0,
                 key: None,
                 value: Some(Codec::fixed().encode_message(Context::Checkout, &message)),
-                headers: Vec::new(),
+                headers: Headers::default(),
             });
             self.inbox += 1;
         }
