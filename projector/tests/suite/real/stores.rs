@@ -150,6 +150,7 @@ impl RealStore {
     /// How many records wait.
     pub fn parked(&self, plan: &Plan) -> usize {
         let mut sink = self.sink(plan);
+        sink.prepare().expect("prepared");
         let keys = position_keys(plan.projection.name).into_iter();
         let loaded = keys.map(|key| sink.load(&key, plan.generation).expect("loaded"));
         loaded.map(|loaded| loaded.parked.len()).sum()

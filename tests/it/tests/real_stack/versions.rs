@@ -285,10 +285,11 @@ pub(crate) async fn a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_
     child.kill().await?;
     let fast = ["start", "orders", "--max-rate", "0"];
     let number = done(&stack, &fast).await?["version"].as_u64();
-    let number = number.context("a version")?.to_string();
+    let number = u32::try_from(number.context("a version")?)?;
+    let label = number.to_string();
     let verified = done(
         &stack,
-        &["verify", "orders", "--version", &number, "--from-log"],
+        &["verify", "orders", "--version", &label, "--from-log"],
     )
     .await?;
     ensure!(verified["outcome"] == "passed", "{verified}");
@@ -302,7 +303,7 @@ pub(crate) async fn a_build_that_is_killed_goes_on_where_it_was_and_one_that_is_
     let list = done(&stack, &["list", "orders"]).await?;
     let versions = list[0]["versions"].as_array().context("versions")?;
     ensure!(versions.len() == 2, "the cancelled version is gone: {list}");
-    nothing_is_left_of(&stack, "orders", 3).await?;
+    nothing_is_left_of(&stack, "orders", number + 1).await?;
 
     let building = tool(&stack, &["start", "timeline", "--max-rate", "10"]).spawn()?;
     until_progress(&stack, "timeline").await?;
