@@ -37,6 +37,7 @@ fn broken_plan(name: &str) -> Plan {
         broken::<6>,
         broken::<7>,
         broken::<8>,
+        broken::<9>,
     ];
     let plan = plan(name);
     let newest = (name, plan.projection.version);
