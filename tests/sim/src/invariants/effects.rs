@@ -50,7 +50,8 @@ pub(super) fn what_was_accepted_took_effect(
                 .filter(|each| each.command_id == *command_id);
             let may_repeat = of_it.is_none() || times.count() > 1;
             let made_it = of_it.is_some_and(|made| made.contains(&version));
-            if !made_it && !(may_repeat && there.contains(&version)) {
+            let is_true = made_it || (may_repeat && there.contains(&version));
+            if !is_true {
                 return Err(format!(
                     "{key} was told version {} of {}, and {command_id} made {of_it:?}",
                     answer.version, answer.aggregate_id
