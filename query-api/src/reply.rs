@@ -1,7 +1,7 @@
 //! Answers: rows as JSON, with what is known of their age.
 
 use axum::response::{IntoResponse, Response};
-use cartwright_read_model::fnv64;
+use cartwright_read_model::{Projection, fnv64};
 use cartwright_service::extract::Json;
 use cartwright_service::problem::Problem;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
@@ -16,6 +16,11 @@ impl Fresh {
     /// The version that the first of its views is read from.
     pub fn version(&self) -> u32 {
         self.views.first().map_or(0, |view| view.version)
+    }
+
+    /// What that version is declared as; `newest` where nothing is read.
+    pub fn declared(&self, newest: &'static Projection) -> &'static Projection {
+        self.views.first().map_or(newest, |view| view.projection)
     }
 
     /// 200 with `body`.

@@ -40,17 +40,16 @@ async fn every_node_takes_every_command_and_a_repeat_elsewhere_is_a_repeat() {
 async fn ids_and_trace_reach_the_owner_and_its_events() {
     let cluster = Cluster::of(2, "").await;
     let owner = cluster.owner_of(stock_of("mug"));
-    let call = receipt("mug").header("x-request-id", "request-7").header(
-        "traceparent",
-        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-    );
+    let call = receipt("mug")
+        .header("x-request-id", "request-7")
+        .header("traceparent", TRACEPARENT);
     let answer = cluster.send(1 - owner, call).await;
     assert_eq!(answer.header("x-request-id"), Some("request-7"));
     let at = TopicPartition::new(Stream::Stock.topic(), stock_of("mug").partition);
     let record = cluster.log.committed(&at).unwrap().remove(0);
     let header = |name| std::str::from_utf8(record.header(name).unwrap()).unwrap();
     assert_eq!(header("correlation_id"), "request-7");
-    assert!(header("traceparent").starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+    assert!(is_traced(header("traceparent")));
     cluster.stop().await;
 }
 
@@ -58,12 +57,7 @@ async fn ids_and_trace_reach_the_owner_and_its_events() {
 /// that tries the owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_keeps_its_id_from_node_to_node() {
-    let (address, heard) = one_who_hangs_up();
-    let more = "[command]\ndeadline_ms = 1000\n";
-    let mut cluster = Cluster::of(1, more).await;
-    let second = Node::reached_at(&cluster.log, 2, Some(address), more).await;
-    cluster.nodes.push(second);
-    cluster.settled().await;
+    let (cluster, heard) = with_one_who_hangs_up().await;
     let product = json!({"sku": "mug", "name": "Mug",
         "price": {"amount_minor": 500, "currency": "GBP"}});
     let created = cluster
@@ -105,18 +99,12 @@ async fn a_command_keeps_its_id_from_node_to_node() {
 /// and a repeat is to be known as one wherever it is decided.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_handed_on_says_how_often_until_when_and_under_which_key() {
-    let (address, heard) = one_who_hangs_up();
-    let more = "[command]\ndeadline_ms = 1000\n";
-    let mut cluster = Cluster::of(1, more).await;
-    let second = Node::reached_at(&cluster.log, 2, Some(address), more).await;
-    cluster.nodes.push(second);
-    cluster.settled().await;
+    let (cluster, heard) = with_one_who_hangs_up().await;
     let mut skus = (0..100).map(|number| format!("sku-{number}"));
     let theirs = skus.find(|sku| cluster.nodes[1].owns(stock_of(sku)));
-    let from_outside = receipt(&theirs.unwrap()).key("order-7").header(
-        "traceparent",
-        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-    );
+    let from_outside = receipt(&theirs.unwrap())
+        .key("order-7")
+        .header("traceparent", TRACEPARENT);
     let handed_on = from_outside
         .clone()
         .header("cartwright-hops", "1")
@@ -129,10 +117,7 @@ async fn what_is_handed_on_says_how_often_until_when_and_under_which_key() {
             assert_eq!(head["cartwright-hops"], hops);
             assert_eq!(head["idempotency-key"], "\"order-7\"");
             let trace = &head["traceparent"];
-            assert!(
-                trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
-                "{trace}"
-            );
+            assert!(is_traced(trace), "{trace}");
         }
         let left = heads
             .iter()
@@ -145,6 +130,25 @@ async fn what_is_handed_on_says_how_often_until_when_and_under_which_key() {
         assert!(left_ms.last() < left_ms.first(), "{left_ms:?}");
     }
     cluster.stop().await;
+}
+
+/// What a caller says of its trace.
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// Whether it is the caller's trace.
+fn is_traced(traceparent: &str) -> bool {
+    traceparent.starts_with("00-0af7651916cd43dd8448eb211c80319c-")
+}
+
+/// Two nodes, the second of which others reach at the address of one who hangs up; and what that one hears.
+async fn with_one_who_hangs_up() -> (Cluster, Receiver<Head>) {
+    let (address, heard) = one_who_hangs_up();
+    let more = "[command]\ndeadline_ms = 1000\n";
+    let mut cluster = Cluster::of(1, more).await;
+    let second = Node::reached_at(&cluster.log, 2, Some(address), more).await;
+    cluster.nodes.push(second);
+    cluster.settled().await;
+    (cluster, heard)
 }
 
 /// The headers of a request, by their names in small letters.

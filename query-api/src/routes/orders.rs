@@ -45,9 +45,8 @@ pub async fn order(
 ) -> Result<Response, Error> {
     let fresh = app.capture(&ORDERS, id.as_str(), &ask).await?;
     let by_key = &app.stores().by_key;
-    let declared = fresh.views.first().map_or(&ORDERS, |view| view.projection);
     let views = by_key.views()?;
-    let order = views.order(declared, fresh.version(), id.as_str());
+    let order = views.order(fresh.declared(&ORDERS), fresh.version(), id.as_str());
     let view = by_key.run(order).await?;
     Ok(match view {
         Some(view) => fresh.entity(&ask, view.order.row_seq, Order::from(view)),

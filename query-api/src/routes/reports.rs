@@ -59,7 +59,7 @@ pub async fn sales(
 
     let fresh = app.capture_list(&mut list, &ask).await?;
     let version = fresh.version();
-    let declared = fresh.views.first().map_or(&SALES, |view| view.projection);
+    let declared = fresh.declared(&SALES);
     let lease = app.stores().relational.lease_for_report().await?;
     let Some(currency) = currency(&lease, version, parameters.currency).await? else {
         return Ok(fresh.ok(SalesReport {

@@ -1,27 +1,14 @@
 //! The model compacts a partition as Kafka's log cleaner may.
 
-use cartwright_event_log::memory::{Fault, MemoryLog, MemoryWriter};
+mod fixture;
+
+use cartwright_event_log::memory::Fault;
 use cartwright_event_log::{
-    EventLog, LogError, LogReader, LogWriter, NewRecord, ReaderPurpose, Record, Start,
-    TopicPartition, contract, read_to,
+    EventLog, LogError, LogReader, LogWriter, NewRecord, ReaderPurpose, Record, Start, contract,
+    read_to,
 };
 
-const TOPIC: &str = "owners";
-
-struct Fixture {
-    log: MemoryLog,
-    writer: MemoryWriter,
-    at: TopicPartition,
-}
-
-fn fixture() -> Fixture {
-    let log = MemoryLog::new();
-    log.create_topic(TOPIC, 1);
-    let mut writer = log.writer("allocator").expect("a writer");
-    writer.take_over().expect("a take-over");
-    let at = TopicPartition::new(TOPIC, 0);
-    Fixture { log, writer, at }
-}
+use fixture::{Fixture, TOPIC, fixture};
 
 impl Fixture {
     /// One transaction; `a1` has the key `a`, and `a` alone deletes it.

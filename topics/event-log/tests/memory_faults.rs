@@ -1,29 +1,16 @@
 //! Every scripted fault of the model does what Kafka would do.
 
+mod fixture;
+
 use std::time::Duration;
 
-use cartwright_event_log::memory::{DelayedRequests, Fault, MemoryLog, MemoryWriter};
+use cartwright_event_log::memory::{DelayedRequests, Fault};
 use cartwright_event_log::{
     CommitError, EventLog, GroupEvent, GroupReader, LogError, LogReader, LogWriter, NewRecord,
-    ReaderPurpose, Record, Start, TopicPartition, read_to,
+    ReaderPurpose, Record, Start, read_to,
 };
 
-const TOPIC: &str = "events";
-
-struct Fixture {
-    log: MemoryLog,
-    writer: MemoryWriter,
-    at: TopicPartition,
-}
-
-fn fixture() -> Fixture {
-    let log = MemoryLog::new();
-    log.create_topic(TOPIC, 1);
-    let mut writer = log.writer("shard").expect("a writer");
-    writer.take_over().expect("a take-over");
-    let at = TopicPartition::new(TOPIC, 0);
-    Fixture { log, writer, at }
-}
+use fixture::{Fixture, TOPIC, fixture};
 
 impl Fixture {
     fn committed(&self) -> Vec<String> {

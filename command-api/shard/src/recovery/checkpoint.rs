@@ -8,7 +8,7 @@ use cartwright_events::envelope::header::WRITER_EPOCH;
 
 use super::{Ground, TakeOverError};
 use crate::snapshots::format::{Assembler, Kind, Unreadable};
-use crate::snapshots::{Begin, CHECKPOINT, Complete};
+use crate::snapshots::{Begin, Complete, named_by};
 
 /// How far before the journal's end its last record is looked for at first. Behind it there can be
 /// its control record, and those of transactions that were aborted.
@@ -31,16 +31,9 @@ impl Checkpoint {
         last: &Record,
         stall: Duration,
     ) -> Result<Option<Self>, TakeOverError> {
-        let Some(offset) = last.header(CHECKPOINT) else {
+        let Some(offset) = named_by(last)? else {
             return Ok(None);
         };
-        let offset = std::str::from_utf8(offset)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| Unreadable {
-                offset: last.offset,
-                problem: format!("header {CHECKPOINT} of the journal is no offset"),
-            })?;
         let begin = begin_at(ground, reader, offset, stall)?;
         Ok(Some(Self { offset, begin }))
     }
@@ -61,11 +54,7 @@ impl Checkpoint {
     }
 
     pub(super) fn complete(&self) -> Complete {
-        Complete {
-            number: self.begin.round,
-            offset: self.offset,
-            begun_at: self.begin.last_time,
-        }
+        self.begin.complete(self.offset)
     }
 }
 

@@ -12,7 +12,7 @@ use super::TakeOverError;
 use crate::group::{Place, REQUIRES};
 use crate::results::{Remembered, ResultKey, ResultWindow};
 use crate::snapshots::format::{Kind, Unreadable, Whole};
-use crate::snapshots::{Begin, CHECKPOINT, Complete};
+use crate::snapshots::{Begin, Complete, named_by};
 use crate::state::ShardState;
 
 /// The state being rebuilt, and what the journal says it must be.
@@ -68,12 +68,8 @@ impl<B: BoundedContext> ReadBack<B> {
 
     fn round_begins(&mut self, whole: &Whole) -> Result<(), Unreadable> {
         let begin: Begin = whole.read()?;
-        let round = Complete {
-            number: begin.round,
-            offset: whole.offset,
-            begun_at: begin.last_time,
-        };
-        self.begun.insert(whole.offset, round);
+        self.begun
+            .insert(whole.offset, begin.complete(whole.offset));
         Ok(())
     }
 
@@ -244,7 +240,7 @@ impl<B: BoundedContext> ReadBack<B> {
         journal: JournalRecord,
     ) -> Result<(), TakeOverError> {
         let offset = record.offset;
-        self.named = checkpoint_of(record);
+        self.named = named_by(record).ok().flatten();
         if let Some(named) = self.named {
             self.begun.retain(|begun, _| *begun >= named);
         }
@@ -365,12 +361,6 @@ impl<B: BoundedContext> ReadBack<B> {
             archived: self.finished,
         })
     }
-}
-
-/// The round that a record of the journal names.
-fn checkpoint_of(journal: &Record) -> Option<u64> {
-    let offset = journal.header(CHECKPOINT)?;
-    std::str::from_utf8(offset).ok()?.parse().ok()
 }
 
 /// What a newer version asks of those who go on from this record, and this one does not know.

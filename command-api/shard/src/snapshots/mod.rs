@@ -17,13 +17,14 @@ mod piece;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cartwright_domain::BoundedContext;
+use cartwright_event_log::Record;
 use cartwright_events::{Stream, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Paged;
 use crate::options::ShardOptions;
 use crate::state::ShardState;
-use format::Kind;
+use format::{Kind, Unreadable};
 use piece::Piece;
 
 /// Header of journal records: offset of the latest complete round's beginning.
@@ -81,6 +82,30 @@ impl Begin {
             archived: !state.archive.is_empty(),
             paged: state.archive.paged().clone(),
         }
+    }
+
+    /// Its round, written to the end, with this beginning at `offset`.
+    pub(crate) const fn complete(&self, offset: u64) -> Complete {
+        Complete {
+            number: self.round,
+            offset,
+            begun_at: self.last_time,
+        }
+    }
+}
+
+/// Where the round begins that a record of the journal names, if it names one.
+pub(crate) fn named_by(journal: &Record) -> Result<Option<u64>, Unreadable> {
+    let Some(offset) = journal.header(CHECKPOINT) else {
+        return Ok(None);
+    };
+    let offset = std::str::from_utf8(offset).ok();
+    match offset.and_then(|text| text.parse().ok()) {
+        Some(offset) => Ok(Some(offset)),
+        None => Err(Unreadable {
+            offset: journal.offset,
+            problem: format!("header {CHECKPOINT} of the journal is no offset"),
+        }),
     }
 }
 
@@ -232,13 +257,7 @@ impl Rounds {
                 begin_offset: Some(offset),
                 begin,
                 ..
-            } => {
-                state.rounds.complete = Some(Complete {
-                    number: begin.round,
-                    offset,
-                    begun_at: begin.last_time,
-                });
-            }
+            } => state.rounds.complete = Some(begin.complete(offset)),
             unfinished => state.rounds.current = Some(unfinished),
         }
         Ok(())

@@ -66,22 +66,31 @@ fn it_comes_back_after_a_restart_and_commands_for_ids_never_seen_wait_for_the_in
     assert_eq!(version(fresh_caller.reply()), 1);
 }
 
-#[test]
-fn out_and_back_at_any_time_with_restarts_in_between_changes_no_version() {
-    let mut rig = Rig::with(|options| {
+/// A shard whose counters come and go all the time, with two of them on a page.
+pub(crate) fn of_small_pages() -> Rig {
+    Rig::with(|options| {
         small_rounds(options);
         leave_at_once(options);
         options.archive_page = 2;
-    });
-    let mut expected = BTreeMap::<String, u64>::new();
-    for turn in 0..200_u64 {
-        let sku = format!("sku-{}", (turn * turn) % 6);
-        let (command, mut caller) = rig.add(&sku);
-        rig.step(vec![command]);
-        rig.read_archive();
-        let expected = expected.entry(sku.clone()).or_default();
-        *expected += 1;
-        assert_eq!(version(caller.reply()), *expected, "{sku} in turn {turn}");
+    })
+}
+
+/// Adds one to one of a few SKUs, which may have to come back for it.
+pub(crate) fn add_one(rig: &mut Rig, expected: &mut BTreeMap<String, u64>, turn: u64) {
+    let sku = format!("sku-{}", (turn * turn) % 6);
+    let (command, mut caller) = rig.add(&sku);
+    rig.step(vec![command]);
+    rig.read_archive();
+    let expected = expected.entry(sku.clone()).or_default();
+    *expected += 1;
+    assert_eq!(version(caller.reply()), *expected, "{sku} in turn {turn}");
+}
+
+#[test]
+fn out_and_back_at_any_time_with_restarts_in_between_changes_no_version() {
+    let (mut rig, mut expected) = (of_small_pages(), BTreeMap::new());
+    for turn in 0..200 {
+        add_one(&mut rig, &mut expected, turn);
         match turn % 4 {
             0 => assert_eq!(rig.restart(), Ok(Step::Idle), "{}", rig.ownership()),
             1 => rig.settle(),

@@ -8,15 +8,8 @@ use std::collections::BTreeMap;
 use cartwright_event_log::TopicPartition;
 use cartwright_shard::Step;
 
-use crate::rig::{Rig, SNAPSHOTS, leave_at_once, number, small_rounds, version};
-
-fn rig() -> Rig {
-    Rig::with(|options| {
-        small_rounds(options);
-        leave_at_once(options);
-        options.archive_page = 2;
-    })
-}
+use crate::archive::{add_one, of_small_pages};
+use crate::rig::{Rig, SNAPSHOTS, number};
 
 /// Compacts all of the snapshots or a part of them, and says how many records went.
 fn compact(rig: &Rig, turn: u64) -> usize {
@@ -43,20 +36,9 @@ fn delete_old_events(rig: &Rig) {
     rig.log.delete_records(&at, from.expect("an offset"));
 }
 
-/// Adds one to one of a few SKUs, which may have to come back for it.
-fn add_one(rig: &mut Rig, expected: &mut BTreeMap<String, u64>, turn: u64) {
-    let sku = format!("sku-{}", (turn * turn) % 6);
-    let (command, mut caller) = rig.add(&sku);
-    rig.step(vec![command]);
-    rig.read_archive();
-    let expected = expected.entry(sku.clone()).or_default();
-    *expected += 1;
-    assert_eq!(version(caller.reply()), *expected, "{sku} in turn {turn}");
-}
-
 #[test]
 fn out_and_back_at_any_time_with_restarts_in_between_changes_no_version() {
-    let (mut rig, mut expected, mut gone) = (rig(), BTreeMap::new(), 0);
+    let (mut rig, mut expected, mut gone) = (of_small_pages(), BTreeMap::new(), 0);
     for turn in 0..400 {
         add_one(&mut rig, &mut expected, turn);
         if turn % 5 < 2 {
@@ -74,7 +56,7 @@ fn out_and_back_at_any_time_with_restarts_in_between_changes_no_version() {
 
 #[test]
 fn who_stands_by_misses_nothing_that_is_compacted_meanwhile() {
-    let (mut rig, mut expected, mut gone) = (rig(), BTreeMap::new(), 0);
+    let (mut rig, mut expected, mut gone) = (of_small_pages(), BTreeMap::new(), 0);
     let mut successor = rig.rival();
     for turn in 0..400 {
         add_one(&mut rig, &mut expected, turn);
@@ -100,7 +82,7 @@ fn who_stands_by_misses_nothing_that_is_compacted_meanwhile() {
 /// Several rounds may have come and gone since it began to read, and compaction leaves the latest two.
 #[test]
 fn who_has_stood_by_for_long_names_a_round_that_is_still_there() {
-    let (mut rig, mut expected) = (rig(), BTreeMap::new());
+    let (mut rig, mut expected) = (of_small_pages(), BTreeMap::new());
     for turn in 0..20 {
         add_one(&mut rig, &mut expected, turn);
         rig.settle();
