@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Of a name and its value together, in a shard's records; room for them is made at once.
+const USUAL_BYTES: usize = 36;
+
 /// Headers in the order in which they were written; a name may occur more than once.
 ///
 /// All names and values are in one piece of memory: a shard's record has ten, and a recovery or a rebuild
@@ -14,15 +17,11 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Of names and values, which are gone through twice: first for their size.
-    pub fn of<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> Self {
-        let (mut count, mut bytes) = (0, 0);
-        for (name, value) in headers.clone() {
-            count += 1;
-            bytes += name.len() + value.len();
-        }
+    /// Of names and values.
+    pub fn of<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let (count, _) = headers.size_hint();
         let mut all = Self {
-            bytes: Vec::with_capacity(bytes),
+            bytes: Vec::with_capacity(count * USUAL_BYTES),
             ends: Vec::with_capacity(count),
         };
         for (name, value) in headers {

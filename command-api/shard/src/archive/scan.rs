@@ -9,6 +9,8 @@ use super::pages::{self, Departure, Paged, Pages};
 use super::{Index, hash};
 use crate::snapshots::format::{Unreadable, aggregate_at};
 
+/// Pages read at a time.
+const PAGES: usize = 8;
 /// Offsets read at a time.
 const OFFSETS: u64 = 20_000;
 
@@ -71,8 +73,13 @@ impl<R: LogReader> Scan<R> {
     /// # Errors
     /// The log's. What was read is kept: read on after a pause.
     pub(crate) fn read_on(&mut self, stall: Duration) -> Result<Option<Scanned>, LogError> {
-        if let Some(&offset) = self.paged.at.get(self.pages_read) {
+        for _ in 0..PAGES {
+            let Some(&offset) = self.paged.at.get(self.pages_read) else {
+                break;
+            };
             self.page(offset, stall)?;
+        }
+        if self.pages_read < self.paged.at.len() {
             return Ok(None);
         }
         if !self.behind_pages {

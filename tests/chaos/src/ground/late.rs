@@ -5,6 +5,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -14,6 +16,8 @@ use crate::process::output_of;
 /// How long partitions may take to move, on a busy machine.
 const MOVE_LIMIT: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long brokers may take to tell of their partitions.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// By topic and partition, the ids of the brokers that hold it, whom it is meant to be led by first.
 pub(crate) type Assignment = BTreeMap<(String, u32), Vec<u16>>;
@@ -113,12 +117,8 @@ impl Ground {
 
     /// Every partition of every topic.
     async fn partitions(&self) -> anyhow::Result<Vec<Told>> {
-        let mut describe = self.tool("org.apache.kafka.tools.TopicCommand")?;
-        describe.arg("--describe");
-        let told = output_of(describe).await.context("asking for partitions")?;
-        let partitions: Vec<Told> = told.lines().filter_map(Told::from_line).collect();
-        ensure!(!partitions.is_empty(), "no partitions in {told}");
-        Ok(partitions)
+        let bootstrap = self.layout.bootstrap();
+        tokio::task::spawn_blocking(move || partitions(&bootstrap)).await?
     }
 
     /// One of Kafka's tools, told where the brokers are.
@@ -129,43 +129,31 @@ impl Ground {
     }
 }
 
-impl Told {
-    /// From `Topic: … Partition: … Leader: … Replicas: …`, with tabs between; `None` of another line.
-    fn from_line(line: &str) -> Option<Self> {
-        let fields: BTreeMap<&str, &str> = line
-            .split('\t')
-            .filter_map(|field| field.split_once(": "))
-            .collect();
-        let replicas = fields.get("Replicas")?.trim().split(',');
-        Some(Self {
-            at: (
-                fields.get("Topic")?.trim().to_owned(),
-                fields.get("Partition")?.trim().parse().ok()?,
-            ),
-            // Of one that nobody leads now it says `none`.
-            leader: fields.get("Leader")?.trim().parse().unwrap_or_default(),
-            replicas: replicas.map(|id| id.parse().ok()).collect::<Option<_>>()?,
-        })
+fn partitions(bootstrap: &str) -> anyhow::Result<Vec<Told>> {
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .create()?;
+    let metadata = client
+        .fetch_metadata(None, ANSWER_LIMIT)
+        .context("asking for partitions")?;
+    let mut told = Vec::new();
+    for topic in metadata.topics() {
+        for partition in topic.partitions() {
+            let replicas = partition.replicas().iter();
+            told.push(Told {
+                at: (topic.name().to_owned(), u32::try_from(partition.id())?),
+                // Where nobody leads now, it is -1.
+                leader: u16::try_from(partition.leader()).unwrap_or_default(),
+                replicas: replicas
+                    .map(|id| u16::try_from(*id))
+                    .collect::<Result<_, _>>()?,
+            });
+        }
     }
+    ensure!(!told.is_empty(), "the brokers tell of no partition");
+    Ok(told)
 }
 
 fn id_of(broker: u16) -> u16 {
     broker + 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partition_is_told_of_in_one_line() {
-        let line =
-            "\tTopic: a\tPartition: 3\tLeader: 2\tReplicas: 2,3,1\tIsr: 2,3\tElr: \tLastKnownElr: ";
-        let told = Told::from_line(line).unwrap();
-        assert_eq!((told.at, told.leader), (("a".to_owned(), 3), 2));
-        assert_eq!(told.replicas, [2, 3, 1]);
-        let of_the_topic =
-            "Topic: a\tTopicId: x\tPartitionCount: 4\tReplicationFactor: 3\tConfigs: a=b";
-        assert!(Told::from_line(of_the_topic).is_none());
-    }
 }

@@ -195,9 +195,9 @@ impl Fetcher {
         if !self.topics.contains(&record.topic) {
             self.topics.push(Arc::clone(&record.topic));
         }
-        let at = record.topic_partition();
-        if let Some(place) = self.places.get_mut(&at)
-            && place.sought
+        // Seldom any is: a record costs no look at where it is from.
+        if self.places.values().any(|place| place.sought)
+            && let Some(place) = self.places.get_mut(&record.topic_partition())
         {
             place.sought = false;
         }
