@@ -9,8 +9,6 @@ use super::pages::{self, Departure, Paged, Pages};
 use super::{Index, hash};
 use crate::snapshots::format::{Unreadable, aggregate_at};
 
-/// Pages read at a time.
-const PAGES: usize = 8;
 /// Offsets read at a time.
 const OFFSETS: u64 = 20_000;
 
@@ -73,13 +71,8 @@ impl<R: LogReader> Scan<R> {
     /// # Errors
     /// The log's. What was read is kept: read on after a pause.
     pub(crate) fn read_on(&mut self, stall: Duration) -> Result<Option<Scanned>, LogError> {
-        for _ in 0..PAGES {
-            let Some(&offset) = self.paged.at.get(self.pages_read) else {
-                break;
-            };
+        if let Some(&offset) = self.paged.at.get(self.pages_read) {
             self.page(offset, stall)?;
-        }
-        if self.pages_read < self.paged.at.len() {
             return Ok(None);
         }
         if !self.behind_pages {

@@ -28,6 +28,10 @@ use partition::{End, Recovery};
 
 /// How long a shard that stands by waits for a transaction that its present owner has open.
 const STANDBY_STALL: Duration = Duration::from_millis(100);
+/// How long it waits for what has been in the log for long: where the aggregates are that left memory. Each
+/// page of that is asked for anew, so with less it would never get ready where brokers take their time; with
+/// more it would be late to take over when its owner dies meanwhile.
+const BEFORE_STALL: Duration = Duration::from_secs(2);
 
 /// Why a take-over did not end in serving.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -110,7 +114,7 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         self.clock.now()?;
         let recovery = &mut standby.recovery;
         let read = recovery.catch_up(self, End::Stable, STANDBY_STALL);
-        match read.and_then(|()| recovery.before.read_on(self, STANDBY_STALL)) {
+        match read.and_then(|()| recovery.before.read_on(self, BEFORE_STALL)) {
             // What an open transaction hides is read after the fence.
             Ok(()) | Err(TakeOverError::Log(_)) => Ok(standby),
             Err(error) => Err(error),

@@ -1,16 +1,15 @@
 //! Where those are that have left memory: pages of the index, and what is written while somebody reads.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, TopicPartition};
-use cartwright_shard::{Inputs, Shard, Step};
+use cartwright_shard::{Inputs, Ownership, Step};
 
 use crate::archive::{with_one_that_left_long_ago, write_rounds};
 use crate::bent::{Bent, BentLog};
 use crate::rig::{Rig, SNAPSHOTS, leave_at_once, small_rounds, version};
-use crate::toy::{Toy, add};
+use crate::toy::add;
 
 /// Ten that left memory, each on its own, a page for every three of them, and a round that says so.
 fn with_pages() -> (Rig, Vec<String>) {
@@ -112,6 +111,28 @@ fn pages_that_cannot_be_read_only_cost_time_and_are_written_again() {
     all_come_back(&mut rig, &ids[6..], 5);
 }
 
+/// Otherwise its owner waits for it until it stops waiting, and creates wait after that.
+#[test]
+fn a_successor_gets_ready_where_every_page_takes_half_a_second() {
+    let (mut rig, ids) = with_pages();
+    let log = BentLog::new(rig.log.clone(), SNAPSHOTS);
+    log.bend(Bent::Late);
+    let mut successor = rig.rival_on(log);
+    for _ in 0..10 {
+        assert_eq!(successor.prepare(), Ok(Step::Idle));
+    }
+    assert_eq!(*successor.ownership().borrow(), Ownership::Standby);
+    assert_eq!(successor.take_over(), Ok(Step::Idle));
+    let (fresh, mut caller) = rig.add("fresh");
+    let (known, mut waiting) = rig.add(&ids[0]);
+    successor.step(Inputs {
+        commands: vec![fresh, known],
+        ..Inputs::default()
+    });
+    assert_eq!(version(caller.reply()), 1, "known to be new at once");
+    assert_eq!(waiting.reply(), None, "it has to come back first");
+}
+
 /// While an aggregate comes back its next event may be in its partition before the snapshot that it applies
 /// to is in the other, and be committed before the event is read.
 #[test]
@@ -143,8 +164,7 @@ fn who_stands_by_reads_no_event_before_the_snapshot_that_it_applies_to() {
         (journal.clone(), (end(&journal), journal_before)),
         (snapshots, (snapshots_before, snapshots_before)),
     ]));
-    let (options, clock) = (rig.options.clone(), Arc::clone(&rig.clock) as _);
-    let mut successor = Shard::new(Toy, 0, log.clone(), rig.codec.clone(), options, clock);
+    let mut successor = rig.rival_on(log.clone());
     for _ in 0..3 {
         assert_eq!(successor.prepare(), Ok(Step::Idle));
     }

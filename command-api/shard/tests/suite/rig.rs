@@ -103,6 +103,12 @@ impl Rig {
         Shard::new(Toy, 0, self.log.clone(), codec, self.options.clone(), clock)
     }
 
+    /// Another one that reads and writes another view of the log.
+    pub(crate) fn rival_on<L: EventLog>(&self, log: L) -> Shard<Toy, L> {
+        let clock = Arc::clone(&self.clock) as _;
+        Shard::new(Toy, 0, log, self.codec.clone(), self.options.clone(), clock)
+    }
+
     pub(crate) fn submission(
         &mut self,
         command: Command,
