@@ -26,6 +26,7 @@ pub mod shutdown;
 pub mod telemetry;
 
 /// Of every program that links this crate. What is made in millions on one thread (rows of a batch) is
-/// freed on another, which costs the C library's allocator up to a third of a rebuild's CPU time.
+/// freed on another, which costs the C library's allocator up to a third of a rebuild's CPU time. Its feature
+/// `override` gives it the memory of C libraries as well: librdkafka allocates for every header of a record.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
