@@ -113,12 +113,11 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
     ) -> Result<Standby<B, L>, TakeOverError> {
         self.clock.now()?;
         let recovery = &mut standby.recovery;
-        let read = recovery.catch_up(self, End::Stable, STANDBY_STALL);
-        match read.and_then(|()| recovery.before.read_on(self, BEFORE_STALL)) {
-            // What an open transaction hides is read after the fence.
-            Ok(()) | Err(TakeOverError::Log(_)) => Ok(standby),
-            Err(error) => Err(error),
-        }
+        let caught_up = recovery.catch_up(self, End::Stable, STANDBY_STALL);
+        unless_hidden(caught_up)?;
+        // Also when an owner that writes all the time hid the log's end from it.
+        unless_hidden(recovery.before.read_on(self, BEFORE_STALL))?;
+        Ok(standby)
     }
 
     /// Fences whoever had the partition and rebuilds its state. `kept` is the archive of a state that
@@ -231,6 +230,14 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
         let topics = streams.map(|stream| stream.topic());
         let topics = topics.chain([B::CONTEXT.journal_topic()]);
         topics.map(|topic| self.at(topic)).collect()
+    }
+}
+
+/// What an open transaction hides is read after the fence.
+fn unless_hidden(read: Result<(), TakeOverError>) -> Result<(), TakeOverError> {
+    match read {
+        Err(TakeOverError::Log(_)) => Ok(()),
+        read => read,
     }
 }
 

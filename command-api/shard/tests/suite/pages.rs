@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, TopicPartition};
-use cartwright_shard::{Inputs, Ownership, Step};
+use cartwright_shard::{Inputs, Ownership, Shard, Step};
 
 use crate::archive::{with_one_that_left_long_ago, write_rounds};
 use crate::bent::{Bent, BentLog};
 use crate::rig::{Rig, SNAPSHOTS, leave_at_once, small_rounds, version};
-use crate::toy::add;
+use crate::toy::{Toy, add};
 
 /// Ten that left memory, each on its own, a page for every three of them, and a round that says so.
 fn with_pages() -> (Rig, Vec<String>) {
@@ -121,6 +121,29 @@ fn a_successor_gets_ready_where_every_page_takes_half_a_second() {
     for _ in 0..10 {
         assert_eq!(successor.prepare(), Ok(Step::Idle));
     }
+    knows_every_id(&mut rig, successor, &ids);
+}
+
+/// A transaction that is open hides the end of the log: of where the aggregates are that left memory, nothing.
+#[test]
+fn a_successor_gets_ready_while_its_owner_has_a_transaction_open_all_the_time() {
+    let (mut rig, ids) = with_pages();
+    let log = BentLog::new(rig.log.clone(), SNAPSHOTS);
+    let mut successor = rig.rival_on(log.clone());
+    assert_eq!(successor.prepare(), Ok(Step::Idle));
+    let at = TopicPartition::new(SNAPSHOTS, 0);
+    let reader = rig.log.reader(ReaderPurpose::Recovery).expect("a reader");
+    let (_, end) = reader.watermarks(&at).expect("an end");
+    log.say_ends(BTreeMap::from([(at, (end + 1, end))]));
+    for _ in 0..10 {
+        assert_eq!(successor.prepare(), Ok(Step::Idle));
+    }
+    log.say_ends(BTreeMap::new());
+    knows_every_id(&mut rig, successor, &ids);
+}
+
+/// It says that it is ready, and creates at once when it has taken over.
+fn knows_every_id(rig: &mut Rig, mut successor: Shard<Toy, BentLog>, ids: &[String]) {
     assert_eq!(*successor.ownership().borrow(), Ownership::Standby);
     assert_eq!(successor.take_over(), Ok(Step::Idle));
     let (fresh, mut caller) = rig.add("fresh");
