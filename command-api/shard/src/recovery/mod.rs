@@ -113,8 +113,7 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
     ) -> Result<Standby<B, L>, TakeOverError> {
         self.clock.now()?;
         let recovery = &mut standby.recovery;
-        let caught_up = recovery.catch_up(self, End::Stable, STANDBY_STALL);
-        unless_hidden(caught_up)?;
+        unless_hidden(recovery.catch_up(self, End::Stable, STANDBY_STALL))?;
         // Also when an owner that writes all the time hid the log's end from it.
         unless_hidden(recovery.before.read_on(self, BEFORE_STALL))?;
         Ok(standby)

@@ -1,7 +1,7 @@
 //! What the two kinds of reader share: a consumer, and where it stands.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,20 +21,17 @@ pub(super) struct Fetcher {
     /// `None` only while being dropped.
     consumer: Option<BaseConsumer<ConsumerCallbacks>>,
     cluster: Arc<Cluster>,
-    places: HashMap<TopicPartition, Place>,
+    /// Where reading each began.
+    places: HashMap<TopicPartition, u64>,
+    /// Of those, the ones that were sought and have brought nothing since: until the first record the
+    /// client's own position is the old one.
+    sought: HashSet<TopicPartition>,
     topics: Vec<Arc<str>>,
     /// Found together with records that had to be handed out first.
     pending_error: Option<LogError>,
     /// Positions as the client knew them after the last poll. Not the client's
     /// own list: that refers to the client, which then can't be destroyed.
     positions: RefCell<Option<HashMap<TopicPartition, u64>>>,
-}
-
-struct Place {
-    start: u64,
-    /// After a seek the client's own position is the old one until the first
-    /// record.
-    sought: bool,
 }
 
 impl Fetcher {
@@ -49,6 +46,7 @@ impl Fetcher {
             consumer: Some(consumer),
             cluster: Arc::clone(cluster),
             places: HashMap::new(),
+            sought: HashSet::new(),
             topics: Vec::new(),
             pending_error: None,
             positions: RefCell::new(None),
@@ -87,6 +85,7 @@ impl Fetcher {
             .assign(&list)
             .map_err(|error| unavailable(&error))?;
         self.places = places;
+        self.sought.clear();
         self.pending_error = None;
         self.positions.replace(None);
         Ok(())
@@ -106,22 +105,15 @@ impl Fetcher {
         for element in done.elements() {
             element.error().map_err(|error| unavailable(&error))?;
         }
-        for (at, place) in places {
-            self.places.insert(
-                at,
-                Place {
-                    sought: true,
-                    ..place
-                },
-            );
-        }
+        self.sought.extend(places.keys().cloned());
+        self.places.extend(places);
         Ok(())
     }
 
     fn resolve(
         &self,
         partitions: &[(TopicPartition, Start)],
-    ) -> Result<(TopicPartitionList, HashMap<TopicPartition, Place>), LogError> {
+    ) -> Result<(TopicPartitionList, HashMap<TopicPartition, u64>), LogError> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         let mut places = HashMap::new();
         for (at, start) in partitions {
@@ -129,8 +121,7 @@ impl Fetcher {
             let offset = Offset::Offset(i64::try_from(start).unwrap_or(i64::MAX));
             list.add_partition_offset(&at.topic, number(at), offset)
                 .map_err(|error| unavailable(&error))?;
-            let sought = false;
-            places.insert(at.clone(), Place { start, sought });
+            places.insert(at.clone(), start);
         }
         Ok((list, places))
     }
@@ -141,6 +132,7 @@ impl Fetcher {
         let assigned: Vec<_> = self.places.keys().cloned().collect();
         self.set_paused(&assigned, false)?;
         self.places.clear();
+        self.sought.clear();
         self.pending_error = None;
         self.positions.replace(None);
         self.consumer()?
@@ -195,11 +187,8 @@ impl Fetcher {
         if !self.topics.contains(&record.topic) {
             self.topics.push(Arc::clone(&record.topic));
         }
-        // Seldom any is: a record costs no look at where it is from.
-        if self.places.values().any(|place| place.sought)
-            && let Some(place) = self.places.get_mut(&record.topic_partition())
-        {
-            place.sought = false;
+        if !self.sought.is_empty() {
+            self.sought.remove(&record.topic_partition());
         }
         record
     }
@@ -266,12 +255,12 @@ impl Fetcher {
     }
 
     pub(super) fn position(&self, at: &TopicPartition) -> Result<u64, LogError> {
-        let place = self
+        let start = *self
             .places
             .get(at)
             .ok_or_else(|| LogError::NotAssigned(at.clone()))?;
-        if place.sought {
-            return Ok(place.start);
+        if self.sought.contains(at) {
+            return Ok(start);
         }
         let mut known = self.positions.borrow_mut();
         let known = match &mut *known {
@@ -279,9 +268,7 @@ impl Fetcher {
             none => none.insert(self.client_positions()?),
         };
         // The client has none before the first record.
-        Ok(known
-            .get(at)
-            .map_or(place.start, |at| *at.max(&place.start)))
+        Ok(known.get(at).map_or(start, |at| *at.max(&start)))
     }
 
     fn client_positions(&self) -> Result<HashMap<TopicPartition, u64>, LogError> {
