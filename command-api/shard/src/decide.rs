@@ -88,6 +88,10 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
         };
         for decision in decisions {
+            if group.is_filled(1, &self.options) {
+                // The others are due still.
+                break;
+            }
             let id = decision
                 .events
                 .first()
@@ -163,7 +167,12 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
             }
             Whereabouts::Nowhere | Whereabouts::InMemory => {}
         }
+        let bytes = self.context.size_hint(&state.aggregates, id);
         let decided = catch_unwind(AssertUnwindSafe(|| {
+            if bytes > self.options.aggregate_bytes {
+                let detail = format!("{id} takes {bytes} bytes already");
+                return Err(Rejection::new(Reason::TooLarge, detail));
+            }
             if let Some(expected) = submission.expected_version {
                 let actual = self.context.version(&state.aggregates, &submission.command);
                 at_version(expected, actual)?;

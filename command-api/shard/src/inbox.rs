@@ -16,11 +16,19 @@ const WAITING_BATCHES: usize = 2;
 const POLL: Duration = Duration::from_millis(250);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Records of the inbox, or why there are none.
+/// What was read of the inbox, or why nothing was.
 pub(crate) struct InboxBatch {
-    /// Which start of the pump they belong to; those of an earlier one are stale.
+    /// Which start of the pump it belongs to; those of an earlier one are stale.
     pub(crate) start: u64,
-    pub(crate) records: Result<Vec<Record>, LogError>,
+    pub(crate) read: Result<InboxRead, LogError>,
+}
+
+/// A part of the inbox.
+pub(crate) struct InboxRead {
+    pub(crate) records: Vec<Record>,
+    /// All before this offset has been read by now. Behind the last record there are ends of transactions,
+    /// and what was aborted.
+    pub(crate) to: u64,
 }
 
 struct StartAt {
@@ -191,7 +199,7 @@ impl<L: EventLog> Pump<L> {
                 Followed::Failed { position, error } => {
                     let report = InboxBatch {
                         start,
-                        records: Err(error),
+                        read: Err(error),
                     };
                     if self.sender.send(report).is_err() {
                         return;
@@ -231,25 +239,30 @@ impl<L: EventLog> Pump<L> {
                 Err(TryRecvError::Disconnected) => return Followed::Ended,
                 Err(TryRecvError::Empty) => {}
             }
-            match reader.poll(self.batch, POLL) {
-                Ok(records) => {
-                    let Some(last) = records.last() else {
-                        let from = self.watchdog.quiet(&self.log, &reader, &self.inbox);
-                        let Some(position) = from else { continue };
-                        tracing::warn!(position, inbox = %self.inbox, "another reader goes on");
-                        return Followed::Restart(StartAt { start, position });
-                    };
-                    position = last.offset + 1;
-                    let batch = InboxBatch {
-                        start,
-                        records: Ok(records),
-                    };
-                    if self.sender.send(batch).is_err() {
-                        return Followed::Ended;
-                    }
-                    self.watchdog.moved();
-                }
+            let records = match reader.poll(self.batch, POLL) {
+                Ok(records) => records,
                 Err(error) => return Followed::Failed { position, error },
+            };
+            let came = !records.is_empty();
+            let to = match records.last() {
+                Some(last) => last.offset + 1,
+                None => reader.position(&self.inbox).unwrap_or(position),
+            };
+            if to > position {
+                position = to;
+                let read = Ok(InboxRead { records, to });
+                if self.sender.send(InboxBatch { start, read }).is_err() {
+                    return Followed::Ended;
+                }
+            }
+            if came {
+                self.watchdog.moved();
+                continue;
+            }
+            let from = self.watchdog.quiet(&self.log, &reader, &self.inbox);
+            if let Some(position) = from {
+                tracing::warn!(position, inbox = %self.inbox, "another reader goes on");
+                return Followed::Restart(StartAt { start, position });
             }
         }
     }
@@ -300,7 +313,7 @@ mod tests {
             pump.tell();
             let batch = pump.batches.recv_timeout(PATIENCE).expect("a batch");
             if pump.is_current(&batch) {
-                let records = batch.records.expect("records");
+                let records = batch.read.expect("records").records;
                 assert_eq!(records.first().map(|record| record.offset), Some(10));
                 break;
             }

@@ -53,6 +53,9 @@ pub struct ShardOptions {
     /// Aggregates that have left memory after which a page of the index of them is written: with more, a
     /// take-over reads more of their snapshots, with fewer, more pages.
     pub archive_page: usize,
+    /// Bytes of an aggregate, by the same estimate as for `memory_bytes`, beyond which it takes no command: each of its snapshots is
+    /// written in one transaction.
+    pub aggregate_bytes: usize,
     /// Aggregates in memory beyond which none is created.
     pub live_max: usize,
     /// Bytes that a shard's state may take, by an estimate of its aggregates, its remembered results
@@ -102,6 +105,7 @@ impl Default for ShardOptions {
             archive_after_ms: 600_000,
             finished_kept: 50_000,
             archive_page: 20_000,
+            aggregate_bytes: 8 * 1024 * 1024,
             live_max: 2_000_000,
             memory_bytes: 4 * 1_024 * 1_024 * 1_024,
             waiters: 20_000,

@@ -80,9 +80,13 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
                 }
             }
         }
-        if let Some(first) = waiting.records.first() {
-            state.inbox_position = state.inbox_position.max(first.offset);
-        }
+        // With nothing that waits, up to where it was read: what was kept of an inbox that nothing comes into
+        // any more ends before its last message, one day, and a position there would look like a loss.
+        let applied_to = match waiting.records.first() {
+            Some(first) => first.offset,
+            None => state.inbox_read,
+        };
+        state.inbox_position = state.inbox_position.max(applied_to);
         state.inbox_passed = state.inbox_passed.split_off(&state.inbox_position);
         self.inbox_waits = waiting.records;
         Ok(())

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cartwright_domain::BoundedContext;
-use cartwright_event_log::{EventLog, LogError, Record};
+use cartwright_event_log::{EventLog, LogError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 
 use crate::archive::{ArchiveAnswer, ArchiveAsk, ArchiveReader};
@@ -227,8 +227,11 @@ impl<B: BoundedContext, L: EventLog> Runner<B, L> {
         if !self.pump.is_current(&batch) {
             return true;
         }
-        match batch.records {
-            Ok(records) => inputs.inbox.extend(records as Vec<Record>),
+        match batch.read {
+            Ok(read) => {
+                inputs.inbox.extend(read.records);
+                inputs.inbox_read = read.to;
+            }
             Err(error @ LogError::OutOfRange { .. }) => {
                 // Messages that were deleted before they were applied: somebody's orders hang.
                 let reason = format!("the inbox has lost messages: {error}");

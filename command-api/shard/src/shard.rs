@@ -32,6 +32,9 @@ pub struct Inputs<C> {
     pub commands: Vec<Submission<C>>,
     /// Records of the inbox, in order, without a gap after those of the last step.
     pub inbox: Vec<Record>,
+    /// All of the inbox before this offset is in here or was in an earlier step since the take-over; 0: that
+    /// is not known.
+    pub inbox_read: u64,
     /// Callers that wait for an aggregate's outcome.
     pub watches: Vec<(String, oneshot::Sender<Answer>)>,
     /// Callers that ask what became of a command.
@@ -45,6 +48,7 @@ impl<C> Default for Inputs<C> {
         Self {
             commands: Vec::new(),
             inbox: Vec::new(),
+            inbox_read: 0,
             watches: Vec::new(),
             lookups: Vec::new(),
             archive: Vec::new(),
@@ -228,6 +232,7 @@ impl<B: BoundedContext, L: EventLog> Shard<B, L> {
         let round = live.state.rounds.is_under_way();
         let mut inbox = std::mem::take(&mut self.inbox_waits);
         inbox.extend(inputs.inbox);
+        live.state.inbox_read = live.state.inbox_read.max(inputs.inbox_read);
         let filled = self
             .fill(&mut live.state, &mut group, inbox)
             .and_then(|()| self.add_snapshots(&mut live.state, &mut group));

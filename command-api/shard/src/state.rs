@@ -34,6 +34,9 @@ pub(crate) struct ShardState<B: BoundedContext> {
     pub(crate) transaction: u64,
     /// Next offset of the inbox to apply.
     pub(crate) inbox_position: u64,
+    /// How far the inbox has been read since the take-over, which is further where nothing but ends of
+    /// transactions follows.
+    pub(crate) inbox_read: u64,
     /// Messages behind that position that are applied already: they passed one that waits.
     pub(crate) inbox_passed: BTreeSet<u64>,
     /// What was decided for whom.
@@ -73,6 +76,7 @@ impl<B: BoundedContext> ShardState<B> {
             seqs: BTreeMap::new(),
             transaction: 0,
             inbox_position: 0,
+            inbox_read: 0,
             inbox_passed: BTreeSet::new(),
             results,
             last_time: Timestamp::EPOCH,

@@ -20,8 +20,10 @@ pub(crate) struct Scan<R> {
     paged: Paged,
     to: u64,
     pages_read: usize,
-    /// Whether it has come to the snapshots behind the pages.
-    behind_pages: bool,
+    /// Where it stands in the snapshots behind the pages, once it has come there.
+    stands_at: Option<u64>,
+    /// Whether the reader reads on from there.
+    follows: bool,
     index: Index,
     since: Vec<Departure>,
 }
@@ -55,7 +57,8 @@ impl<R: LogReader> Scan<R> {
             paged,
             to,
             pages_read: 0,
-            behind_pages: false,
+            stands_at: None,
+            follows: false,
             index: Index::new(),
             since: Vec::new(),
         }
@@ -75,19 +78,19 @@ impl<R: LogReader> Scan<R> {
             self.page(offset, stall)?;
             return Ok(None);
         }
-        if !self.behind_pages {
-            let start = match self.paged.to {
+        if !self.follows {
+            let start = match self.stands_at.unwrap_or(self.paged.to) {
                 0 => Start::Beginning,
                 to => Start::Offset(to.max(self.reader.watermarks(&self.snapshots)?.0)),
             };
             self.reader.assign(&[(self.snapshots.clone(), start)])?;
-            self.behind_pages = true;
+            self.follows = true;
         }
         let (index, since, to) = (&mut self.index, &mut self.since, self.to);
         let position = self.reader.position(&self.snapshots)?;
         let target = to.min(position.saturating_add(OFFSETS));
         let targets = [(self.snapshots.clone(), target)];
-        read_to(&mut self.reader, &targets, stall, |record| {
+        let read = read_to(&mut self.reader, &targets, stall, |record| {
             if let Some((id, finished)) = aggregate_at(&record)
                 && record.offset < to
             {
@@ -100,7 +103,11 @@ impl<R: LogReader> Scan<R> {
                 }
             }
             Ok::<(), LogError>(())
-        })?;
+        });
+        // A reader can miss that there is more: it is sent there anew.
+        self.follows = !matches!(read, Err(LogError::Stalled { .. }));
+        self.stands_at = Some(self.reader.position(&self.snapshots)?);
+        read?;
         if target < to {
             return Ok(None);
         }

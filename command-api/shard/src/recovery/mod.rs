@@ -28,6 +28,8 @@ use partition::{End, Recovery};
 
 /// How long a shard that stands by waits for a transaction that its present owner has open.
 const STANDBY_STALL: Duration = Duration::from_millis(100);
+/// How long who takes over waits for what is there before its reader is sent there anew.
+const FIRST_STALL: Duration = Duration::from_secs(2);
 /// How long it waits for what has been in the log for long: where the aggregates are that left memory. Each
 /// page of that is asked for anew, so with less it would never get ready where brokers take their time; with
 /// more it would be late to take over when its owner dies meanwhile.
@@ -158,8 +160,7 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
                 (recovery, opened_in)
             }
         };
-        recovery
-            .catch_up(self, End::High, self.options.recovery_stall())
+        self.read_to_the_end(&mut recovery)
             .map_err(|error| self.with_what_holds_it_up(error))?;
         let fenced_in = fenced_in.unwrap_or_else(|| recovery.epoch());
         *last_epoch = fenced_in.max(*last_epoch);
@@ -170,6 +171,19 @@ impl<B: BoundedContext, L: EventLog> Ground<'_, B, L> {
                 *kept = Some(state.archive);
                 Err(error)
             }
+        }
+    }
+
+    /// Reads what there is, after the fence. Commands wait meanwhile: a reader that stands still, as one does
+    /// that has missed that there is more, is sent there anew soon.
+    fn read_to_the_end(&self, recovery: &mut Recovery<B, L::Reader>) -> Result<(), TakeOverError> {
+        let stall = self.options.recovery_stall();
+        match recovery.catch_up(self, End::High, stall.min(FIRST_STALL)) {
+            Err(TakeOverError::Log(LogError::Stalled { .. })) => {
+                recovery.read_anew(self)?;
+                recovery.catch_up(self, End::High, stall)
+            }
+            read => read,
         }
     }
 

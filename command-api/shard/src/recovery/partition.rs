@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cartwright_domain::BoundedContext;
-use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, Record, Start, read_to};
+use cartwright_event_log::{EventLog, LogError, LogReader, ReaderPurpose, Record, Start, read_to};
 
 use super::before::Before;
 use super::checkpoint::{Checkpoint, Hidden, epoch_of, last_journal_record};
@@ -122,6 +122,23 @@ impl<B: BoundedContext, R: LogReader> Recovery<B, R> {
     /// The last epoch that was read.
     pub(super) const fn epoch(&self) -> u64 {
         self.back.state.epoch
+    }
+
+    /// Sends the reader anew to where it stands: it can have missed that there is more.
+    pub(super) fn read_anew<L: EventLog<Reader = R>>(
+        &mut self,
+        ground: &Ground<'_, B, L>,
+    ) -> Result<(), TakeOverError> {
+        let snapshots = self
+            .snapshots
+            .then(|| ground.at(B::CONTEXT.snapshots_topic()));
+        let places = ground.own().into_iter().chain(snapshots);
+        let starts = places.map(|at| {
+            let position = self.reader.position(&at)?;
+            Ok((at, Start::Offset(position)))
+        });
+        let starts: Vec<_> = starts.collect::<Result<_, LogError>>()?;
+        Ok(self.reader.assign(&starts)?)
     }
 
     /// Reads up to what the log holds now.

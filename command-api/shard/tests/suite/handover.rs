@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cartwright_event_log::memory::Fault;
+use cartwright_event_log::{ReaderPurpose, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_shard::{
-    Begin, Outcome, Ownership, Reply, ShardOptions, ShardThread, SystemClock, spawn,
+    Begin, Inputs, Outcome, Ownership, Reply, ShardOptions, ShardThread, Step, SystemClock, spawn,
 };
 
 use crate::bent::{Bent, BentLog};
-use crate::rig::{SNAPSHOTS, small_rounds};
+use crate::rig::{Rig, SNAPSHOTS, TOPICS, small_rounds, version};
 use crate::thread::{PATIENCE, empty_log, start, submit, wait_until};
-use crate::toy::{Command, Toy};
+use crate::toy::{Command, Toy, add};
 
 /// Reading where everything is that has left memory can take longer than a command may wait. A
 /// successor has done it before it says that it is ready, and creates at once.
@@ -41,7 +42,7 @@ fn a_planned_handover_fails_no_create_however_long_the_archive_takes_to_read() {
     }
     // Until a take-over stands on a round that began after "a" has left.
     let mut created = 0;
-    let journal = cartwright_event_log::TopicPartition::new("inventory.journal.v1", 0);
+    let journal = TopicPartition::new("inventory.journal.v1", 0);
     let rounds = || {
         let journal = log.log.committed(&journal).expect("the topic");
         let named = journal
@@ -116,6 +117,26 @@ fn a_shard_that_stands_by_fences_nobody_and_knows_all_when_it_takes_over() {
     assert!(second.stop(PATIENCE));
 }
 
+/// A reader can miss that there is more, as after its broker was away. The partition has no owner by then.
+#[test]
+fn a_successor_whose_reader_brings_nothing_takes_over_at_the_first_attempt() {
+    let mut rig = Rig::new();
+    let log = BentLog::new(rig.log.clone(), SNAPSHOTS);
+    log.deafen_next(ReaderPurpose::Recovery, TopicPartition::new(TOPICS[0], 0));
+    let mut successor = rig.rival_on(log.clone());
+    assert_eq!(version(rig.decide(add("a"), None)), 1);
+    assert_eq!(successor.prepare(), Ok(Step::Idle));
+    assert!(log.is_deaf());
+    assert_eq!(*successor.ownership().borrow(), Ownership::Standby);
+    assert_eq!(successor.take_over(), Ok(Step::Idle));
+    let (again, mut caller) = rig.add("a");
+    successor.step(Inputs {
+        commands: vec![again],
+        ..Inputs::default()
+    });
+    assert_eq!(version(caller.reply()), 2);
+}
+
 #[test]
 fn a_shard_that_stands_by_can_be_called_off() {
     let (log, first) = start(ShardOptions::default());
@@ -170,6 +191,6 @@ fn a_deposed_shard_does_not_take_over_again() {
     log.clear_faults();
     assert!(shard.stop(PATIENCE));
     assert!(waiting.blocking_recv().is_err(), "nobody decided it");
-    let journal = cartwright_event_log::TopicPartition::new("inventory.journal.v1", 0);
+    let journal = TopicPartition::new("inventory.journal.v1", 0);
     assert!(log.committed(&journal).expect("the topic").is_empty());
 }

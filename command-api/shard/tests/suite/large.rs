@@ -3,7 +3,7 @@
 use cartwright_event_log::{EventLog as _, LogWriter as _, NewRecord};
 use cartwright_shard::{Found, Outcome, Ownership, Reply, Step};
 
-use crate::rig::Rig;
+use crate::rig::{Rig, version};
 use crate::toy::{Command, add};
 
 fn flood() -> Command {
@@ -71,6 +71,16 @@ fn an_outcome_that_fills_the_journal_goes_without_its_lists() {
         assert_eq!(names, [if nth < 20 { "total" } else { "on_hand" }]);
     }
     assert_eq!(rig.counter("a").on_hand, 20);
+}
+
+/// Each of its snapshots has to fit one transaction.
+#[test]
+fn an_aggregate_that_has_grown_too_large_takes_no_more_commands() {
+    let mut rig = Rig::with(|options| options.aggregate_bytes = 0);
+    assert_eq!(version(rig.decide(add("a"), None)), 1);
+    assert_eq!(reason(rig.decide(add("a"), Some("k"))), "too_large");
+    assert_eq!(version(rig.decide(add("b"), None)), 1);
+    assert_eq!(rig.counter("a").on_hand, 1);
 }
 
 #[test]

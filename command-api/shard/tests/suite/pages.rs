@@ -142,6 +142,24 @@ fn a_successor_gets_ready_while_its_owner_has_a_transaction_open_all_the_time() 
     knows_every_id(&mut rig, successor, &ids);
 }
 
+/// A reader can miss that there is more, as after its broker was away.
+#[test]
+fn a_reader_of_the_archive_that_brings_nothing_is_sent_there_anew() {
+    let rig = with_one_that_left_long_ago();
+    let log = BentLog::new(rig.log.clone(), SNAPSHOTS);
+    log.bend(Bent::Deaf);
+    let mut successor = rig.rival_on(log.clone());
+    assert_eq!(successor.prepare(), Ok(Step::Idle));
+    let is_ready =
+        |successor: &Shard<Toy, BentLog>| *successor.ownership().borrow() == Ownership::Standby;
+    assert!(!is_ready(&successor), "it has heard nothing");
+    log.bend(Bent::Not);
+    for _ in 0..3 {
+        assert_eq!(successor.prepare(), Ok(Step::Idle));
+    }
+    assert!(is_ready(&successor));
+}
+
 /// It says that it is ready, and creates at once when it has taken over.
 fn knows_every_id(rig: &mut Rig, mut successor: Shard<Toy, BentLog>, ids: &[String]) {
     assert_eq!(*successor.ownership().borrow(), Ownership::Standby);

@@ -318,6 +318,44 @@ fn an_inbox_whose_reader_brings_nothing_is_read_by_another() {
     assert_eq!(answers.len(), 3, "none is read twice");
 }
 
+/// What was kept of an inbox ends one day where nothing has come for long. Nothing is lost with it.
+#[test]
+fn a_shard_serves_again_whose_inbox_was_emptied_by_age() {
+    let (log, shard) = start(ShardOptions::default());
+    ask(&log, 1);
+    wait_for_answers(&log, 1);
+    let inbox = TopicPartition::new("inventory.inbox.v1", 0);
+    let reader = log.reader(ReaderPurpose::Recovery).expect("a reader");
+    let (_, end) = reader.watermarks(&inbox).expect("an end");
+    let begun = Instant::now();
+    while last_inbox_position(&log) < end {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the end of the inbox is not noted"
+        );
+        let reply = submit(&shard.mailbox, "a").blocking_recv();
+        assert!(matches!(reply, Ok(Reply::Decided(_))), "{reply:?}");
+    }
+    assert!(shard.stop(PATIENCE));
+    log.delete_records(&inbox, end);
+    let (codec, clock) = (Codec::fixed(), Arc::new(SystemClock));
+    let options = ShardOptions::default();
+    let again = spawn(Toy, 0, log.clone(), codec, options, clock, Begin::TakeOver);
+    let again = again.expect("a thread");
+    ask(&log, 1);
+    wait_for_answers(&log, 2);
+    assert!(again.stop(PATIENCE));
+}
+
+/// As the journal has it.
+fn last_inbox_position(log: &MemoryLog) -> u64 {
+    let journal = TopicPartition::new("inventory.journal.v1", 0);
+    let last = log.committed(&journal).expect("the topic").pop();
+    let value = last.and_then(|record| record.value).unwrap_or_default();
+    let journal = Codec::fixed().decode_journal(Context::Inventory, &value);
+    journal.expect("a journal record").inbox_position
+}
+
 /// A reader that has died brings nothing any more: the shard would wait for ever, and busily.
 #[test]
 fn a_shard_ends_when_the_thread_that_reads_its_inbox_has_died() {
