@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use cartwright_events::PositionToken;
+use cartwright_events::position::MAX_TOKEN_ENTRIES;
 use cartwright_service::request_id::RequestId;
 use cartwright_service::telemetry::Traceparent;
 use cartwright_shard::IdempotencyKey;
@@ -191,7 +192,11 @@ fn position(headers: &HeaderMap) -> Result<Option<PositionToken>, Error> {
             None => merged = Some(token),
         }
     }
-    Ok(merged)
+    match merged {
+        // As long as one alone may be: a queued command takes it along.
+        Some(token) if token.seqs.len() > MAX_TOKEN_ENTRIES => Err(Error::PositionMalformed),
+        merged => Ok(merged),
+    }
 }
 
 /// The version in `If-Match`: one entity tag as an answer gave it, such as `"3"`. `*` and a list of

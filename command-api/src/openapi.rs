@@ -3,13 +3,14 @@
 use cartwright_domain::Reason;
 use cartwright_service::problem::{FieldError, MEDIA_TYPE, ProblemBody};
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required};
+use utoipa::openapi::{ContentBuilder, OneOfBuilder, OpenApi, Ref, RefOr, Required, Schema};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::call::{IDEMPOTENCY_KEY, MAX_KEY_LEN, POSITION};
+use crate::respond_async::QueuedBody;
 use crate::routes::{body, carts, checkout, commands, index, orders, products, stock};
 
 #[derive(utoipa::OpenApi)]
@@ -37,7 +38,7 @@ use crate::routes::{body, carts, checkout, commands, index, orders, products, st
         orders::take_back,
         orders::cancel,
     ),
-    components(schemas(body::AcceptedBody, body::CheckoutBody, body::Money, ProblemBody, FieldError)),
+    components(schemas(body::AcceptedBody, body::CheckoutBody, body::Money, QueuedBody, ProblemBody, FieldError)),
     tags(
         (name = "catalog", description = "Products and their prices"),
         (name = "inventory", description = "Stock of each SKU"),
@@ -56,6 +57,8 @@ pub fn document() -> OpenApi {
 
 /// What every command has: its headers and its problems.
 struct Common;
+
+const JSON: &str = "application/json";
 
 /// What can come back instead, by status.
 const PROBLEMS: [(&str, &str); 12] = [
@@ -86,7 +89,7 @@ const PROBLEMS: [(&str, &str); 12] = [
     ("500", "`internal`: an error on our side"),
     (
         "503",
-        "Not now; repeat after `Retry-After` seconds. Nothing was begun (`overloaded`, `deadline_passed`, `shard_unavailable`, `prices_loading`, `prices_unavailable`) or it is not known (`outcome_unknown`): a retry with the same key is safe",
+        "Not now; repeat after `Retry-After` seconds. Nothing was begun (`overloaded`, `deadline_passed`, `shard_unavailable`, `shard_moving`, `prices_loading`, `prices_unavailable`) or it is not known (`outcome_unknown`): a retry with the same key is safe",
     ),
     (
         "504",
@@ -141,6 +144,7 @@ fn describe(operation: &mut Operation, key_required: Required, priced: bool) {
             .example(Some("\"3\"".into()))
             .build(),
     );
+    prefer_respond_async(parameters);
     if priced {
         parameters.push(
             ParameterBuilder::new()
@@ -173,12 +177,59 @@ fn describe(operation: &mut Operation, key_required: Required, priced: bool) {
             );
         }
     }
+    queued(operation);
     for (status, description) in PROBLEMS {
         operation
             .responses
             .responses
             .insert(status.to_owned(), problem(status, description));
     }
+}
+
+/// Where a preference is described already, this is one more.
+fn prefer_respond_async(parameters: &mut Vec<Parameter>) {
+    let description =
+        "`respond-async`: do not wait; 202 once it is durable in the inbox of its shard";
+    match parameters.iter_mut().find(|each| each.name == "Prefer") {
+        Some(prefer) => {
+            let known = prefer.description.get_or_insert_default();
+            known.push_str("; or ");
+            known.push_str(description);
+        }
+        None => parameters.push(
+            ParameterBuilder::new()
+                .name("Prefer")
+                .parameter_in(ParameterIn::Header)
+                .required(Required::False)
+                .description(Some(description))
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .build(),
+        ),
+    }
+}
+
+/// The answer to a command whose caller does not wait, beside another 202 where there is one.
+fn queued(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    let description =
+        "With `Prefer: respond-async`: it is durable, and `status_url` tells what becomes of it";
+    let body = RefOr::Ref(Ref::from_schema_name("QueuedBody"));
+    if let Some(RefOr::T(other)) = responses.get_mut("202") {
+        let content = other.content.entry(JSON.to_owned()).or_default();
+        let one_of = content.schema.take().into_iter().chain([body]);
+        let one_of = one_of.fold(OneOfBuilder::new(), OneOfBuilder::item);
+        content.schema = Some(Schema::OneOf(one_of.build()).into());
+        other.description.push_str(". ");
+        other.description.push_str(description);
+        return;
+    }
+    let content = ContentBuilder::new().schema(Some(body)).build();
+    let response = ResponseBuilder::new()
+        .description(description)
+        .content(JSON, content)
+        .header("Location", text_header("Where to ask for the command"))
+        .header("Preference-Applied", text_header("`respond-async`"));
+    responses.insert("202".to_owned(), response.build().into());
 }
 
 fn problem(status: &str, description: &str) -> RefOr<utoipa::openapi::Response> {

@@ -12,8 +12,8 @@ use cartwright_shard::{Answer, Found, QueuedCommand};
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use serde_json::json;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -23,6 +23,19 @@ use crate::errors::Error;
 use crate::queue::NotQueued;
 use crate::shards::Shards;
 use crate::status_id::StatusId;
+
+/// A command that is durable in the inbox of its shard, and not decided yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueuedBody {
+    /// The command.
+    #[schema(example = "checkout-1-4711-01a20341-4d51-713b-955a-134939c7c6b2")]
+    command: String,
+    /// `pending`.
+    status: &'static str,
+    /// Where to ask what became of it.
+    #[schema(example = "/v1/commands/checkout-1-4711-01a20341-4d51-713b-955a-134939c7c6b2")]
+    status_url: String,
+}
 
 impl App {
     /// Makes the command durable in its shard's inbox, whether its owner lives or not.
@@ -89,6 +102,17 @@ impl App {
         Err(Error::Queued(Box::new(queued_up(&status))))
     }
 
+    /// Whether there is such a shard, as far as this process knows: of a context that it does not serve it
+    /// does not.
+    pub(crate) fn may_have(&self, shard: ShardId) -> bool {
+        let partitions = match shard.context {
+            Context::Catalog => self.catalog.partitions(),
+            Context::Inventory => self.inventory.partitions(),
+            Context::Checkout => self.checkout.partitions(),
+        };
+        partitions == 0 || shard.partition < partitions
+    }
+
     /// What became of a command that was queued, asked of the owner of its shard.
     pub(crate) async fn command_status(&self, id: &StatusId, call: &Call) -> Result<Found, Error> {
         let owner = self.peers.as_ref().and_then(|peers| {
@@ -132,7 +156,11 @@ fn ask<C>(shards: &Shards<C>, id: &StatusId) -> Option<oneshot::Receiver<Found>>
 /// 202: it is durable, and here is where to ask for it.
 fn queued_up(status: &StatusId) -> Response {
     let url = format!("/v1/commands/{status}");
-    let body = json!({"command": status.to_string(), "status": "pending", "status_url": url});
+    let body = QueuedBody {
+        command: status.to_string(),
+        status: "pending",
+        status_url: url.clone(),
+    };
     let applied = HeaderValue::from_static("respond-async");
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
     let headers = response.headers_mut();

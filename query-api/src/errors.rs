@@ -100,8 +100,8 @@ pub enum Error {
         asked: PositionToken,
         /// How far the view is, for the same parts.
         reached: PositionToken,
-        /// How long was waited.
-        waited: Duration,
+        /// How long was waited; `None` for a point in time, which will never get there.
+        waited: Option<Duration>,
     },
     /// An event that the position names was put aside.
     #[error("{projection} has put {parked} aside")]
@@ -168,21 +168,27 @@ impl From<Error> for Problem {
                 asked,
                 reached,
                 waited,
-            } => behind(
-                "position_not_reached",
-                "The view does not hold the position yet",
-                format!(
-                    "The view {projection} does not hold the position yet; it has reached {reached}"
-                ),
-            )
-            .with("asked", asked.to_string())
-            .with("reached", reached.to_string())
-            .with("projection", projection)
-            .with(
-                "waited_ms",
-                u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
-            )
-            .retry_after(RETRY_AFTER_BUSY),
+            } => {
+                let problem = behind(
+                    "position_not_reached",
+                    "The view does not hold the position",
+                    format!(
+                        "The view {projection} does not hold the position; it has reached {reached}"
+                    ),
+                )
+                .with("asked", asked.to_string())
+                .with("reached", reached.to_string())
+                .with("projection", projection);
+                match waited {
+                    None => problem,
+                    Some(waited) => {
+                        let millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+                        problem
+                            .with("waited_ms", millis)
+                            .retry_after(RETRY_AFTER_BUSY)
+                    }
+                }
+            }
             Error::PositionParked {
                 projection,
                 asked,
@@ -278,7 +284,7 @@ mod tests {
                     projection: "orders@1".to_owned(),
                     asked: token.clone(),
                     reached: PositionToken::new(1),
-                    waited: Duration::from_millis(20),
+                    waited: Some(Duration::from_millis(20)),
                 },
                 504,
                 "position_not_reached",

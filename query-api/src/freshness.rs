@@ -149,7 +149,9 @@ impl<S: PositionSource> Freshness<S> {
                 let most = self.settings.position_wait();
                 let wait = ask.wait.map_or(most, |wait| wait.min(most));
                 fresh.wait_applied = ask.wait.map(|_| wait);
-                self.wait(view, token, ask.arrived + wait).await?
+                // What a point in time does not hold it never will.
+                let deadline = ask.as_of.is_none().then(|| ask.arrived + wait);
+                self.wait(view, token, deadline).await?
             }
             None => self.latest(view, self.settings.as_of_max_age()).await?,
         };
@@ -199,12 +201,12 @@ impl<S: PositionSource> Freshness<S> {
         }
     }
 
-    /// Waits until `view` holds what it consumes of `token`.
+    /// Waits until `view` holds what it consumes of `token`; without a deadline it has to hold it now.
     async fn wait(
         &self,
         view: View,
         token: &PositionToken,
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<Snapshot, Error> {
         // Positions only grow: what was seen a moment ago may do.
         let seen = self.latest(view, self.settings.as_of_max_age()).await?;
@@ -219,14 +221,16 @@ impl<S: PositionSource> Freshness<S> {
             let (outcome, error) = match self.holding(view, &snapshot, token).await? {
                 Holding::All | Holding::Unsure(_) => ("held", None),
                 Holding::Parked(parked) => ("parked", Some(parked_error(view, token, parked))),
-                Holding::Behind(_) if Instant::now() < deadline => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    sleep(pause.min(left)).await;
-                    pause = (pause * 3 / 2).min(self.settings.poll_max());
-                    continue;
-                }
                 Holding::Behind(reached) => {
-                    let error = not_reached(view, token, reached, began.elapsed());
+                    let left =
+                        deadline.map(|until| until.saturating_duration_since(Instant::now()));
+                    if let Some(left) = left.filter(|left| !left.is_zero()) {
+                        sleep(pause.min(left)).await;
+                        pause = (pause * 3 / 2).min(self.settings.poll_max());
+                        continue;
+                    }
+                    let waited = deadline.map(|_| began.elapsed());
+                    let error = not_reached(view, token, reached, waited);
                     ("not_reached", Some(error))
                 }
             };
@@ -346,7 +350,7 @@ fn not_reached(
     view: View,
     token: &PositionToken,
     reached: PositionToken,
-    waited: Duration,
+    waited: Option<Duration>,
 ) -> Error {
     Error::PositionNotReached {
         projection: view.label(),

@@ -3,10 +3,10 @@
 use std::sync::OnceLock;
 
 use cartwright_service::problem::{FieldError, ProblemBody};
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, Required,
-    Response, ResponseBuilder, Type,
+    ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr,
+    Required, Response, ResponseBuilder, Type,
 };
 use utoipa::{Modify, OpenApi};
 
@@ -48,14 +48,26 @@ pub fn document() -> Document {
     Api::openapi()
 }
 
+/// Reads whose answers carry an entity tag.
+const TAGGED: [&str; 4] = [
+    "/v1/products/{sku}",
+    "/v1/products/{sku}/availability",
+    "/v1/carts/{id}",
+    "/v1/orders/{id}",
+];
+
 /// What every operation takes and may answer, said once.
 struct Common;
 
 impl Modify for Common {
     fn modify(&self, document: &mut Document) {
-        for path in document.paths.paths.values_mut() {
-            if let Some(operation) = &mut path.get {
-                common(operation);
+        for (path, item) in &mut document.paths.paths {
+            let Some(operation) = &mut item.get else {
+                continue;
+            };
+            common(operation);
+            if TAGGED.contains(&path.as_str()) {
+                tagged(operation);
             }
         }
     }
@@ -72,18 +84,8 @@ fn common(operation: &mut Operation) {
             "Prefer",
             "`wait=N`: wait at most N seconds for the position, and no longer than the service does",
         ),
-        (
-            "If-None-Match",
-            "Entity tags of what the client has; only for reads by key",
-        ),
     ] {
-        let parameter = ParameterBuilder::new()
-            .name(name)
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some(description))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
-        parameters.push(parameter.build());
+        parameters.push(header_parameter(name, description));
     }
     let responses = &mut operation.responses.responses;
     if let Some(RefOr::T(ok)) = responses.get_mut("200") {
@@ -122,6 +124,46 @@ fn common(operation: &mut Operation) {
     }
 }
 
+/// What reads with an entity tag have besides.
+fn tagged(operation: &mut Operation) {
+    let parameters = operation.parameters.get_or_insert_default();
+    parameters.push(header_parameter(
+        "If-None-Match",
+        "Entity tags of what the client has",
+    ));
+    let responses = &mut operation.responses.responses;
+    let mut unchanged = Response::new("The client has it already");
+    headers(&mut unchanged);
+    entity_tag(&mut unchanged);
+    if let Some(RefOr::T(ok)) = responses.get_mut("200") {
+        entity_tag(ok);
+    }
+    responses.insert("304".to_owned(), RefOr::T(unchanged));
+}
+
+fn header_parameter(name: &str, description: &str) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
+}
+
+fn entity_tag(response: &mut Response) {
+    let description = "Names the version and the state of the answer, for `If-None-Match`";
+    let header = text_header(description);
+    response.headers.insert("ETag".to_owned(), header);
+}
+
+fn text_header(description: &str) -> Header {
+    HeaderBuilder::new()
+        .description(Some(description))
+        .schema(ObjectBuilder::new().schema_type(Type::String))
+        .build()
+}
+
 fn headers(response: &mut Response) {
     for (name, description) in [
         (
@@ -141,10 +183,8 @@ fn headers(response: &mut Response) {
             "Records that wait, put aside, under the answer's key; of lists and reports: keys that have such records, with `;more` behind the number where there may be more of them. Absent where there are none",
         ),
     ] {
-        let header = HeaderBuilder::new()
-            .description(Some(description))
-            .schema(ObjectBuilder::new().schema_type(Type::String));
-        response.headers.insert(name.to_string(), header.build());
+        let header = text_header(description);
+        response.headers.insert(name.to_string(), header);
     }
 }
 
@@ -194,6 +234,9 @@ mod tests {
     #[test]
     fn every_operation_says_what_it_may_refuse_and_how_fresh_it_is() {
         let document: serde_json::Value = serde_json::from_str(json()).unwrap();
+        for path in TAGGED {
+            assert!(document["paths"][path].is_object(), "{path}");
+        }
         for (path, item) in document["paths"].as_object().unwrap() {
             let responses = item["get"]["responses"].as_object().unwrap();
             for status in ["200", "400", "422", "503", "504"] {
@@ -205,6 +248,11 @@ mod tests {
             );
             let parameters = item["get"]["parameters"].to_string();
             assert!(parameters.contains("Cartwright-Position"), "{path}");
+            let is_tagged = TAGGED.contains(&path.as_str());
+            let tag = &responses["200"]["headers"]["ETag"];
+            assert_eq!(tag.is_object(), is_tagged, "{path}");
+            assert_eq!(responses.contains_key("304"), is_tagged, "{path}");
+            assert_eq!(parameters.contains("If-None-Match"), is_tagged, "{path}");
         }
     }
 }

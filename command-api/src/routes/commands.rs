@@ -55,9 +55,10 @@ pub async fn status(
     call: Call,
     PathOf(id): PathOf<String>,
 ) -> Result<Response, Error> {
-    let parsed = id
-        .parse::<StatusId>()
-        .map_err(|()| Problem::not_found("command_unknown", "There is no command of that name"))?;
+    let parsed = id.parse::<StatusId>().ok();
+    let parsed = parsed.filter(|parsed| app.may_have(parsed.shard));
+    let unknown = || Problem::not_found("command_unknown", "There is no command of that name");
+    let parsed = parsed.ok_or_else(unknown)?;
     let found = app.command_status(&parsed, &call).await?;
     let (status, answer, problem) = match found {
         Found::Waiting => ("pending", None, None),

@@ -76,9 +76,15 @@ async fn commands_are_described_with_their_headers_and_problems() {
                 "{method} {path}: {status}"
             );
         }
+        let prefer = parameters.iter().filter(|p| p["name"] == "Prefer");
+        let told: Vec<_> = prefer.map(|p| p["description"].to_string()).collect();
+        assert_eq!(told.len(), 1, "{method} {path}");
+        assert!(told[0].contains("respond-async"), "{method} {path}");
+        let queued = responses["202"]["content"].to_string();
+        assert!(queued.contains("QueuedBody"), "{method} {path}");
         let accepted = responses
             .iter()
-            .find(|(status, _)| status.starts_with('2'))
+            .find(|(status, _)| matches!(status.as_str(), "200" | "201"))
             .unwrap()
             .1;
         assert!(

@@ -227,6 +227,13 @@ async fn a_cart_command_waits_for_the_position_that_it_gives() {
         .send(open("g2:p0=1"))
         .await
         .problem(409, "position_of_another_log");
+    // Together longer than a token may be, which a queued command takes along.
+    let mut many = open(&position);
+    for first in [0, 40] {
+        let parts: Vec<_> = (first..first + 40).map(|at| format!("o{at}=1")).collect();
+        many = many.header("cartwright-position", &format!("g1:{}", parts.join(",")));
+    }
+    service.send(many).await.problem(400, "position_malformed");
     service
         .send(open("yesterday"))
         .await

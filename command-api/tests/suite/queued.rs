@@ -268,7 +268,8 @@ async fn a_queued_command_takes_effect_once_whatever_becomes_of_the_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_of_no_command_is_not_found() {
     let service = Service::start().await;
-    for name in ["nothing", "checkout-1-2-3"] {
+    let elsewhere = "checkout-999-1-01a20341-4d51-713b-955a-134939c7c6b2";
+    for name in ["nothing", "checkout-1-2-3", elsewhere] {
         let unknown = service.get(&format!("/v1/commands/{name}")).await;
         unknown.problem(404, "command_unknown");
     }

@@ -3,9 +3,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::response::IntoResponse as _;
 use cartwright_events::Stream;
 use cartwright_read_model::tables::projections::{ORDERS, PRODUCTS, STOCK, TIMELINE};
 use cartwright_read_model::{ParkedRecord, Projection, Store};
+use cartwright_service::problem::Problem;
+use http::header::RETRY_AFTER;
 
 use super::*;
 
@@ -223,6 +226,27 @@ async fn even_without_patience_a_read_looks_afresh_once() {
         ..ask("g1:o0=7")
     };
     views.capture(&[View::from(&ORDERS)], &ask).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_point_in_time_does_not_hold_is_not_waited_for() {
+    let fake = Fake::default().at(&ORDERS, Stream::Order, 6);
+    let settings = Query {
+        position_wait_ms: 60_000,
+        ..settings()
+    };
+    let views = Freshness::new(fake.clone(), settings);
+    let began = Instant::now();
+    let ask = Ask {
+        as_of: Some("inventory-day".to_owned()),
+        ..ask("g1:o0=7")
+    };
+    let refused = views.capture(&[View::from(&ORDERS)], &ask).await;
+    let problem = Problem::from(refused.map(drop).unwrap_err());
+    assert_eq!(problem.code(), "position_not_reached");
+    let response = problem.into_response();
+    assert!(!response.headers().contains_key(RETRY_AFTER), "it is final");
+    assert!(began.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]
