@@ -308,6 +308,7 @@ fn add_unless_given(command: &mut Command, given: &[String], name: &str, value: 
 /// `topics`
 pub async fn topics(args: &[String]) -> anyhow::Result<ExitCode> {
     let stack = stack(true, Progress::Silent)?;
+    stack.check_base_port()?;
     let mut topics = Command::new(stack.config().program(TOPICS_PROGRAM));
     topics.args(args);
     for (name, value) in topics_arguments(&stack) {

@@ -158,7 +158,7 @@ async fn run_maven(libs: &Path, build: &Path, cache_dir: &Path, progress: &Progr
         .arg(format!("-Dpostgres.arch={}", postgres_arch()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(at(&log_path, log.try_clone())?)
         .kill_on_drop(true)
         .spawn();
     let mut child = child.map_err(|_| StackError::Missing {
@@ -186,7 +186,11 @@ async fn run_maven(libs: &Path, build: &Path, cache_dir: &Path, progress: &Progr
         return Ok(());
     }
     progress.failed("download");
-    let reason = first_error.unwrap_or_else(|| format!("Maven ended with {status}"));
+    // What it says before it has a log of its own, it says on stderr.
+    let said = fs::read_to_string(&log_path).unwrap_or_default();
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    let reason = first_error.or_else(|| last.map(str::to_owned));
+    let reason = reason.unwrap_or_else(|| format!("Maven ended with {status}"));
     Err(StackError::Download {
         reason,
         log: log_path,

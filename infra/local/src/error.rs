@@ -137,3 +137,11 @@ pub(crate) fn at<T>(path: &std::path::Path, result: std::io::Result<T>) -> Resul
         source,
     })
 }
+
+/// Removes a file, unless it is not there.
+pub(crate) fn remove(path: &std::path::Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => at(path, Err(error)),
+        _ => Ok(()),
+    }
+}

@@ -165,8 +165,10 @@ impl Part {
             // The first time, each Java part writes its class archive as it ends.
             Part::Kafka | Part::Cassandra | Part::Registry => 45,
             Part::Postgres => 15,
-            // Longer than a service's own limits for draining and stopping.
-            _ => 30,
+            // Longer than a service's own limits for draining and stopping; a node hands its shards over
+            // before that.
+            Part::CommandApi | Part::CommandNode(_) => 90,
+            Part::Projector | Part::QueryApi => 30,
         })
     }
 

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use crate::boot::{log_length, wait_until_ready};
 use crate::config::StackConfig;
 use crate::download::{self, Library};
-use crate::error::{Result, StackError, at};
+use crate::error::{Result, StackError, at, remove};
 use crate::launch::{self, REGISTRY_DATABASE};
 use crate::part::{MAX_NODES, Part};
 use crate::ports::Ports;
@@ -194,6 +194,11 @@ impl Stack {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The next start is with one node again.
+    pub(crate) fn forget_nodes(&self) -> Result<()> {
+        remove(&nodes_file(&self.config))
     }
 
     fn base_port_file(&self) -> PathBuf {

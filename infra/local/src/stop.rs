@@ -7,7 +7,7 @@ use futures::future::join_all;
 use rustix::process::Signal;
 
 use crate::download::Library;
-use crate::error::{Result, at};
+use crate::error::{Result, at, remove};
 use crate::part::{MAX_NODES, Part};
 use crate::process::{self, Identity};
 use crate::stack::Stack;
@@ -119,11 +119,7 @@ impl Stack {
 
     /// Removes a part's pid file.
     pub(crate) fn forget(&self, part: Part) -> Result<()> {
-        let pid_file = self.config.pid_file(part);
-        match fs::remove_file(&pid_file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => at(&pid_file, Err(error)),
-            _ => Ok(()),
-        }
+        remove(&self.config.pid_file(part))
     }
 
     /// Stops everything and removes data, logs and generated configuration; downloads stay.
@@ -138,7 +134,7 @@ impl Stack {
             at(&folder, fs::remove_dir_all(&folder))?;
             at(&folder, fs::create_dir_all(&folder))?;
         }
-        Ok(())
+        self.forget_nodes()
     }
 
     /// Stops nodes of command-api that a larger stack had.

@@ -73,7 +73,7 @@ impl Summary {
                     "curl -s '{}/v1/reports/sales?by=country&currency={CURRENCY}'",
                     floor.queries.base_url()
                 ),
-                "./cartwright import retail FILE --json".to_owned(),
+                format!("./cartwright replay explain order {order}"),
             ],
         }
     }
