@@ -13,6 +13,7 @@ mod reads;
 mod report;
 mod skew;
 mod visit;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -213,7 +213,7 @@ fn act<B: BoundedContext>(
         }
         Ownership::Serving { .. } => {
             let position = process.shard.inbox_position();
-            let inbox = inbox::<B>(log, partition, position, most_inbox);
+            let (inbox, inbox_read) = inbox::<B>(log, partition, position, most_inbox);
             let archive = read_archive(process, log, partition);
             let busy = !inbox.is_empty()
                 || !process.mailbox.is_empty()
@@ -229,6 +229,7 @@ fn act<B: BoundedContext>(
             let step = process.shard.step(Inputs {
                 commands,
                 inbox,
+                inbox_read,
                 archive,
                 watches: Vec::new(),
                 lookups: std::mem::take(&mut process.lookups),
@@ -267,16 +268,17 @@ fn inbox<B: BoundedContext>(
     partition: u32,
     position: Option<u64>,
     most: usize,
-) -> Vec<Record> {
+) -> (Vec<Record>, u64) {
     let Some(position) = position else {
-        return Vec::new();
+        return (Vec::new(), 0);
     };
     let at = TopicPartition::new(B::CONTEXT.inbox_topic(), partition);
     let read = log.reader(ReaderPurpose::Tailing).and_then(|mut reader| {
         reader.assign(&[(at.clone(), Start::Offset(position))])?;
         let mut records = reader.poll(most, Duration::ZERO)?;
-        misread(log, &mut records, reader.position(&at)?);
-        Ok(records)
+        let read_to = reader.position(&at)?;
+        misread(log, &mut records, read_to);
+        Ok((records, read_to))
     });
     // A reader that fails is read again by a later act.
     read.unwrap_or_default()

@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) last_transaction: HashMap<TopicPartition, u64>,
     /// Partitions whose leader's last stable offset is behind, and for how many polls.
     pub(crate) lagging: HashMap<TopicPartition, u32>,
+    /// Partitions whose leader takes its time, and how many more polls end before it has answered.
+    pub(crate) slow: HashMap<TopicPartition, u32>,
     /// For [`Bug::SkipTheFence`].
     pub(crate) shared_writers: HashMap<String, Arc<Mutex<MemoryWriter>>>,
     /// Transactional ids whose epoch a take-over joins, for [`Bug::SkipTheFence`].
@@ -79,6 +81,7 @@ impl Sim {
             compacted: BTreeMap::new(),
             last_transaction: HashMap::new(),
             lagging: HashMap::new(),
+            slow: HashMap::new(),
             shared_writers: HashMap::new(),
             joinable: BTreeSet::new(),
             aborted: Vec::new(),
@@ -164,6 +167,7 @@ impl Sim {
         let mut state = self.lock();
         state.calm = true;
         state.lagging.clear();
+        state.slow.clear();
     }
 
     pub(crate) fn at_step(&self, step: u64) {

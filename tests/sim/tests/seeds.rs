@@ -7,7 +7,7 @@ use cartwright_sim::{Weather, run};
 const SEEDS: u64 = 120;
 
 /// Every kind of fault that a run can meet: each has to strike, or the seeds show less than they say.
-const KINDS: [&str; 60] = [
+const KINDS: [&str; 61] = [
     "answer lost on its way",
     "builder killed after a write",
     "builder killed before a load",
@@ -56,6 +56,7 @@ const KINDS: [&str; 60] = [
     "projector mended that had parked records",
     "projector's clock jumped",
     "read failed",
+    "read late",
     "record not delivered",
     "request duplicated",
     "request lost on its way",

@@ -4,8 +4,9 @@ use anyhow::Context as _;
 use rand::seq::IndexedRandom;
 
 use super::said::{active_controller, coordinators};
-use super::{ELECTION_LIMIT, Fault, Nemesis, STOP_LIMIT, complete_within};
+use super::{ELECTION_LIMIT, Fault, Nemesis, STOP_LIMIT};
 use crate::ground::Ground;
+use crate::wait::complete_within;
 
 impl Nemesis {
     pub(super) async fn strike_broker(

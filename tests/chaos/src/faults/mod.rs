@@ -11,7 +11,7 @@ mod ways;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -22,6 +22,7 @@ pub(crate) use said::coordinator_moves;
 
 use crate::ground::Ground;
 use crate::load::Load;
+use crate::wait::complete_within;
 use bag::Bag;
 use ways::Disturbed;
 
@@ -37,23 +38,6 @@ const ELECTION_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(90);
 /// How long beyond its time a way may have nothing on it that is disturbed.
 const DISTURBANCE_LIMIT: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// Looks again and again until nothing lacks any more; `lacking` says what does.
-///
-/// # Errors
-/// What still lacks after `limit`.
-async fn complete_within(
-    limit: Duration,
-    mut lacking: impl AsyncFnMut() -> anyhow::Result<Option<String>>,
-) -> anyhow::Result<()> {
-    let began = Instant::now();
-    while let Some(lacks) = lacking().await? {
-        ensure!(began.elapsed() < limit, lacks);
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    Ok(())
-}
 
 /// A fault that struck.
 pub(crate) struct Struck {

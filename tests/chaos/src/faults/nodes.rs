@@ -5,9 +5,10 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use rand::seq::IndexedRandom;
 
-use super::{ELECTION_LIMIT, Fault, LOOK_EVERY, Nemesis, STOP_LIMIT, complete_within};
+use super::{ELECTION_LIMIT, Fault, Nemesis, STOP_LIMIT};
 use crate::ground::Ground;
 use crate::skew::{environment, told_offset};
+use crate::wait::{LOOK_EVERY, complete_within};
 
 impl Nemesis {
     pub(super) async fn strike_node(

@@ -4,8 +4,9 @@ use anyhow::ensure;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::{ELECTION_LIMIT, Fault, Nemesis, complete_within};
+use super::{ELECTION_LIMIT, Fault, Nemesis};
 use crate::ground::{Ground, STORES};
+use crate::wait::complete_within;
 
 impl Nemesis {
     pub(super) async fn strike_projector(

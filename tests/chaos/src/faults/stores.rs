@@ -6,8 +6,9 @@ use anyhow::{Context as _, ensure};
 use cartwright_local::Part;
 use rand::Rng;
 
-use super::{Fault, Nemesis, STOP_LIMIT, complete_within};
+use super::{Fault, Nemesis, STOP_LIMIT};
 use crate::ground::Ground;
+use crate::wait::complete_within;
 
 /// What both stores say when the system has told them that there is no room.
 const NO_ROOM: &str = "No space left on device";

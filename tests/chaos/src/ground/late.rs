@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -12,10 +13,10 @@ use tokio::process::Command;
 
 use super::Ground;
 use crate::process::output_of;
+use crate::wait::complete_within;
 
 /// How long partitions may take to move, on a busy machine.
 const MOVE_LIMIT: Duration = Duration::from_secs(180);
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long brokers may take to tell of their partitions.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
@@ -38,8 +39,8 @@ impl Ground {
         let broker = self.late_broker.as_mut().context("no broker to add")?;
         broker.start(&[])?;
         super::look::listens(broker, Instant::now(), self.layout.broker_listener(late)).await?;
-        let before: Assignment = self
-            .partitions()
+        let brokers = self.brokers_client()?;
+        let before: Assignment = partitions(&brokers)
             .await?
             .into_iter()
             .map(|told| (told.at, told.replicas))
@@ -98,27 +99,25 @@ impl Ground {
             answer.contains("Successfully started"),
             "moving partitions: {answer}"
         );
-        let began = Instant::now();
-        loop {
-            let told = self.partitions().await?;
+        let brokers = self.brokers_client()?;
+        complete_within(MOVE_LIMIT, async || {
+            let told = partitions(&brokers).await?;
             let is_elsewhere = |told: &&Told| wanted.get(&told.at) != Some(&told.replicas);
             let elsewhere = told.iter().filter(is_elsewhere).count();
             let leaders: Vec<u16> = told.iter().map(|told| told.leader).collect();
-            if elsewhere == 0 && are_led_well(&leaders) {
-                return Ok(());
-            }
-            ensure!(
-                began.elapsed() < MOVE_LIMIT,
-                "{elsewhere} partitions have not moved within {MOVE_LIMIT:?}; leaders: {leaders:?}"
-            );
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+            let done = elsewhere == 0 && are_led_well(&leaders);
+            Ok((!done).then(|| {
+                format!("{elsewhere} partitions have not moved within {MOVE_LIMIT:?}; leaders: {leaders:?}")
+            }))
+        })
+        .await
     }
 
-    /// Every partition of every topic.
-    async fn partitions(&self) -> anyhow::Result<Vec<Told>> {
-        let bootstrap = self.layout.bootstrap();
-        tokio::task::spawn_blocking(move || partitions(&bootstrap)).await?
+    /// Asks brokers about partitions.
+    fn brokers_client(&self) -> anyhow::Result<Arc<BaseConsumer>> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.layout.bootstrap());
+        Ok(Arc::new(config.create()?))
     }
 
     /// One of Kafka's tools, told where the brokers are.
@@ -129,13 +128,11 @@ impl Ground {
     }
 }
 
-fn partitions(bootstrap: &str) -> anyhow::Result<Vec<Told>> {
-    let client: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .create()?;
-    let metadata = client
-        .fetch_metadata(None, ANSWER_LIMIT)
-        .context("asking for partitions")?;
+/// Every partition of every topic.
+async fn partitions(brokers: &Arc<BaseConsumer>) -> anyhow::Result<Vec<Told>> {
+    let client = Arc::clone(brokers);
+    let asked = tokio::task::spawn_blocking(move || client.fetch_metadata(None, ANSWER_LIMIT));
+    let metadata = asked.await?.context("asking for partitions")?;
     let mut told = Vec::new();
     for topic in metadata.topics() {
         for partition in topic.partitions() {

@@ -53,6 +53,25 @@ impl SimReader {
         self.assigned.iter().any(|at| self.lags_at(at).is_some())
     }
 
+    /// Whether a leader has not answered by the end of this poll. It goes on being late for whoever asks
+    /// anew.
+    fn comes_later(&self) -> bool {
+        let mut state = self.sim().lock();
+        let mut comes_later = false;
+        for at in &self.assigned {
+            if let Some(left) = state.slow.get_mut(at) {
+                *left -= 1;
+                comes_later = true;
+            }
+        }
+        state.slow.retain(|_, left| *left > 0);
+        drop(state);
+        if comes_later {
+            self.sim().count("read late");
+        }
+        comes_later
+    }
+
     /// Reads no further than the leader shows.
     fn poll_lagging(&mut self) -> Result<Vec<Record>, LogError> {
         for at in self.assigned.clone() {
@@ -89,6 +108,9 @@ impl LogReader for SimReader {
     fn poll(&mut self, max: usize, timeout: Duration) -> Result<Vec<Record>, LogError> {
         self.log
             .may_die("killed while reading", "builder killed while reading");
+        if self.comes_later() {
+            return Ok(Vec::new());
+        }
         if self.lags() {
             return self.poll_lagging();
         }

@@ -5,7 +5,7 @@ use cartwright_event_log::memory::Fault;
 use cartwright_events::Context;
 use cartwright_read_model::Store;
 
-use super::{PARTITIONS, World};
+use super::{PARTITIONS, World, topics};
 
 /// Faults of the log that a correct shard survives. (An unnoticed stale end of a transaction is not
 /// among them: a shard can only find it and refuse, which its own tests and the model show.)
@@ -35,7 +35,7 @@ impl World {
     /// Something that goes wrong by itself. (Kills, lost requests and failing stores are where they
     /// happen.)
     pub(super) fn go_wrong(&mut self) {
-        match self.sim.below(22) {
+        match self.sim.below(23) {
             0..9 => {
                 let (fault, name) = FAULTS[self.sim.below(FAULTS.len())];
                 self.sim.trace(&format!("soon: {name}"));
@@ -58,6 +58,7 @@ impl World {
                 self.stores[&store].memory.set_down(true);
             }
             18 | 19 => self.compact_some(),
+            20 => self.slow_a_leader_down(),
             _ => self
                 .stores
                 .values()
@@ -121,6 +122,26 @@ impl World {
         drop(state);
         self.sim
             .count("leader elected whose last stable offset is behind");
+        self.crash(context, partition);
+    }
+
+    /// What is read of one of a shard's partitions comes later than whoever reads waits for, often several
+    /// times. Its owner dies at the same time, which makes somebody read, or goes on.
+    fn slow_a_leader_down(&mut self) {
+        let partition = self.sim.below(PARTITIONS as usize);
+        let context = Context::ALL[self.sim.below(Context::ALL.len())];
+        let topics: Vec<_> = topics(context).collect();
+        let topic = topics[self.sim.below(topics.len())];
+        let polls = 1 + u32::try_from(self.sim.below(8)).unwrap_or_default();
+        let at = TopicPartition::new(topic, u32::try_from(partition).unwrap_or_default());
+        self.sim.lock().slow.insert(at, polls);
+        self.sim.trace("soon: read late");
+        if self.sim.below(2) == 0 {
+            self.crash(context, partition);
+        }
+    }
+
+    fn crash(&mut self, context: Context, partition: usize) {
         match context {
             Context::Catalog => self.catalog[partition].crash(),
             Context::Inventory => self.inventory[partition].crash(),
