@@ -10,7 +10,7 @@ use cartwright_projector::{Plan, decode, envelope, fold};
 use cartwright_read_model::{Position, PositionKey, RowOp, Table, Value, fnv64};
 
 use crate::audit::Place;
-use crate::reading::{read_once, whole_topic};
+use crate::reading::{decided, read_once, whole_topic};
 
 /// Rows of one table beyond which it is not asked whether all of them were deleted again.
 const MOST_ROWS: usize = 5_000_000;
@@ -19,7 +19,7 @@ const MOST_ROWS: usize = 5_000_000;
 /// say were applied, but for those that were put `aside`.
 ///
 /// # Errors
-/// When the log does not answer.
+/// When the log or the registry does not answer.
 pub fn emptied(
     log: &impl EventLog,
     codec: &Codec,
@@ -40,7 +40,7 @@ pub fn emptied(
                 return Ok(());
             }
             let event = decode(codec, *stream, record.value.as_deref().unwrap_or_default());
-            let (Ok(envelope), Ok(event)) = (envelope(*stream, record), event) else {
+            let (Ok(envelope), Ok(event)) = (envelope(*stream, record), decided(event)?) else {
                 return Ok(());
             };
             if let Outcome::Emit(ops) = fold(plan.fold, &envelope, &event) {

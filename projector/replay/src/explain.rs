@@ -48,6 +48,10 @@ pub enum Kind {
     /// journal does not hold what a refused command was about.
     #[serde(rename = "rejected command")]
     RejectedCommand,
+    /// Transactions that can't be read, the first of those in a partition: whether they are about the order
+    /// nobody can tell.
+    #[serde(rename = "unreadable transaction")]
+    Unread,
 }
 
 /// One thing that happened.
@@ -105,7 +109,7 @@ pub struct Transaction {
 /// Reads the log for `order_id`.
 ///
 /// # Errors
-/// When the log or the registry does not answer, or a record of the order can't be read.
+/// When the log or the registry does not answer. A record that can't be read is told as it is.
 pub fn explain(log: &impl EventLog, codec: &Codec, order_id: &str) -> anyhow::Result<Explanation> {
     let mut search = Search::new(codec, order_id);
     let orders = partition_of(order_id, log.partition_count(Stream::Order.topic())?);
@@ -141,6 +145,7 @@ impl Kind {
             Self::Message => "message",
             Self::FailedMessage => "failed message",
             Self::RejectedCommand => "rejected command",
+            Self::Unread => "unreadable transaction",
         }
     }
 }

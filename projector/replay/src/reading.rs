@@ -8,6 +8,7 @@ use anyhow::ensure;
 use cartwright_event_log::{
     EventLog, LogReader, ReaderPurpose, Record, Start, TopicPartition, read_to,
 };
+use cartwright_events::codec::CodecError;
 use cartwright_read_model::Projection;
 
 /// How long reading may stand still.
@@ -59,7 +60,7 @@ pub fn whole_topic(
 pub fn read_once(
     log: &impl EventLog,
     starts: &[(TopicPartition, Start)],
-    mut on_record: impl FnMut(&Record) -> anyhow::Result<()>,
+    on_record: impl FnMut(&Record) -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<(TopicPartition, u64)>> {
     if starts.is_empty() {
         return Ok(Vec::new());
@@ -70,16 +71,54 @@ pub fn read_once(
         .iter()
         .map(|(at, _)| Ok((at.clone(), reader.watermarks(at)?.1)))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    read_within(&mut reader, &ends, on_record)?;
+    Ok(ends)
+}
+
+/// Reads each partition from its start to an end that it had before, in order within each.
+///
+/// # Errors
+/// When the log does not answer, when reading makes no progress, or what `on_record` says.
+pub fn read_again(
+    log: &impl EventLog,
+    parts: &[(TopicPartition, Start, u64)],
+    on_record: impl FnMut(&Record) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let mut reader = log.reader(ReaderPurpose::Recovery)?;
+    let starts = parts.iter().map(|(at, start, _)| (at.clone(), *start));
+    reader.assign(&starts.collect::<Vec<_>>())?;
+    let ends = parts.iter().map(|(at, _, end)| (at.clone(), *end));
+    read_within(&mut reader, &ends.collect::<Vec<_>>(), on_record)
+}
+
+fn read_within<R: LogReader>(
+    reader: &mut R,
+    ends: &[(TopicPartition, u64)],
+    mut on_record: impl FnMut(&Record) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let end_of = |at: &TopicPartition| ends.iter().find(|(end, _)| end == at).map(|(_, end)| *end);
-    read_to(&mut reader, &ends, STALL, |record| {
+    read_to(reader, ends, STALL, |record| {
         // Records beyond an end may come too; the next reading takes them.
         let within = end_of(&record.topic_partition()).is_some_and(|end| record.offset < end);
         match within {
             true => on_record(&record),
             false => Ok(()),
         }
-    })?;
-    Ok(ends)
+    })
+}
+
+/// What decoding a record came to, for whoever goes on when it can't be read: not when nobody can tell.
+///
+/// # Errors
+/// [`CodecError::RegistryUnavailable`], which says nothing of the record.
+pub fn decided<T>(decoded: Result<T, CodecError>) -> Result<Result<T, CodecError>, CodecError> {
+    match decoded {
+        Err(error @ CodecError::RegistryUnavailable(_)) => Err(error),
+        decided => Ok(decided),
+    }
 }
 
 /// The first record from `offset` on and before `end`; `None` when the log holds none there. Takes the

@@ -13,7 +13,7 @@ use crate::position::{Position, PositionKey};
 /// What a switch is held against.
 #[derive(Debug, Clone, Copy)]
 pub struct FlipCheck<'a> {
-    /// Positions of the current version.
+    /// Positions of the current version, now or a moment ago.
     pub current: &'a [(PositionKey, Position)],
     /// Positions of the version that is to become current.
     pub next: &'a [(PositionKey, Position)],
@@ -46,16 +46,13 @@ impl Versions {
         };
         let current = self.current;
         let mut next = self.change(number, &[State::Live], |_| {})?;
-        next.current = number;
-        next.switches.push(Switch {
+        next.switch(Switch {
             from: Some(current),
             to: number,
             at: check.now,
             forced,
             back: !check.verified,
         });
-        let excess = next.switches.len().saturating_sub(Self::MOST_SWITCHES);
-        next.switches.drain(..excess);
         Ok(next)
     }
 

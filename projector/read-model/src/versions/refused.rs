@@ -74,6 +74,17 @@ pub enum Refused {
     /// It is the current version.
     #[error("version {0} is current")]
     IsCurrent(u32),
+    /// Another version is current than was looked at.
+    #[error("version {current} has become current in place of version {looked_at}")]
+    Switched {
+        /// What was looked at.
+        looked_at: u32,
+        /// What is current.
+        current: u32,
+    },
+    /// Its build is to hold still.
+    #[error("the build of version {0} is paused")]
+    Paused(u32),
     /// It holds only a part of the log.
     #[error("version {0} holds only a part of the log")]
     Partial(u32),

@@ -68,6 +68,35 @@ impl Versions {
         first
     }
 
+    /// The revision after one whose current version is none of the versions: `number`, which was never
+    /// used, is current, and read and fed only when it has been built from the log.
+    ///
+    /// # Errors
+    /// When the current version is there, or the number has been used.
+    pub fn begin_again(
+        &self,
+        declared: &Projection,
+        number: u32,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        if let Some(current) = self.get(self.current) {
+            return Err(Refused::WrongState {
+                number: self.current,
+                state: current.state.word(),
+                needed: "gone",
+            });
+        }
+        let mut next = self.add(declared, number, Build::default(), now)?;
+        next.switch(Switch {
+            from: None,
+            to: number,
+            at: now,
+            forced: None,
+            back: false,
+        });
+        Ok(next)
+    }
+
     /// What a projector with the declarations `declared` of the projection `name` does about each
     /// version.
     ///
@@ -195,6 +224,10 @@ impl Versions {
                 true => State::Frozen,
                 false => State::Live,
             };
+            // There is nothing left that could hold still.
+            if let Some(build) = &mut version.build {
+                build.paused = false;
+            }
         })
     }
 
@@ -273,11 +306,22 @@ impl Versions {
     /// Forgets a version that never was live. Its number is not used again.
     ///
     /// # Errors
-    /// When it is live or was.
+    /// When it is live or was, or is current: one that is built after its store was lost, without which
+    /// nothing could ever be read again.
     pub fn cancel(&self, number: u32) -> Result<Self, Refused> {
+        if number == self.current {
+            return Err(Refused::IsCurrent(number));
+        }
         let mut next = self.change(number, &[State::Building, State::Frozen], |_| {})?;
         next.versions.retain(|each| each.number != number);
         Ok(next)
+    }
+
+    pub(super) fn switch(&mut self, switch: Switch) {
+        self.current = switch.to;
+        self.switches.push(switch);
+        let excess = self.switches.len().saturating_sub(Self::MOST_SWITCHES);
+        self.switches.drain(..excess);
     }
 
     fn successor(&self) -> Self {

@@ -295,6 +295,42 @@ fn a_number_is_never_used_twice_not_even_after_a_cancel() {
 }
 
 #[test]
+fn the_current_version_is_not_cancelled_while_it_is_built_anew() {
+    let anew = Versions::begin_anew(&SECOND, 3, at(0));
+    assert_eq!(anew.cancel(3), Err(Refused::IsCurrent(3)));
+    let beside = anew.add(&SECOND, 4, Build::default(), at(1)).unwrap();
+    assert_eq!(beside.cancel(4).unwrap().current, 3);
+    assert!(anew.pause(3, true).is_ok(), "it may hold still");
+}
+
+#[test]
+fn where_the_current_version_is_gone_another_one_is_begun_in_its_place() {
+    let anew = Versions::begin_anew(&SECOND, 3, at(0));
+    let there = anew.begin_again(&SECOND, 4, at(1)).unwrap_err();
+    assert!(matches!(there, Refused::WrongState { number: 3, .. }));
+    let gone = Versions {
+        versions: Vec::new(),
+        ..anew
+    };
+    let used = gone.begin_again(&SECOND, 3, at(1)).unwrap_err();
+    assert_eq!(used, Refused::Used { number: 3, next: 4 });
+    let again = gone.begin_again(&SECOND, 4, at(1)).unwrap();
+    assert_eq!((again.current, again.highest, again.revision), (4, 4, 2));
+    assert_eq!(again.get(4).unwrap().state, State::Building);
+    assert_eq!(again.previous(), None);
+    assert!(again.built(4).unwrap().is_readable(4));
+}
+
+#[test]
+fn a_version_that_is_built_holds_still_no_more() {
+    let one = Versions::begin(&CATALOG, 1, at(0));
+    let building = one.add(&CATALOG, 2, Build::default(), at(1)).unwrap();
+    let built = building.pause(2, true).and_then(|held| held.built(2));
+    let build = built.unwrap().get(2).unwrap().build.clone().unwrap();
+    assert!(!build.paused);
+}
+
+#[test]
 fn a_point_in_time_is_found_by_its_name_once_it_is_built() {
     let until = Until {
         name: "year-end".to_owned(),

@@ -9,7 +9,7 @@ use cartwright_ledger::Ledger;
 use cartwright_projector::{decode, envelope};
 
 use super::findings::{Evidence, Finding, Severity};
-use crate::reading::{read_once, whole_topic};
+use crate::reading::{decided, read_once, whole_topic};
 
 /// The last seq of a topic-partition, and the last that its journal claims.
 type Ends = BTreeMap<(Stream, u32), (u64, u64)>;
@@ -18,7 +18,7 @@ type Ends = BTreeMap<(Stream, u32), (u64, u64)>;
 /// told of every record.
 ///
 /// # Errors
-/// When the log does not answer.
+/// When the log or the registry does not answer.
 pub fn books(
     log: &impl EventLog,
     codec: &Codec,
@@ -75,7 +75,7 @@ impl Books<'_> {
             })
             .collect();
         let ends = read_once(log, &starts, |record| {
-            self.take(record);
+            self.take(record)?;
             progress(record);
             Ok(())
         })?;
@@ -84,26 +84,27 @@ impl Books<'_> {
     }
 
     /// What can't be read is a finding of the other part of the audit.
-    fn take(&mut self, record: &Record) {
+    fn take(&mut self, record: &Record) -> anyhow::Result<()> {
         let (partition, offset) = (record.partition, record.offset);
         self.last.insert(record.topic_partition(), offset);
         let value = record.value.as_deref().unwrap_or_default();
         if let Some(stream) = Stream::of_topic(&record.topic) {
-            let envelope = envelope(stream, record);
-            if let (Ok(envelope), Ok(event)) = (envelope, decode(self.codec, stream, value)) {
+            let event = decided(decode(self.codec, stream, value))?;
+            if let (Ok(envelope), Ok(event)) = (envelope(stream, record), event) {
                 self.ledger.event(&envelope, &event);
             }
-            return;
+            return Ok(());
         }
         let context = Context::ALL
             .into_iter()
             .find(|context| context.journal_topic() == &*record.topic);
         if let Some(context) = context
-            && let Ok(journal) = self.codec.decode_journal(context, value)
+            && let Ok(journal) = decided(self.codec.decode_journal(context, value))?
         {
             let ledger = &mut self.ledger.journal;
             ledger.take(context, partition, offset, &journal);
         }
+        Ok(())
     }
 
     fn ends(&self) -> Ends {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cartwright_events::{Currency, Timestamp};
+use cartwright_events::{Currency, Stream, Timestamp};
 
 use super::findings::{Evidence, Finding, Severity};
 use super::open_order::{OpenOrder, Stage};
@@ -33,17 +33,37 @@ pub fn judge(watch: &Watch, now: Timestamp, limits: &Limits) -> Vec<Finding> {
         limits,
         findings: watch.breaches.clone(),
     };
+    judge.findings.extend(watch.unread.findings().cloned());
+    // What either says of the other is not known where one can't be read to its end.
+    let is_read = |stream: Stream| !watch.unread.is_of(stream.topic(), None);
+    let both_are_read = is_read(Stream::Order) && is_read(Stream::Stock);
     if watch.more_breaches > 0 {
         let detail = format!("{} more rules are broken", watch.more_breaches);
         judge.add(Severity::Error, "more_breaches", "the log", detail, None);
     }
+    if watch.more_strays > 0 {
+        let count = watch.more_strays;
+        let detail = format!("{count} more rows that no event made, and are not looked at again");
+        judge.add(
+            Severity::Error,
+            "more_strays",
+            "the read models",
+            detail,
+            None,
+        );
+    }
     for (id, order) in &watch.orders {
-        judge.stage(id, order);
-        judge.refunds(id, order);
-        judge.holds(id, order, watch);
+        let (topic, partition) = (&order.at.topic, order.at.partition);
+        if !watch.unread.is_of(topic, Some(partition)) {
+            judge.stage(id, order);
+            judge.refunds(id, order);
+        }
+        if both_are_read {
+            judge.holds(id, order, watch);
+        }
     }
     for (id, skus) in &watch.holds {
-        if watch.orders.contains_key(id) {
+        if watch.orders.contains_key(id) || !both_are_read {
             continue;
         }
         let units: i64 = skus.values().map(|hold| hold.units).sum();

@@ -9,6 +9,7 @@ use cartwright_events::{Envelope, Stream, Timestamp};
 use cartwright_read_model::{Row, RowOp, Table, Value};
 
 use super::findings::Evidence;
+use super::part::Part;
 
 /// A row, by table and key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,6 +19,13 @@ pub struct RowId {
 }
 
 impl RowId {
+    /// The row of `table` with this key.
+    #[must_use]
+    pub const fn new(table: &Table, key: Vec<Value>) -> Self {
+        let table = table.name;
+        Self { table, key }
+    }
+
     /// The row that an operation writes to.
     #[must_use]
     pub fn of(op: &RowOp) -> Self {
@@ -34,6 +42,16 @@ impl RowId {
             table: row.table.name,
             key: row.values[..row.table.key_len()].to_vec(),
         }
+    }
+
+    /// Its table.
+    pub(super) const fn table(&self) -> &'static str {
+        self.table
+    }
+
+    /// Its key.
+    pub(super) fn key(&self) -> &[Value] {
+        &self.key
     }
 }
 
@@ -126,9 +144,9 @@ impl Expected {
         }
     }
 
-    /// Takes a row back that was looked at: what is written to it next comes on top of it.
-    pub fn take_back(&mut self, id: RowId, made: Made) {
-        self.0.insert(id, made);
+    /// Forgets the rows that are not in `part`.
+    pub(super) fn keep(&mut self, part: Part) {
+        self.0.retain(|id, _| part.has(id.table, &id.key));
     }
 
     /// How many rows are known.

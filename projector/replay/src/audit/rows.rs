@@ -1,5 +1,9 @@
 //! The rows of every read model against the events that wrote to them since the last audit and, where the whole
 //! log is read, against all events, which tells rows that no event made.
+//!
+//! No row is looked at before every event has been taken that writes to it: the row may have seen a later one
+//! already, and then says nothing of those before. Where there is no room for as many rows, a part of them is
+//! held, by their keys, and what was read is read again for the others.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,13 +15,16 @@ use cartwright_read_model::{Position, PositionKey, Projection, Row, Table, Value
 
 use super::findings::Finding;
 use super::made::RowId;
+use super::part::Part;
 use super::stored::StoredView;
+use super::strays::KnownStray;
+use super::unread::Unread;
 use super::view::View;
 use crate::context::Context;
-use crate::reading::read_once;
+use crate::reading::{decided, read_again, read_once};
 use crate::registry::Home;
 
-/// Rows that are held before they are looked at.
+/// Rows that are held at a time.
 const MOST_ROWS: usize = 200_000;
 
 /// A record: its stream, partition and offset.
@@ -64,6 +71,16 @@ pub struct RowCheck<'a> {
     is_whole: bool,
     views: Vec<View<'a>>,
     rows_checked: u64,
+    most_rows: usize,
+    /// The rows that are held now.
+    part: Part,
+    /// Those that there was no room for.
+    later: Vec<Part>,
+    /// The first record of each partition that was taken, by the order of reading.
+    begun: Vec<(Stream, BTreeMap<u32, u64>)>,
+    unread: Unread,
+    /// Rows that no event made, of versions that are not looked at.
+    others: Vec<KnownStray>,
 }
 
 impl<'a> RowCheck<'a> {
@@ -86,7 +103,19 @@ impl<'a> RowCheck<'a> {
             is_whole,
             views: Vec::new(),
             rows_checked: 0,
+            most_rows: MOST_ROWS,
+            part: Part::WHOLE,
+            later: Vec::new(),
+            begun: Vec::new(),
+            unread: Unread::new(),
+            others: Vec::new(),
         }
+    }
+
+    /// The same with so many rows held at a time.
+    #[must_use]
+    pub fn holding(self, most_rows: usize) -> Self {
+        Self { most_rows, ..self }
     }
 
     /// Over each of `projections` that has a version which this code knows how to build, too.
@@ -128,6 +157,29 @@ impl<'a> RowCheck<'a> {
         Ok(())
     }
 
+    /// Looks at rows again that an audit before has found to be of no event, unless one writes to them now.
+    pub fn look_again_at(&mut self, strays: &[KnownStray]) {
+        for known in strays {
+            let mut views = self.views.iter_mut();
+            match views.find(|view| known.is_of(view.plan())) {
+                Some(view) => view.look_again_at(known),
+                None => self.others.push(known.clone()),
+            }
+        }
+    }
+
+    /// The rows that are of no event, for the next audit.
+    #[must_use]
+    pub fn strays(&self) -> Vec<KnownStray> {
+        let found = self.views.iter().flat_map(View::kept);
+        self.others.iter().chain(found).cloned().collect()
+    }
+
+    /// Where events could not be read yet: nothing is said of the rows that these may have written to.
+    pub fn unread(&self) -> impl Iterator<Item = &Finding> {
+        self.unread.findings()
+    }
+
     /// Rows that were held against their events.
     #[must_use]
     pub const fn rows_checked(&self) -> u64 {
@@ -140,25 +192,45 @@ impl<'a> RowCheck<'a> {
         self.views.is_empty()
     }
 
-    /// Takes the next record of its topic-partition. One that can't be read writes no row.
+    /// Takes the next record of its topic-partition. One that never can be read writes no row.
     ///
     /// # Errors
-    /// What a store said.
+    /// When the registry does not answer.
     pub fn take(&mut self, stream: Stream, record: &Record) -> anyhow::Result<()> {
         if self.views.is_empty() {
             return Ok(());
         }
-        let Some((envelope, event)) = self.read(stream, record) else {
+        self.begin(stream, record);
+        self.take_in(stream, record, true)
+    }
+
+    fn begin(&mut self, stream: Stream, record: &Record) {
+        let known = self.begun.iter().position(|(begun, _)| *begun == stream);
+        let at = known.unwrap_or_else(|| {
+            self.begun.push((stream, BTreeMap::new()));
+            self.begun.len() - 1
+        });
+        let (_, partitions) = &mut self.begun[at];
+        partitions.entry(record.partition).or_insert(record.offset);
+    }
+
+    fn take_in(&mut self, stream: Stream, record: &Record, is_first: bool) -> anyhow::Result<()> {
+        let Some((envelope, event)) = self.read(stream, record)? else {
             return Ok(());
         };
         for view in &mut self.views {
-            view.take(&envelope, &event);
+            view.take(&envelope, &event, self.part, is_first);
         }
-        let held: usize = self.views.iter().map(View::held).sum();
-        match held > MOST_ROWS {
-            true => self.look(false),
-            false => Ok(()),
+        let held = |views: &[View<'_>]| views.iter().map(View::held).sum::<usize>();
+        while held(&self.views) > self.most_rows
+            && let Some(other) = self.part.halve()
+        {
+            self.later.push(other);
+            for view in &mut self.views {
+                view.keep(self.part);
+            }
         }
+        Ok(())
     }
 
     /// The rows that are wrong. `read_to` is where the records that were taken end: what has been
@@ -171,10 +243,49 @@ impl<'a> RowCheck<'a> {
         log: &impl EventLog,
         read_to: &[(TopicPartition, u64)],
     ) -> anyhow::Result<Vec<Finding>> {
-        self.look(true)?;
-        for view in &mut self.views {
-            view.look_for_strays()?;
+        let mut findings = Vec::new();
+        loop {
+            for view in &mut self.views {
+                self.rows_checked += view.look()?;
+            }
+            if self.later.is_empty() {
+                for view in &mut self.views {
+                    view.look_for_strays(&self.unread)?;
+                }
+            }
+            findings.extend(self.wrong(log, read_to)?);
+            let Some(part) = self.later.pop() else {
+                return Ok(findings);
+            };
+            self.part = part;
+            self.take_again(log, read_to)?;
         }
+    }
+
+    /// Takes all that was taken, for another part of the rows.
+    fn take_again(
+        &mut self,
+        log: &impl EventLog,
+        read_to: &[(TopicPartition, u64)],
+    ) -> anyhow::Result<()> {
+        for (stream, partitions) in self.begun.clone() {
+            let parts = partitions.into_iter().filter_map(|(partition, offset)| {
+                let at = TopicPartition::new(stream.topic(), partition);
+                let (_, end) = read_to.iter().find(|(read, _)| *read == at)?;
+                Some((at, Start::Offset(offset), *end))
+            });
+            let parts: Vec<_> = parts.collect();
+            read_again(log, &parts, |record| self.take_in(stream, record, false))?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the rows that were looked at.
+    fn wrong(
+        &mut self,
+        log: &impl EventLog,
+        read_to: &[(TopicPartition, u64)],
+    ) -> anyhow::Result<Vec<Finding>> {
         if self.views.iter().all(View::is_right) {
             return Ok(Vec::new());
         }
@@ -184,8 +295,9 @@ impl<'a> RowCheck<'a> {
             .collect();
         let mut touched: Vec<HashSet<RowId>> = vec![HashSet::new(); self.views.len()];
         read_once(log, &starts, |record| {
-            let stream = Stream::of_topic(&record.topic);
-            if let Some((envelope, event)) = stream.and_then(|stream| self.read(stream, record)) {
+            if let Some(stream) = Stream::of_topic(&record.topic)
+                && let Some((envelope, event)) = self.read(stream, record)?
+            {
                 for (view, touched) in self.views.iter().zip(&mut touched) {
                     let ops = view.fold(&envelope, &event);
                     touched.extend(ops.iter().flatten().map(RowId::of));
@@ -195,7 +307,7 @@ impl<'a> RowCheck<'a> {
         })?;
         let mut findings = Vec::new();
         for (view, touched) in self.views.iter_mut().zip(&touched) {
-            findings.extend(view.judge(touched)?);
+            findings.extend(view.judge(touched, &self.unread)?);
         }
         Ok(findings)
     }
@@ -205,25 +317,34 @@ impl<'a> RowCheck<'a> {
     #[must_use]
     pub fn left(&self) -> BTreeMap<TopicPartition, u64> {
         let mut all = BTreeMap::new();
-        for ((stream, partition), offset) in self.views.iter().flat_map(View::left) {
-            let at = TopicPartition::new(stream.topic(), *partition);
-            let first = all.entry(at).or_insert(*offset);
-            *first = (*first).min(*offset);
+        let left = self.views.iter().flat_map(View::left);
+        let left = left.map(|((stream, partition), offset)| (*stream, *partition, *offset));
+        for (stream, partition, offset) in left.chain(self.unread.places()) {
+            let at = TopicPartition::new(stream.topic(), partition);
+            let first = all.entry(at).or_insert(offset);
+            *first = (*first).min(offset);
         }
         all
     }
 
-    fn read(&self, stream: Stream, record: &Record) -> Option<(Envelope, Event)> {
-        let envelope = envelope(stream, record).ok()?;
-        let event = decode(self.codec, stream, record.value.as_deref()?);
-        Some((envelope, event.ok()?))
-    }
-
-    /// Holds what is expected against the stores; `is_last`: no record is taken any more.
-    fn look(&mut self, is_last: bool) -> anyhow::Result<()> {
-        for view in &mut self.views {
-            self.rows_checked += view.look(is_last)?;
+    /// The event of a record, where there is one that can be read.
+    fn read(
+        &mut self,
+        stream: Stream,
+        record: &Record,
+    ) -> anyhow::Result<Option<(Envelope, Event)>> {
+        if self.unread.holds(record) {
+            return Ok(None);
         }
-        Ok(())
+        let (Ok(envelope), Some(value)) = (envelope(stream, record), record.value.as_deref())
+        else {
+            return Ok(None);
+        };
+        match decided(decode(self.codec, stream, value))? {
+            Ok(event) => return Ok(Some((envelope, event))),
+            Err(error) if Unread::is(&error) => self.unread.add(record, &error),
+            Err(_) => {}
+        }
+        Ok(None)
     }
 }

@@ -9,14 +9,17 @@ use cartwright_read_model::{Position, PositionKey, Row, RowOp, Value};
 
 use super::findings::Finding;
 use super::made::{Expected, Fault, Made, RowId};
+use super::part::Part;
 use super::rows::{Place, ViewRows};
+use super::strays::KnownStray;
 use super::told::{of_fault, of_stray};
+use super::unread::Unread;
 use super::written::{Stray, Written};
 
 /// With more rows of a table to look at, the whole table is read.
 const MOST_ASKED_FOR: usize = 20_000;
-/// Suspects of one projection beyond which no more are looked for at a time.
-const MOST_SUSPECTS: usize = 100_000;
+/// Rows of one projection that no event made, beyond which no more are looked for.
+const MOST_STRAYS: usize = 100_000;
 /// Rows of one projection that are told of.
 const MOST_TOLD: usize = 1_000;
 
@@ -26,14 +29,19 @@ pub(super) struct View<'a> {
     plan: Plan,
     aside: HashSet<Place>,
     expected: Expected,
-    /// Rows that were not what they should be when they were looked at; what is written to them later
-    /// is held against them together with it.
+    /// Rows that were not what they should be when they were looked at.
     suspects: HashMap<RowId, (Made, Fault)>,
     /// Rows of records that were put aside when the check began, which may have been applied since.
     aside_rows: HashSet<RowId>,
     /// All that was written to, where the whole log is read.
     written: Option<Written>,
     strays: Vec<(Row, Stray)>,
+    /// Rows that no event made, by an audit before, and to which none has written since.
+    known: HashMap<RowId, KnownStray>,
+    /// Those that are there still, and new ones.
+    kept: Vec<KnownStray>,
+    /// Rows that were told of.
+    told: usize,
     /// The first event of each partition whose rows are still to be looked at.
     left: BTreeMap<(Stream, u32), u64>,
 }
@@ -57,8 +65,16 @@ impl<'a> View<'a> {
             aside_rows: HashSet::new(),
             written: is_whole.then(Written::default),
             strays: Vec::new(),
+            known: HashMap::new(),
+            kept: Vec::new(),
+            told: 0,
             left: BTreeMap::new(),
         })
+    }
+
+    /// What builds it.
+    pub(super) const fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Rows that are expected and were not looked at yet.
@@ -76,27 +92,47 @@ impl<'a> View<'a> {
         &self.left
     }
 
-    /// Takes an event.
-    pub(super) fn take(&mut self, envelope: &Envelope, event: &Event) {
-        let Some(ops) = self.fold(envelope, event) else {
+    /// Looks at a row again that an audit before has found to be of no event. One of a table that there is no
+    /// more is gone.
+    pub(super) fn look_again_at(&mut self, known: &KnownStray) {
+        if let Some(id) = known.row(&self.plan) {
+            self.known.insert(id, known.clone());
+        }
+    }
+
+    /// The rows that no event made and that are there.
+    pub(super) fn kept(&self) -> &[KnownStray] {
+        &self.kept
+    }
+
+    /// Takes what an event makes of the rows in `part`; `is_first`: for the first time.
+    pub(super) fn take(&mut self, envelope: &Envelope, event: &Event, part: Part, is_first: bool) {
+        let Some(mut ops) = self.fold(envelope, event) else {
             return;
         };
-        if let Some(written) = &mut self.written {
-            written.take(envelope.seq, &ops);
+        if is_first {
+            if let Some(written) = &mut self.written {
+                written.take(envelope.seq, &ops);
+            }
+            if !self.known.is_empty() {
+                for op in &ops {
+                    self.known.remove(&RowId::of(op));
+                }
+            }
         }
+        ops.retain(|op| part.has(op.table().name, op.key()));
         let place = (envelope.stream, envelope.partition, envelope.offset);
         if self.aside.contains(&place) {
             self.aside_rows.extend(ops.iter().map(RowId::of));
             return;
         }
-        for op in &ops {
-            let id = RowId::of(op);
-            if let Some((made, _)) = self.suspects.remove(&id) {
-                self.expected.take_back(id, made);
-            }
-        }
         let name = event.body.type_name();
         self.expected.take(envelope, name, &ops);
+    }
+
+    /// Forgets what is expected of rows that are not in `part`.
+    pub(super) fn keep(&mut self, part: Part) {
+        self.expected.keep(part);
     }
 
     /// What an event makes of the rows, if it makes anything of them.
@@ -110,9 +146,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Holds what is expected against the store; `is_last`: no event is taken any more. Answers how many rows
-    /// that were.
-    pub(super) fn look(&mut self, is_last: bool) -> anyhow::Result<u64> {
+    /// Holds what is expected against the store. Answers how many rows that were.
+    pub(super) fn look(&mut self) -> anyhow::Result<u64> {
         // Before the rows: they are at least as new.
         let positions = self.rows.positions()?;
         let generation = self.plan.generation;
@@ -125,24 +160,29 @@ impl<'a> View<'a> {
         };
         let mut looked = 0;
         for mut rows in self.expected.drain().into_values() {
-            // Enough to know that the view is not what it should be.
-            let enough = self.suspects.len() > MOST_SUSPECTS;
             let left = &mut self.left;
             rows.retain(|(_, made)| {
-                let look = is_applied(made) && !enough;
+                let look = is_applied(made);
                 if !look {
                     keep(left, made);
                 }
                 look
             });
             looked += rows.len() as u64;
-            self.look_at(rows, is_last)?;
+            self.look_at(rows)?;
         }
         Ok(looked)
     }
 
-    /// Looks through whole tables for rows that are not as any event left them, where all events are known.
-    pub(super) fn look_for_strays(&mut self) -> anyhow::Result<()> {
+    /// Looks through whole tables for rows that are not as any event left them, where all events are known, and
+    /// at those that were found before. What can't be read may have written to any.
+    pub(super) fn look_for_strays(&mut self, unread: &Unread) -> anyhow::Result<()> {
+        let mut places = unread.places();
+        if places.any(|(stream, ..)| self.plan.projection.streams.contains(&stream)) {
+            self.kept.extend(self.known.drain().map(|(_, known)| known));
+            return Ok(());
+        }
+        self.look_at_known()?;
         let Some(written) = &self.written else {
             return Ok(());
         };
@@ -154,7 +194,7 @@ impl<'a> View<'a> {
         let strays = &mut self.strays;
         for table in self.plan.projection.tables {
             self.rows.scan(table, &mut |row| {
-                if strays.len() < MOST_SUSPECTS
+                if strays.len() < MOST_STRAYS
                     && let Some(stray) = written.stray(&row)
                 {
                     strays.push((row, stray));
@@ -164,8 +204,25 @@ impl<'a> View<'a> {
         Ok(())
     }
 
+    fn look_at_known(&mut self) -> anyhow::Result<()> {
+        for table in self.plan.projection.tables.iter().copied() {
+            let of_table = self.known.keys().filter(|id| id.table() == table.name);
+            let keys: Vec<Vec<Value>> = of_table.map(|id| id.key().to_vec()).collect();
+            if keys.is_empty() {
+                continue;
+            }
+            for row in self.rows.get(table, &keys)? {
+                let known = self.known.get(&RowId::of_row(&row));
+                if let Some(stray) = known.and_then(|known| known.stray(&row)) {
+                    self.strays.push((row, stray));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Holds rows of one table against what they should be.
-    fn look_at(&mut self, rows: Vec<(RowId, Made)>, is_last: bool) -> anyhow::Result<()> {
+    fn look_at(&mut self, rows: Vec<(RowId, Made)>) -> anyhow::Result<()> {
         let Some((_, first)) = rows.first() else {
             return Ok(());
         };
@@ -178,9 +235,8 @@ impl<'a> View<'a> {
             true => left.keys().cloned().collect(),
             false => Vec::new(),
         };
-        // What is newer than an event may be a later one's, which may still be taken; where all are known, all
-        // rows are held against them in the end.
-        let tells_newer = is_last && self.written.is_none();
+        // Where all events are known, all rows are held against them in the end.
+        let tells_newer = self.written.is_none();
         let suspects = &mut self.suspects;
         let mut judge = |row: Row| {
             if let Some((id, made)) = left.remove(&row.values[..table.key_len()])
@@ -206,8 +262,13 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    /// What is wrong, but for rows that have been `touched` since: these are looked at the next time.
-    pub(super) fn judge(&mut self, touched: &HashSet<RowId>) -> anyhow::Result<Vec<Finding>> {
+    /// What is wrong, but for rows that have been `touched` since, or may have been by what can't be read: these
+    /// are looked at the next time.
+    pub(super) fn judge(
+        &mut self,
+        touched: &HashSet<RowId>,
+        unread: &Unread,
+    ) -> anyhow::Result<Vec<Finding>> {
         // Some may have been put aside while the log was read.
         let aside = self.rows.put_aside()?;
         let label = self.rows.label();
@@ -224,17 +285,32 @@ impl<'a> View<'a> {
                 continue;
             }
             keep(&mut self.left, &made);
-            if !is_touched && findings.len() < MOST_TOLD {
+            let may_be = unread.places().any(|(stream, partition, _)| {
+                self.plan.projection.streams.contains(&stream)
+                    && !is_of_another_partition(&made, stream, partition)
+            });
+            if !is_touched && !may_be && self.told < MOST_TOLD {
+                self.told += 1;
                 findings.push(of_fault(&label, &made, &fault));
             }
         }
         let strays = std::mem::take(&mut self.strays).into_iter();
         let strays = strays.filter(|(row, _)| !touched.contains(&RowId::of_row(row)));
-        let room = MOST_TOLD.saturating_sub(findings.len());
-        let strays = strays.take(room);
-        findings.extend(strays.map(|(row, stray)| of_stray(&label, &row, stray)));
+        for (row, stray) in strays {
+            self.kept.push(KnownStray::of(&self.plan, &row, stray));
+            if self.told < MOST_TOLD {
+                self.told += 1;
+                findings.push(of_stray(&label, &row, stray));
+            }
+        }
         Ok(findings)
     }
+}
+
+/// Whether a row is known to be written from another partition of `stream`: each is from one only.
+fn is_of_another_partition(made: &Made, stream: Stream, partition: u32) -> bool {
+    let mut from = made.from.iter();
+    from.any(|(of, from, _)| *of == stream && *from != partition)
 }
 
 /// The rows that `made` stands for are to be looked at another time.

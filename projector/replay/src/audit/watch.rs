@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::ensure;
 use cartwright_event_log::{Record, Start, TopicPartition};
-use cartwright_events::codec::{Codec, CodecError};
+use cartwright_events::codec::Codec;
 use cartwright_events::inventory::StockEvent;
 use cartwright_events::order::OrderEvent;
 use cartwright_events::{Event, EventBody, Stream, Timestamp};
@@ -13,11 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use super::findings::{Evidence, Finding, Severity, rules};
 use super::open_order::OpenOrder;
+use super::strays::KnownStray;
+use super::unread::Unread;
+use crate::reading::decided;
 
 /// Open things of one kind that are remembered; a shop with more of them is not audited like this.
 const MOST_OPEN: usize = 2_000_000;
 /// Broken rules that are remembered one by one.
 const MOST_BREACHES: usize = 10_000;
+/// Rows that no event made which are remembered.
+const MOST_STRAYS: usize = 10_000;
 
 /// What is remembered between two audits.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -44,6 +49,14 @@ pub struct Watch {
     /// Those that there is no room for.
     #[serde(default)]
     pub more_breaches: u64,
+    /// Rows that no event made, found when the whole log was read: looked at until they are gone or an event
+    /// has written to them.
+    pub strays: Vec<KnownStray>,
+    /// Those that there is no room for.
+    pub more_strays: u64,
+    /// Where reading has stopped this time; the next audit begins there.
+    #[serde(skip)]
+    pub(super) unread: Unread,
 }
 
 /// How far a topic-partition was read.
@@ -96,7 +109,7 @@ impl Place<'_> {
 impl Watch {
     /// Raised when something else is remembered than before: what an older audit has forgotten can be
     /// had from the log only.
-    pub const FORMAT: u32 = 2;
+    pub const FORMAT: u32 = 3;
 
     /// Nothing read yet.
     #[must_use]
@@ -123,8 +136,9 @@ impl Watch {
         self.positions.get(topic)?.get(&partition).copied()
     }
 
-    /// Everything of a topic-partition before `end` has been taken.
+    /// Everything of a topic-partition before `end` has been taken, or before what can't be read yet.
     pub fn read_to(&mut self, at: &TopicPartition, end: u64) {
+        let end = self.unread.offset(at).map_or(end, |unread| unread.min(end));
         self.seen_mut(&at.topic, at.partition).next_offset = end;
     }
 
@@ -150,11 +164,19 @@ impl Watch {
         }
     }
 
-    /// Takes the broken rules that are kept as known: they are not told again.
+    /// Keeps the rows that no event made, as many as there is room for.
+    pub fn keep_strays(&mut self, mut strays: Vec<KnownStray>) {
+        self.more_strays += strays.len().saturating_sub(MOST_STRAYS) as u64;
+        strays.truncate(MOST_STRAYS);
+        self.strays = strays;
+    }
+
+    /// Takes the broken rules that are kept as known: they are not told again. So are rows that there was no
+    /// room for; the others are told until they are mended.
     pub fn acknowledge(&mut self) -> u64 {
-        let known = self.breaches.len() as u64 + self.more_breaches;
+        let known = self.breaches.len() as u64 + self.more_breaches + self.more_strays;
         self.breaches.clear();
-        self.more_breaches = 0;
+        (self.more_breaches, self.more_strays) = (0, 0);
         known
     }
 
@@ -169,13 +191,15 @@ impl Watch {
         partitions.entry(partition).or_default()
     }
 
-    /// Takes the next record of its topic-partition; one that was taken before changes nothing.
+    /// Takes the next record of its topic-partition; one that was taken before changes nothing. Of a
+    /// topic-partition with a record that can't be read yet, nothing from there on is taken.
     ///
     /// # Errors
     /// When the registry does not answer, or too much is open.
     pub fn take(&mut self, codec: &Codec, stream: Stream, record: &Record) -> anyhow::Result<()> {
         let seen = self.seen(&record.topic, record.partition);
-        if seen.is_some_and(|seen| record.offset < seen.next_offset) {
+        let is_taken = seen.is_some_and(|seen| record.offset < seen.next_offset);
+        if is_taken || self.unread.holds(record) {
             return Ok(());
         }
         let at = Timestamp::from_micros(record.timestamp_us);
@@ -193,6 +217,14 @@ impl Watch {
                 return Ok(());
             }
         };
+        let value = record.value.as_deref().unwrap_or_default();
+        let event = decided(decode(codec, stream, value))?;
+        if let Err(error) = &event
+            && Unread::is(error)
+        {
+            self.unread.add(record, error);
+            return Ok(());
+        }
         let seen = self.seen_mut(&record.topic, partition);
         let expected = seen.seq + 1;
         seen.seq = envelope.seq;
@@ -201,10 +233,8 @@ impl Watch {
             let detail = format!("seq {} where {expected} is due", envelope.seq);
             self.breach(rules::SEQS_ARE_DENSE, record_key(record), &place, detail);
         }
-        let value = record.value.as_deref().unwrap_or_default();
-        match decode(codec, stream, value) {
+        match event {
             Ok(event) => self.event(&event, &place),
-            Err(error @ CodecError::RegistryUnavailable(_)) => return Err(error.into()),
             Err(error) => {
                 self.breach(
                     rules::EVENTS_CAN_BE_READ,

@@ -44,6 +44,7 @@ impl Written {
     }
 }
 
-fn hash(table: &str, key: &[Value]) -> u64 {
+/// A hash of a row's table and key.
+pub(super) fn hash(table: &str, key: &[Value]) -> u64 {
     fnv64(&serde_json::to_vec(&(table, key)).unwrap_or_default())
 }

@@ -102,6 +102,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     if arguments.rows || !is_first {
         rows.add_current(context, &PROJECTIONS)?;
+        rows.look_again_at(&watch.strays);
     }
     let mut progress = Progress::new(context.output, "audit");
     // Reading may take long. Every topic is read at least up to here, so what is late is judged by it.
@@ -110,6 +111,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     progress.say("holding rows against their events");
     let mut findings = rows.finish(&log, &read_to)?;
     watch.keep_rows_from(rows.left());
+    watch.keep_strays(rows.strays());
     if arguments.full {
         progress.expect(&log, &everything(&log)?)?;
         findings.extend(books(&log, &codec, |record| progress.read(record))?);
@@ -117,6 +119,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     progress.finish();
     let limits = limits(arguments);
     findings.extend(judge(&watch, now, &limits));
+    // Also of what an audit before could read.
+    let unread = rows.unread().filter(|unread| !findings.contains(unread));
+    findings.extend(unread.cloned().collect::<Vec<_>>());
     findings.extend(read_models(context, &log, &watch, now, &limits)?);
     let mut report = Report {
         records_read,

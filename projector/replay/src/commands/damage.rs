@@ -65,6 +65,11 @@ pub(super) fn look_for_damage(
         }
         damage.wrong_rows = check.finish(log, &read_to)?;
         damage.rows_checked = check.rows_checked();
+        for unread in check.unread() {
+            context
+                .output
+                .warn(format!("of {}: {}", unread.subject, unread.detail));
+        }
     }
     Ok(damage)
 }

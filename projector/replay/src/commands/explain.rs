@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::explain::{Explanation, Fact, explain};
+use crate::explain::{Explanation, Fact, Kind, explain};
 use crate::output::table;
 
 /// Arguments of `explain`.
@@ -33,10 +33,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let What::Order { id } = &arguments.what;
     let explanation = explain(&context.log()?, &context.codec()?, id)?;
     context.output.result(&explanation, text);
-    Ok(match explanation.facts.is_empty() {
-        true => Exit::Refused,
-        false => Exit::Done,
+    Ok(match explanation.facts.iter().any(is_of_the_order) {
+        true => Exit::Done,
+        false => Exit::Refused,
     })
+}
+
+fn is_of_the_order(fact: &Fact) -> bool {
+    fact.kind != Kind::Unread
 }
 
 /// The command, message or timer, and the key that its caller gave it.
@@ -105,7 +109,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::explain::{Kind, Transaction};
+    use crate::explain::Transaction;
 
     fn fact(type_name: &str, offset: u64, second: i64) -> Fact {
         Fact {

@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use cartwright_projector::Plan;
 use cartwright_read_model::builds::Builder;
-use cartwright_read_model::versions::{State, Took, Version};
+use cartwright_read_model::versions::{Refused, State, Took, Version, Versions};
 
 use super::builder::say;
 use super::drive::ROUND;
-use crate::build::Board;
+use crate::build::{Board, Signal};
 use crate::context::Context;
 use crate::registry::Home;
 
 /// What remains to be done when all rows are there: keys and indexes, which may take as long as the rows
-/// did, and the handing over to projectors. It goes on saying that somebody builds. Answers whether the
-/// version is there then: not when it was cancelled meanwhile.
+/// did, and the handing over to projectors. It goes on saying that somebody builds, and holds still before
+/// either when it is told to; keys and indexes are not interrupted by that. Answers whether the version is
+/// there then: not when it was cancelled meanwhile.
 pub(super) fn finish(
     context: &Context,
     home: &Home<'_>,
@@ -25,6 +26,9 @@ pub(super) fn finish(
     begun: Instant,
 ) -> anyhow::Result<bool> {
     let number = plan.version;
+    if let Some(ended) = until_it_goes_on(context, home, number, me, board) {
+        return Ok(ended);
+    }
     let completed = std::thread::scope(|scope| {
         let complete = || context.wait(home.control.complete(plan.projection, number));
         let completing = scope.spawn(complete);
@@ -41,13 +45,72 @@ pub(super) fn finish(
             Err(_) => bail!("making keys and indexes has ended in a panic"),
         }
     });
-    let built = completed.and_then(|()| {
-        let took = took(home, plan, board, begun)?;
-        home.change(|versions| versions.built_in(number, took))
+    let ended = completed.and_then(|()| {
+        loop {
+            if let Some(ended) = until_it_goes_on(context, home, number, me, board) {
+                return Ok(ended);
+            }
+            let took = took(home, plan, board, begun)?;
+            match home.change(|versions| built(versions, number, took)) {
+                Ok(_) => return Ok(true),
+                // Told to hold still a moment ago.
+                Err(error) if error.downcast_ref() == Some(&Refused::Paused(number)) => {}
+                Err(error) => return Err(error),
+            }
+        }
     });
-    match built {
-        Ok(_) => Ok(true),
+    match ended {
+        Ok(ended) => Ok(ended),
         Err(error) => ended_elsewhere(home.versions()?.get(number)).ok_or(error),
+    }
+}
+
+/// The build has come to its end, unless it is to hold still.
+fn built(versions: &Versions, number: u32, took: Option<Took>) -> Result<Versions, Refused> {
+    match versions.get(number).is_some_and(holds_still) {
+        true => Err(Refused::Paused(number)),
+        false => versions.built_in(number, took),
+    }
+}
+
+/// Whether a version is being built and is to hold still meanwhile.
+pub(super) fn holds_still(version: &Version) -> bool {
+    let build = version.build.as_ref();
+    version.state == State::Building && build.is_some_and(|build| build.paused)
+}
+
+/// Holds still for as long as the version is to, and goes on saying that somebody builds. Answers whether
+/// the version is there when the build has ended meanwhile, by another process or by a cancel.
+fn until_it_goes_on(
+    context: &Context,
+    home: &Home<'_>,
+    number: u32,
+    me: &Builder,
+    board: &Board,
+) -> Option<bool> {
+    loop {
+        match home.versions() {
+            Ok(versions) => {
+                let version = versions.get(number);
+                if let Some(ended) = ended_elsewhere(version) {
+                    return Some(ended);
+                }
+                if !version.is_some_and(holds_still) {
+                    board.tell(Signal::Go);
+                    return None;
+                }
+                if board.signal() != Signal::Hold {
+                    let label = home.label(number);
+                    let told = format!("{label} holds still; `replay resume` lets it go on");
+                    context.output.remark(told);
+                }
+                board.tell(Signal::Hold);
+            }
+            // As while it is read: told, and waited for.
+            Err(error) => context.output.remark(format!("{error:#}")),
+        }
+        let _ = say(context, home, number, me, board);
+        std::thread::sleep(ROUND);
     }
 }
 
@@ -93,6 +156,23 @@ mod tests {
     use cartwright_read_model::versions::{Build, Until, Versions};
 
     use super::*;
+
+    #[test]
+    fn a_build_that_is_to_hold_still_is_not_done_before_it_goes_on() {
+        let now = Timestamp::EPOCH;
+        let building = Versions::begin(&SALES, 2, now).add(&SALES, 3, Build::default(), now);
+        let building = building.expect("begun");
+        let held = building.pause(3, true).expect("held");
+        assert!(held.get(3).is_some_and(holds_still));
+        assert_eq!(built(&held, 3, None), Err(Refused::Paused(3)));
+        let going = held.pause(3, false).expect("going on");
+        let live = built(&going, 3, None).expect("built");
+        assert_eq!(live.get(3).map(|each| each.state), Some(State::Live));
+        // As documents of older code have it.
+        let mut stale = live.get(3).cloned().expect("there");
+        stale.build.get_or_insert_default().paused = true;
+        assert!(!holds_still(&stale), "nothing is built");
+    }
 
     #[test]
     fn a_build_that_another_process_has_ended_is_done_and_one_that_was_cancelled_is_not() {

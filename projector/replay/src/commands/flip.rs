@@ -1,5 +1,7 @@
 //! `flip` and `rollback`: which version is read.
 
+mod goal;
+
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -8,6 +10,7 @@ use cartwright_read_model::control::Reader;
 use cartwright_read_model::versions::{FlipCheck, Refused, Versions};
 use serde::Serialize;
 
+use self::goal::Goal;
 use super::readers::{POLL, until_followed};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -149,26 +152,29 @@ fn switch(
     verified: bool,
 ) -> anyhow::Result<Exit> {
     let deadline = deadline(arguments);
-    let from = home.versions()?.current;
-    let next = loop {
-        // The new version's first: it only grows while the other's are read.
-        let (ahead, current) = (home.positions(to)?, home.positions(from)?);
+    let mut goal = None;
+    let (from, next) = loop {
+        let from = home.versions()?.current;
+        let goal = Goal::of(&mut goal, from, Instant::now(), || home.positions(from))?;
+        let ahead = home.positions(to)?;
         let check = FlipCheck {
-            current: &current,
+            current: &goal.positions,
             next: &ahead,
             verified,
             max_age: Duration::from_secs(arguments.max_age_s),
             now: Timestamp::now(),
         };
-        let change = |versions: &Versions| versions.flip(to, &check, arguments.force);
-        match home.change(change) {
-            Ok(next) => break next,
+        match home.change(|versions| goal.flip(versions, to, &check, arguments.force)) {
+            Ok(next) => break (from, next),
             Err(error) => {
                 let refused = error.downcast_ref::<Refused>();
                 if matches!(refused, Some(Refused::IsCurrent(_))) {
                     return already(context, home, arguments, "");
                 }
-                let passes = matches!(refused, Some(Refused::Behind { .. }));
+                let passes = matches!(
+                    refused,
+                    Some(Refused::Behind { .. } | Refused::Switched { .. })
+                );
                 if !passes || Instant::now() >= deadline {
                     return Err(error);
                 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail, ensure};
 use cartwright_read_model::builds::BUILDER_LIFE;
 use cartwright_read_model::control::Reader;
 use cartwright_read_model::tables::OLDER;
-use cartwright_read_model::versions::{State, Versions};
+use cartwright_read_model::versions::{Refused, State, Versions};
 use cartwright_read_model::{PROJECTIONS, Projection, declaration};
 use serde_json::json;
 
@@ -65,7 +65,7 @@ pub fn resume(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
 /// trace of it. Killed in the middle and run again, it comes to its end.
 ///
 /// # Errors
-/// A version that is or was live, or what the store said.
+/// A version that is or was live, or is current and being built anew, or what the store said.
 pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let home = Home::open(context, &arguments.projection)?;
     let number = to_cancel(context, &home, arguments)?;
@@ -146,23 +146,70 @@ fn told(context: &Context, home: &Home<'_>, number: u32, what: &str) {
     context.output.result(&value, |_| format!("{label} {what}"));
 }
 
-/// The version asked for. One that was cancelled before may be asked for again, in case its
-/// removal did not come to its end.
+/// The version asked for, or the only one that is being built: also the current one, which is built anew
+/// after its store was lost.
 fn building(home: &Home<'_>, arguments: &Arguments) -> anyhow::Result<u32> {
-    let versions = home.versions()?;
+    let (versions, name) = (home.versions()?, home.projection.name);
+    let building = being_built(&versions);
     match arguments.version {
-        Some(number) if number <= versions.highest && number != versions.current => Ok(number),
+        Some(number) if number != versions.current || building.contains(&number) => {
+            known(name, &versions, number)
+        }
         Some(number) => bail!("{} is not being built", home.label(number)),
-        None => only_one(home.projection.name, &being_built(&versions), &[]),
+        None => only_one(name, &building, &[]),
     }
+}
+
+/// A number that has been used.
+fn known(name: &str, versions: &Versions, number: u32) -> anyhow::Result<u32> {
+    ensure!(
+        number <= versions.highest,
+        "{name}@{number} is not being built"
+    );
+    Ok(number)
+}
+
+/// The version to cancel, where it is known without a look at the store: the one asked for, or the only one
+/// that is being built. One that was cancelled before may be asked for again, in case its removal did not
+/// come to its end. Never the current one: without it the projection could not be read again.
+///
+/// # Errors
+/// The current version, or several.
+fn asked_to_cancel(
+    name: &str,
+    versions: &Versions,
+    asked: Option<u32>,
+) -> anyhow::Result<Option<u32>> {
+    let current = versions.current;
+    let mut building = being_built(versions);
+    let is_anew = building.contains(&current);
+    building.retain(|number| *number != current);
+    match asked {
+        Some(number) if number == current && is_anew => {
+            Err(Refused::IsCurrent(current)).with_context(|| built_anew(name, current))
+        }
+        Some(number) if number == current => bail!("{name}@{number} is not being built"),
+        Some(number) => known(name, versions, number).map(Some),
+        None if building.is_empty() && is_anew => {
+            Err(Refused::IsCurrent(current)).with_context(|| built_anew(name, current))
+        }
+        None if building.is_empty() => Ok(None),
+        None => only_one(name, &building, &[]).map(Some),
+    }
+}
+
+fn built_anew(name: &str, current: u32) -> String {
+    format!(
+        "{name}@{current} is built anew after its store was lost and cannot be cancelled (`replay pause` \
+         makes it hold still)"
+    )
 }
 
 /// The same; where none is being built, one that was cancelled and of which something is there still.
 fn to_cancel(context: &Context, home: &Home<'_>, arguments: &Arguments) -> anyhow::Result<u32> {
-    let versions = home.versions()?;
-    let building = being_built(&versions);
-    if arguments.version.is_some() || !building.is_empty() {
-        return self::building(home, arguments);
+    let (versions, name) = (home.versions()?, home.projection.name);
+    if let Some(number) = asked_to_cancel(name, &versions, arguments.version)? {
+        return Ok(number);
     }
     let mut left = Vec::new();
     for number in cancelled(&versions) {
@@ -173,7 +220,7 @@ fn to_cancel(context: &Context, home: &Home<'_>, arguments: &Arguments) -> anyho
             }
         }
     }
-    only_one(home.projection.name, &building, &left)
+    only_one(name, &[], &left)
 }
 
 fn being_built(versions: &Versions) -> Vec<u32> {
@@ -224,6 +271,25 @@ mod tests {
         assert_eq!(numbers(Some(SALES_1.version)), [SALES_1.version]);
         assert_eq!(numbers(None), all);
         assert_eq!(numbers(Some(99)), all, "this code does not declare it");
+    }
+
+    #[test]
+    fn the_current_version_is_never_cancelled_though_it_is_being_built() {
+        let now = Timestamp::EPOCH;
+        let anew = Versions::begin_anew(&SALES, 3, now);
+        for asked in [None, Some(3)] {
+            let error = asked_to_cancel("sales", &anew, asked).expect_err("current");
+            let refused = error.downcast_ref::<Refused>();
+            assert_eq!(refused, Some(&Refused::IsCurrent(3)), "{error:#}");
+        }
+        let beside = anew.add(&SALES, 4, Build::default(), now).expect("begun");
+        let chosen = |versions, asked| asked_to_cancel("sales", versions, asked).ok();
+        assert_eq!(chosen(&beside, None), Some(Some(4)), "the other one");
+        assert_eq!(chosen(&beside, Some(3)), None);
+        assert_eq!(chosen(&beside, Some(9)), None, "never used");
+        let built = anew.built(3).expect("built");
+        assert_eq!(chosen(&built, Some(3)), None);
+        assert_eq!(chosen(&built, None), Some(None), "none is being built");
     }
 
     #[test]

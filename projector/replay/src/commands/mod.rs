@@ -9,6 +9,7 @@ pub mod dry_run;
 pub mod explain;
 mod finish;
 pub mod flip;
+mod from_log;
 pub mod hold;
 pub mod list;
 pub mod parked;

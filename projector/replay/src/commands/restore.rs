@@ -1,9 +1,9 @@
 //! `restore`: everything back from the log after a store was lost.
 //!
-//! A store that holds no versions of a projection has lost it. The database, the control tables and
-//! the first revision of its versions are made, with the version being built: projectors that run
-//! leave it alone, and query-api answers nothing from it. Then it is built as any version is, and
-//! projectors go on from there.
+//! A store that holds no versions of a projection, or not the current one, has lost it. The database, the
+//! control tables and a revision of its versions are made, with the current one being built: projectors
+//! that run leave it alone, and query-api answers nothing from it. Then it is built as any version is,
+//! and projectors go on from there.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -151,26 +151,40 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(exit(&report))
 }
 
-/// Begins the versions of a projection whose store holds none.
+/// Begins the versions of a projection whose store holds none, or not the current one.
 fn begin(context: &Context, home: &Home<'_>, groups: &[(String, usize)]) -> anyhow::Result<()> {
-    if home.find()?.is_some() {
+    let known = home.find()?;
+    if known.as_ref().is_some_and(has_current) {
         return Ok(());
     }
     // Groups were looked at before: a worker that was no member then writes nothing more.
     let positioned = context.wait(home.control.positioned(home.projection))?;
     let used = running(home.projection, groups).chain(positioned);
+    let used = used.chain(known.as_ref().map(|versions| versions.highest));
     let number = Versions::first_number(home.projection, used);
-    let first = Versions::begin_anew(home.projection, number, Timestamp::now());
+    let now = Timestamp::now();
     let label = home.label(number);
-    match home.begin(&first)? {
+    let begun = match known {
+        None => home.begin(&Versions::begin_anew(home.projection, number, now))?,
+        Some(_) => match home.change(|known| known.begin_again(home.projection, number, now)) {
+            Ok(_) => true,
+            Err(_) if has_current(&home.versions()?) => false,
+            Err(error) => return Err(error),
+        },
+    };
+    match begun {
         true => context
             .output
             .remark(format!("{label} is built from the log")),
         false => context
             .output
-            .remark(format!("a projector has begun {label}")),
+            .remark(format!("somebody else has begun {}", home.projection.name)),
     }
     Ok(())
+}
+
+fn has_current(versions: &Versions) -> bool {
+    versions.get(versions.current).is_some()
 }
 
 /// The versions of a projection that somebody works for.

@@ -12,6 +12,7 @@ use cartwright_read_model::{Position, PositionKey};
 use serde::Serialize;
 
 use super::builder::said;
+use super::finish::holds_still;
 use crate::build::{PartitionProgress, Phase};
 use crate::context::Context;
 use crate::parking;
@@ -187,7 +188,7 @@ pub(super) fn standing(
         version: number,
         state: version.state.word(),
         current: versions.current == number,
-        paused: version.build.as_ref().is_some_and(|build| build.paused),
+        paused: holds_still(version),
         builder_pid: said.builder.map(|builder| builder.pid),
         phase: None,
         reason: None,

@@ -8,21 +8,17 @@ use cartwright_event_log::kafka::KafkaLog;
 use cartwright_events::Timestamp;
 use cartwright_events::codec::Codec;
 use cartwright_folds::{Fold, fold_of};
-use cartwright_projector::Plan;
 use cartwright_read_model::versions::{Outcome, State, Verification, Version, Versions};
-use cartwright_read_model::{Projection, Table, declaration, is_meant_to_differ};
+use cartwright_read_model::{Projection, declaration, is_meant_to_differ};
 
 use super::differences::{Report, text};
-use super::drive::show;
+use super::from_log::{goes_on, with_log};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::given_up::with_given_up;
 use crate::reading;
 use crate::registry::Home;
-use crate::verify::{Ends, Findings, Folded, IsCompared, Limits, Side, Stored, compare, made_by};
-
-/// Rows of an independent fold that are held in memory at a time, about.
-const ROWS_IN_MEMORY: u64 = 500_000;
+use crate::verify::{Ends, Findings, IsCompared, Limits, Side, Stored, compare, made_by};
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -180,16 +176,18 @@ fn compare_all(
     let folds: Vec<_> = folds.into_iter().flatten().collect();
     let codec = context.codec()?;
     tell_made_by(&log, &codec, &folds, &ends()?, &mut findings);
+    let wanted = arguments.from_log || leaves_something_out(old, plan.projection, &is_compared);
+    let then = wanted && goes_on(&findings);
     let rows = findings.rows;
     let mut comparisons = vec![findings];
-    if arguments.from_log || leaves_something_out(old, plan.projection, &is_compared) {
+    if then {
         comparisons.extend(with_log(context, &log, &plan, rows, &mut right)?);
     }
     Ok(comparisons)
 }
 
 /// Adds the events that made the rows that differ. What was found stands without them, too.
-fn tell_made_by(
+pub(super) fn tell_made_by(
     log: &KafkaLog,
     codec: &Codec,
     folds: &[Fold],
@@ -210,104 +208,8 @@ fn leaves_something_out(old: &Projection, new: &Projection, is_compared: IsCompa
     })
 }
 
-/// Compares with folds of the log in memory, each of a part of all keys.
-fn with_log(
-    context: &Context,
-    log: &KafkaLog,
-    plan: &Plan,
-    rows: u64,
-    right: &mut Stored<'_>,
-) -> anyhow::Result<Vec<Findings>> {
-    let parts = rows.div_ceil(ROWS_IN_MEMORY).max(1);
-    let codec = context.codec()?;
-    let mut all = Vec::new();
-    for part in 0..parts {
-        let bar = context.output.bar("folding the log");
-        let folded = Folded::new(log.clone(), codec.clone(), *plan).part(part, parts);
-        let mut left = folded.watched(move |board| {
-            show(&bar, board);
-            if board.is_done() {
-                bar.finish_and_clear();
-            }
-        });
-        let what = format!("part {} of {parts}", part + 1);
-        context
-            .output
-            .remark(format!("comparing {} with the log, {what}", right.label()));
-        let mut right = Partial {
-            side: right,
-            part,
-            of: parts,
-        };
-        let ends = || ends(log, plan.projection);
-        let tables = plan.projection.tables;
-        let every = |_: &str, _: &str| true;
-        let mut findings = compare(
-            &mut left,
-            &mut right,
-            tables,
-            &every,
-            &ends,
-            Limits::default(),
-        )?;
-        tell_made_by(log, &codec, &[plan.fold], &ends()?, &mut findings);
-        let failed = findings.outcome() == Outcome::Failed;
-        all.push(findings);
-        if failed {
-            break;
-        }
-    }
-    Ok(all)
-}
-
-/// A part of the keys of a side.
-struct Partial<'a, S> {
-    side: &'a mut S,
-    part: u64,
-    of: u64,
-}
-
-impl<S: Side> Side for Partial<'_, S> {
-    fn label(&self) -> String {
-        self.side.label()
-    }
-
-    fn table(&self, name: &str) -> Option<&'static Table> {
-        self.side.table(name)
-    }
-
-    fn scan(
-        &mut self,
-        table: &'static Table,
-        visit: &mut (dyn FnMut(cartwright_read_model::Row) + Send),
-    ) -> anyhow::Result<()> {
-        let (part, of) = (self.part, self.of);
-        self.side.scan(table, &mut |row| {
-            if Folded::<KafkaLog>::holds(&row.values[..table.key_len()], part, of) {
-                visit(row);
-            }
-        })
-    }
-
-    fn get(
-        &mut self,
-        table: &'static Table,
-        keys: &[Vec<cartwright_read_model::Value>],
-    ) -> anyhow::Result<Vec<cartwright_read_model::Row>> {
-        self.side.get(table, keys)
-    }
-
-    fn parked(&mut self, before: &Ends) -> anyhow::Result<crate::verify::ParkedSet> {
-        self.side.parked(before)
-    }
-
-    fn reach(&mut self, ends: &Ends) -> anyhow::Result<Option<String>> {
-        self.side.reach(ends)
-    }
-}
-
 /// Where the partitions that hold anything end now.
-fn ends(log: &KafkaLog, projection: &Projection) -> anyhow::Result<Ends> {
+pub(super) fn ends(log: &KafkaLog, projection: &Projection) -> anyhow::Result<Ends> {
     let mut ends = reading::ends(log, projection)?;
     ends.retain(|_, end| *end > 0);
     Ok(ends)

@@ -39,7 +39,7 @@ fn step(fact: &Fact) -> Step {
         }
         Kind::Message => Step::of_message(&fact.type_name),
         Kind::FailedMessage => Step::Held,
-        Kind::RejectedCommand => Step::Refused,
+        Kind::RejectedCommand | Kind::Unread => Step::Refused,
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::search::Search;
 use super::{Fact, Kind, Transaction, ms};
-use crate::reading::read_once;
+use crate::reading::{decided, read_once};
 
 impl Search<'_> {
     /// Finds the transactions that the facts of a partition were written in, messages that could not be
@@ -45,6 +45,8 @@ impl Search<'_> {
         }
         let at = TopicPartition::new(context.journal_topic(), partition);
         let mut failed = Vec::new();
+        // The first record that can't be read, why, and how many there are.
+        let mut unread: Option<(Record, String, u64)> = None;
         // Every transaction says how far the inbox is applied with it.
         let (mut last, mut applied) = (0, 0);
         read_once(log, &[(at, Start::Beginning)], |record| {
@@ -52,8 +54,13 @@ impl Search<'_> {
             let Some(value) = record.value.as_deref() else {
                 return Ok(());
             };
-            let Ok(journal) = self.codec.decode_journal(context, value) else {
-                return Ok(());
+            let journal = match decided(self.codec.decode_journal(context, value))? {
+                Ok(journal) => journal,
+                Err(error) => {
+                    let first = || (record.clone(), error.to_string(), 0);
+                    unread.get_or_insert_with(first).2 += 1;
+                    return Ok(());
+                }
             };
             for range in &journal.ranges {
                 let topic = &range.topic;
@@ -91,6 +98,11 @@ impl Search<'_> {
             }
             Ok(())
         })?;
+        if let Some((record, error, records)) = unread {
+            let details = json!({ "unreadable": error, "records": records });
+            let (kind, subject) = (Kind::Unread, self.order_id);
+            self.fact(kind, context.name(), "?", subject, &record, details);
+        }
         for (index, record, reason) in failed {
             let message = self.facts[index].clone();
             let details = json!({ "reason": reason, "offset": message.offset });

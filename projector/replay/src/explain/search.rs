@@ -13,7 +13,7 @@ use cartwright_projector::decode;
 use serde_json::{Value, json};
 
 use super::{Fact, Kind};
-use crate::reading::read_once;
+use crate::reading::{decided, read_once};
 
 pub(super) struct Search<'a> {
     pub(super) codec: &'a Codec,
@@ -72,7 +72,7 @@ impl<'a> Search<'a> {
         let Some(value) = record.value.as_deref() else {
             return Ok(());
         };
-        let event = match decode(self.codec, stream, value) {
+        let event = match decided(decode(self.codec, stream, value))? {
             Ok(event) => event,
             Err(error) => {
                 let details = json!({ "unreadable": error.to_string() });
@@ -107,8 +107,16 @@ impl<'a> Search<'a> {
         let (Some(context), Some(value)) = (context, record.value.as_deref()) else {
             return Ok(());
         };
-        let Ok(message) = self.codec.decode_message(context, value) else {
-            return Ok(());
+        let message = match decided(self.codec.decode_message(context, value))? {
+            Ok(message) => message,
+            // A message has the key of what it is about.
+            Err(error) if record.key.as_deref() == Some(self.order_id.as_bytes()) => {
+                let details = json!({ "unreadable": error.to_string() });
+                let (context, subject) = (context.name(), self.order_id);
+                self.fact(Kind::Message, context, "?", subject, record, details);
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
         };
         if message.key() != self.order_id {
             return Ok(());

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::Ends;
 use super::compare::Difference;
+use crate::reading::decided;
 
 /// Events told of one row; the last ones.
 const MOST_EVENTS: usize = 20;
@@ -40,7 +41,7 @@ pub struct MadeBy {
 /// `folds`.
 ///
 /// # Errors
-/// When the log does not answer, or not to the end; what was read until then is told.
+/// When the log or the registry does not answer, or not to the end; what was read until then is told.
 pub fn made_by<L: EventLog>(
     log: &L,
     codec: &Codec,
@@ -63,7 +64,7 @@ pub fn made_by<L: EventLog>(
         let mut reader = log.reader(ReaderPurpose::Recovery)?;
         reader.assign(&[(at.clone(), Start::Beginning)])?;
         read_to(&mut reader, &[(at.clone(), *end)], STALL, |record| {
-            for (row, made_by) in touched(codec, folds, stream, &record) {
+            for (row, made_by) in touched(codec, folds, stream, &record)? {
                 if let Some(index) = rows.get(&row) {
                     let events = &mut differences[*index].events;
                     events.push(made_by);
@@ -80,12 +81,20 @@ pub fn made_by<L: EventLog>(
 type Touched = ((&'static str, Vec<Value>), MadeBy);
 
 /// The rows that a record writes to. One that cannot be folded writes to none.
-fn touched(codec: &Codec, folds: &[Fold], stream: Stream, record: &Record) -> Vec<Touched> {
+///
+/// # Errors
+/// When the registry does not answer.
+fn touched(
+    codec: &Codec,
+    folds: &[Fold],
+    stream: Stream,
+    record: &Record,
+) -> anyhow::Result<Vec<Touched>> {
     let (Ok(envelope), Some(value)) = (envelope(stream, record), &record.value) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    let Ok(event) = decode(codec, stream, value) else {
-        return Vec::new();
+    let Ok(event) = decided(decode(codec, stream, value))? else {
+        return Ok(Vec::new());
     };
     let mut touched: Vec<Touched> = Vec::new();
     for one in folds {
@@ -120,5 +129,5 @@ fn touched(codec: &Codec, folds: &[Fold], stream: Stream, record: &Record) -> Ve
             }
         }
     }
-    touched
+    Ok(touched)
 }

@@ -23,11 +23,11 @@ use crate::reaching::positions;
 use crate::setup::{Entry, TestLog, limits, plan, run};
 
 /// A view in the store in memory.
-struct View {
-    store: MemoryStore,
-    plan: Plan,
+pub struct View {
+    pub store: MemoryStore,
+    pub plan: Plan,
     /// What was put aside besides what the store says.
-    aside: HashSet<Place>,
+    pub aside: HashSet<Place>,
 }
 
 impl ViewRows for View {
@@ -84,7 +84,7 @@ fn wrong(envelope: &Envelope, event: &Event) -> Outcome {
     Outcome::Emit(ops)
 }
 
-fn apply(log: &TestLog, store: &MemoryStore, plan: Plan) {
+pub fn apply(log: &TestLog, store: &MemoryStore, plan: Plan) {
     let sink = Box::new(MemorySink::new(store.clone(), plan.version));
     let codec = log.codec.clone();
     run(&mut Worker::new(
@@ -176,10 +176,21 @@ fn a_row_whose_event_was_not_applied_yet_is_looked_at_the_next_time() {
 
 /// Holds the catalog in a store against a log from its beginning on: all that there is or, for all that the check
 /// knows, only what is new. Something may happen before it ends.
-fn held(
+pub fn held(
+    log: &TestLog,
+    store: &MemoryStore,
+    how: (bool, &HashSet<Place>),
+    meanwhile: impl FnOnce(),
+) -> Vec<String> {
+    held_by(log, store, how, 1_000, meanwhile)
+}
+
+/// The same with room for so many rows at a time.
+pub fn held_by(
     log: &TestLog,
     store: &MemoryStore,
     (is_whole, aside): (bool, &HashSet<Place>),
+    most_rows: usize,
     meanwhile: impl FnOnce(),
 ) -> Vec<String> {
     let plan = plan("catalog");
@@ -192,6 +203,7 @@ fn held(
         true => RowCheck::of_whole_log(&log.codec),
         false => RowCheck::none(&log.codec),
     };
+    check = check.holding(most_rows);
     check.add(plan, Box::new(view)).expect("a view");
     let starts = whole_topic(&log.log, Stream::Product.topic()).expect("partitions");
     let take = |record: &Record| check.take(Stream::Product, record);
@@ -203,7 +215,7 @@ fn held(
 }
 
 /// The catalog's fold, with a row that no event speaks of.
-fn with_a_ghost(envelope: &Envelope, event: &Event) -> Outcome {
+pub fn with_a_ghost(envelope: &Envelope, event: &Event) -> Outcome {
     let fold = fold_of(&CATALOG).expect("a fold");
     let Outcome::Emit(mut ops) = fold(envelope, event) else {
         return fold(envelope, event);
@@ -307,7 +319,7 @@ fn a_table_that_is_empty_is_told_when_the_log_says_that_it_holds_rows() {
     assert_eq!(look(&applied, &records), [""; 0], "all of it was given up");
 }
 
-fn read_places(log: &TestLog, plan: &Plan) -> HashSet<Place> {
+pub fn read_places(log: &TestLog, plan: &Plan) -> HashSet<Place> {
     let mut places = HashSet::new();
     for stream in plan.projection.streams {
         let starts = whole_topic(&log.log, stream.topic()).expect("partitions");

@@ -8,6 +8,12 @@ mod history;
 mod setup;
 
 mod auditing;
+#[allow(
+    dead_code,
+    reason = "shared with the tests of the tools that read the log"
+)]
+#[path = "../log_tools/away.rs"]
+mod away;
 mod building;
 mod busy;
 mod comparing;
@@ -15,3 +21,5 @@ mod estimating;
 mod giving_up;
 mod memory;
 mod reaching;
+mod rows;
+mod strays;
