@@ -9,8 +9,8 @@ use cartwright_events::envelope::HeaderError;
 use cartwright_events::{Envelope, Event, Stream, Timestamp};
 use cartwright_folds::{Fold, Outcome};
 
+use crate::halt::Halt;
 use crate::panics::caught;
-use crate::partition::Halt;
 use crate::plan::Plan;
 
 const MAX_PARKED_KEY_CHARS: usize = 120;

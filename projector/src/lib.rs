@@ -20,6 +20,7 @@ pub mod connect;
 mod fixed;
 mod folding;
 mod gauges;
+mod halt;
 pub mod metric_names;
 mod motion;
 pub mod overview;

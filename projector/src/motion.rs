@@ -20,7 +20,7 @@ struct Stand {
 
 impl Motion {
     /// Looks at a partition at `now`; answers for how long its position has stood still although
-    /// there is something to read.
+    /// there is something to read, or to apply.
     pub(crate) fn look(&mut self, report: &PartitionReport, now: Instant) -> Duration {
         let next_offset = report.position.map(|position| position.next_offset);
         let stand = self.0.entry(report.at.clone()).or_insert(Stand {
@@ -28,7 +28,8 @@ impl Motion {
             since: now,
         });
         // When the log can't be asked nothing is known, and nothing is claimed.
-        let has_work = report.behind.is_some_and(|behind| behind > 0);
+        let has_work =
+            report.behind.is_some_and(|behind| behind > 0) || report.oldest_waiting.is_some();
         if stand.next_offset != next_offset || !has_work {
             *stand = Stand {
                 next_offset,
@@ -113,6 +114,23 @@ mod tests {
         assert_eq!(at(50, 2, Some(0)), 0, "there is nothing to read");
         assert_eq!(at(60, 2, Some(3)), 10);
         assert_eq!(at(70, 2, None), 0, "nobody knows");
+    }
+
+    #[test]
+    fn a_position_stands_still_also_when_all_is_read_and_not_applied() {
+        let mut motion = Motion::default();
+        let begin = Instant::now();
+        let refused = PartitionReport {
+            oldest_waiting: Some(Timestamp::from_micros(6_000_000)),
+            ..report(2, Some(0))
+        };
+        let mut at = |seconds, report: &PartitionReport| {
+            let now = begin + Duration::from_secs(seconds);
+            motion.look(report, now).as_secs()
+        };
+        assert_eq!(at(0, &refused), 0);
+        assert_eq!(at(40, &refused), 40);
+        assert_eq!(at(50, &report(3, Some(0))), 0, "it is applied");
     }
 
     #[test]

@@ -12,22 +12,10 @@ use cartwright_read_model::{ParkReason, ParkRequest, ParkedRow, Position, Positi
 use cartwright_sinks::{Batch, Loaded, SeqOp, Unparked};
 
 use crate::folding::{envelope, foreign, key_text, outcome};
+use crate::halt::{Halt, not_consumed};
 use crate::parked::Parked;
 use crate::plan::{Limits, Plan};
 use crate::unpark::Drain;
-
-/// Why no more records can be taken now, the worst last.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Halt {
-    /// Too much is put aside: take no more until somebody has done something about it.
-    Hold(String),
-    /// Something outside does not answer: try again later.
-    Wait(String),
-    /// The log's client is broken: begin anew with another.
-    Fail(String),
-    /// Going on would lose or invent something: the projection stops until somebody has looked.
-    Stop(String),
-}
 
 /// What was taken in since the last batch.
 #[derive(Debug, Default)]
@@ -36,6 +24,8 @@ struct Pending {
     parked: Vec<ParkedRow>,
     records: usize,
     dropped: usize,
+    /// When the log took the first of them.
+    first_at: Option<Timestamp>,
 }
 
 /// A batch, and what it was made of.
@@ -46,6 +36,8 @@ pub(crate) struct Cut {
     pub(crate) dropped: usize,
     /// Records that it puts aside for the first time.
     pub(crate) parked: usize,
+    /// When the log took the first of its records.
+    first_at: Option<Timestamp>,
 }
 
 /// A partition that this worker owns.
@@ -70,11 +62,6 @@ pub(crate) struct Partition {
     pub(crate) under_way: Option<(Cut, Instant)>,
     /// Given to the sink, and not known to be in the store.
     pub(crate) in_doubt: Option<Cut>,
-}
-
-/// A partition of a topic that the projection doesn't consume was assigned.
-pub(crate) fn not_consumed(at: &TopicPartition) -> Halt {
-    Halt::Stop(format!("{at} is not a partition of this projection"))
 }
 
 impl Partition {
@@ -111,14 +98,16 @@ impl Partition {
         self.stored
     }
 
-    /// When the log took the first record that was read and is not in the store, as far as it is
-    /// known: of a batch that is given away only the last record's time is.
+    /// When the log took the first record that was read and is not in the store; while the sink has a
+    /// batch, when it took the last one that is, if any is.
     pub(crate) fn oldest_waiting(&self) -> Option<Timestamp> {
-        if self.has_given_away() {
-            return self.stored.map(|position| position.recorded_at);
-        }
-        let first = self.backlog.front()?;
-        Some(Timestamp::from_micros(first.timestamp_us))
+        let under_way = self.under_way.as_ref().map(|(cut, _)| cut);
+        let given_away = self.in_doubt.as_ref().or(under_way).and_then(|cut| {
+            let stored = self.stored.map(|position| position.recorded_at);
+            stored.or(cut.first_at)
+        });
+        let first = self.backlog.front();
+        given_away.or(first.map(|record| Timestamp::from_micros(record.timestamp_us)))
     }
 
     /// Forgets what it holds in memory: the store is asked again.
@@ -263,6 +252,7 @@ impl Partition {
             }),
             records: pending.records,
             dropped: pending.dropped,
+            first_at: pending.first_at,
         })
     }
 
@@ -283,6 +273,7 @@ impl Partition {
             records: 0,
             dropped: 0,
             parked: 0,
+            first_at: None,
         }
     }
 
@@ -348,16 +339,15 @@ impl Partition {
     }
 
     fn advance(&mut self, record: &Record, seq: u64) {
+        let recorded_at = Timestamp::from_micros(record.timestamp_us);
         self.pending.records += 1;
+        self.pending.first_at.get_or_insert(recorded_at);
         self.next = Position {
             generation: self.next.generation,
             next_offset: record.offset + 1,
             seq,
             // Kafka's times may step back when a broker's clock does; freshness must not.
-            recorded_at: self
-                .next
-                .recorded_at
-                .max(Timestamp::from_micros(record.timestamp_us)),
+            recorded_at: self.next.recorded_at.max(recorded_at),
         };
     }
 

@@ -295,20 +295,26 @@ impl Following {
     }
 
     /// Says how it stands, now and then, and at once when something is wrong.
-    fn report<G: GroupReader>(&mut self, worker: &Worker<G>, wrong: Option<(Phase, String)>) {
+    fn report<G: GroupReader>(&mut self, worker: &mut Worker<G>, wrong: Option<(Phase, String)>) {
+        let silent = worker.joining_for();
+        let silent = silent.filter(|silent| *silent >= self.pace.stuck_after);
+        let wrong = wrong.or_else(|| {
+            // The log is away, or another member does not give back what it has.
+            let reason = format!("the group has not answered for {} s", silent?.as_secs());
+            Some((Phase::Waiting, reason))
+        });
         if let Some((phase, reason)) = &wrong {
             self.not_up(*phase, reason.clone());
         }
         let due = self
             .reported
             .is_none_or(|last| last.elapsed() >= self.pace.report_every);
-        let ready = wrong.is_some() || worker.is_following();
-        if !due || !ready {
+        if !due {
             return;
         }
         self.reported = Some(Instant::now());
         let partitions = self.tell(worker, wrong.as_ref().map(|(_, reason)| reason.as_str()));
-        if wrong.is_some() {
+        if wrong.is_some() || !worker.is_following() {
             return;
         }
         let stuck = partitions.iter().find_map(|each| each.stuck.clone());
@@ -324,7 +330,7 @@ impl Following {
     /// Tells how the worker's partitions stand, and answers it; `wrong`: what keeps it from following.
     fn tell<G: GroupReader>(
         &mut self,
-        worker: &Worker<G>,
+        worker: &mut Worker<G>,
         wrong: Option<&str>,
     ) -> Vec<PartitionState> {
         let reports = worker.report();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cartwright_event_log::kafka::KafkaLog;
 use cartwright_event_log::{EventLog, LogReader, ReaderPurpose, TopicPartition};
-use cartwright_read_model::ReadModelError;
+use cartwright_read_model::{ReadModelError, Store};
 use cartwright_service::health::Readiness;
 use cartwright_service::shutdown::Shutdown;
 use thiserror::Error;
@@ -50,7 +50,7 @@ pub enum StartError {
 
 /// Every projection of one process.
 pub struct Projections {
-    supervisor: JoinHandle<Vec<String>>,
+    supervisors: Vec<(Store, JoinHandle<Vec<String>>)>,
     stop: Arc<AtomicBool>,
     stop_limit: Duration,
     refusal: Refusal,
@@ -76,7 +76,7 @@ impl Refusal {
 }
 
 impl Projections {
-    /// Starts the supervisor, which starts a thread per version that is live. Stores and registry
+    /// Starts a supervisor per store, which starts a thread per version that is live. Stores and registry
     /// need not answer yet. When this code must not run over the versions that the stores hold,
     /// `shutdown` is triggered and [`Projections::refusal`] says why.
     ///
@@ -113,14 +113,8 @@ impl Projections {
         let address = of.address.clone();
         let address = address.unwrap_or_else(|| settings.http.listen.to_string());
         let telling = Telling::new(board.clone(), address, pace.report_every);
-        let supervisor = Supervisor::new(
-            stores,
-            readiness,
-            of,
-            start,
-            refusal.clone(),
-            shutdown.clone(),
-            telling,
+        let supervisors = Supervisor::for_each_store(
+            &stores, readiness, of, start, &refusal, shutdown, &telling,
         )?;
         let stopped = Arc::clone(&stop);
         std::thread::Builder::new()
@@ -131,12 +125,16 @@ impl Projections {
                     std::thread::sleep(WATCH_EVERY);
                 }
             })?;
-        let stopped = Arc::clone(&stop);
-        let supervisor = std::thread::Builder::new()
-            .name("versions".to_owned())
-            .spawn(move || supervisor.run(&stopped))?;
+        let mut threads = Vec::with_capacity(supervisors.len());
+        for supervisor in supervisors {
+            let (store, stopped) = (supervisor.store(), Arc::clone(&stop));
+            let thread = std::thread::Builder::new()
+                .name(format!("versions-{}", store.name()))
+                .spawn(move || supervisor.run(&stopped))?;
+            threads.push((store, thread));
+        }
         Ok(Self {
-            supervisor,
+            supervisors: threads,
             stop,
             stop_limit: Duration::from_millis(of.stop_limit_ms),
             refusal,
@@ -162,13 +160,18 @@ impl Projections {
     pub fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Release);
         let deadline = Instant::now() + self.stop_limit;
-        while !self.supervisor.is_finished() && Instant::now() < deadline {
+        let is_late = |(_, thread): &(Store, JoinHandle<_>)| !thread.is_finished();
+        while self.supervisors.iter().any(is_late) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
-        match self.supervisor.is_finished() {
-            true => self.supervisor.join().unwrap_or_default(),
-            false => vec!["all of them".to_owned()],
-        }
+        let late =
+            self.supervisors
+                .into_iter()
+                .flat_map(|(store, thread)| match thread.is_finished() {
+                    true => thread.join().unwrap_or_default(),
+                    false => vec![format!("those in {}", store.name())],
+                });
+        late.collect()
     }
 }
 

@@ -22,15 +22,16 @@ use crate::service::Refusal;
 use crate::settings::Projector;
 use crate::telling::Telling;
 
-/// How long a store may take to say which versions there are: what lives in the other one must not wait
-/// for it.
+/// How long a store may take to say which versions there are.
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
+/// How often it is seen whether to stop.
+const STOP_EVERY: Duration = Duration::from_millis(20);
 
-/// A thread that starts a [`Runner`] for every version that is live and stops those of versions
-/// that no longer are.
+/// A thread that starts a [`Runner`] for every version that is live in one store, and stops those of
+/// versions that no longer are.
 pub(crate) struct Supervisor<S> {
     stores: Stores,
-    homes: Vec<Home>,
+    home: Home,
     generation: u32,
     every: Duration,
     start: S,
@@ -73,60 +74,63 @@ pub(crate) fn declarations(name: &str) -> Vec<&'static Projection> {
 
 impl<S> Supervisor<S>
 where
-    S: Fn(Plan) -> std::io::Result<Runner>,
+    S: Fn(Plan) -> std::io::Result<Runner> + Clone,
 {
-    pub(crate) fn new(
-        stores: Stores,
+    /// One for each store that a projection of the settings lives in: what lives in one of them must not
+    /// wait for the other.
+    pub(crate) fn for_each_store(
+        stores: &Stores,
         readiness: &Readiness,
         settings: &Projector,
         start: S,
-        refusal: Refusal,
-        shutdown: Shutdown,
-        telling: Telling,
-    ) -> Result<Self, UnknownProjection> {
+        refusal: &Refusal,
+        shutdown: &Shutdown,
+        telling: &Telling,
+    ) -> Result<Vec<Self>, UnknownProjection> {
         let generation = settings.log_generation;
-        let mut homes: Vec<Home> = Vec::new();
+        let mut projections: BTreeMap<Store, Vec<&'static str>> = BTreeMap::new();
         for name in &settings.projections {
-            let plan = Plan::named(name, generation)?;
-            let store = plan.projection.store;
-            let at = homes.iter().position(|home| home.store == store);
-            let at = at.unwrap_or_else(|| {
-                homes.push(Home {
-                    store,
-                    projections: Vec::new(),
-                    control: None,
-                    check: readiness.check(format!("versions in {}", store.name())),
-                    seen: BTreeSet::new(),
-                });
-                homes.len() - 1
-            });
-            homes[at].projections.push(plan.projection.name);
+            let projection = Plan::named(name, generation)?.projection;
+            let of_store = projections.entry(projection.store).or_default();
+            of_store.push(projection.name);
         }
-        Ok(Self {
-            stores,
-            homes,
+        let supervisors = projections.into_iter().map(|(store, projections)| Self {
+            stores: stores.clone(),
+            home: Home {
+                store,
+                projections,
+                control: None,
+                check: readiness.check(format!("versions in {}", store.name())),
+                seen: BTreeSet::new(),
+            },
             generation,
             every: Duration::from_millis(settings.versions_poll_ms),
-            start,
+            start: start.clone(),
             running: BTreeMap::new(),
             leaving: Vec::new(),
-            refusal,
-            shutdown,
-            telling,
-        })
+            refusal: refusal.clone(),
+            shutdown: shutdown.clone(),
+            telling: telling.clone(),
+        });
+        Ok(supervisors.collect())
+    }
+
+    /// The store that it looks into.
+    pub(crate) const fn store(&self) -> Store {
+        self.home.store
     }
 
     /// Runs until `stop`; answers who had not stopped then.
     pub(crate) fn run(mut self, stop: &AtomicBool) -> Vec<String> {
         while !stop.load(Ordering::Acquire) {
-            if let Err(reason) = self.round() {
+            if let Err(reason) = self.round(stop) {
                 self.refusal.set(reason);
                 self.shutdown.trigger();
                 break;
             }
             let end = Instant::now() + self.every;
             while Instant::now() < end && !stop.load(Ordering::Acquire) {
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(STOP_EVERY);
             }
         }
         let running = std::mem::take(&mut self.running);
@@ -138,53 +142,59 @@ where
             (!runner.join()).then_some(label)
         });
         let late = late.collect();
-        for home in &self.homes {
-            if let Some(control) = &home.control {
-                let leave = self.telling.leave(home.store, control);
-                self.stores.runtime.block_on(leave);
-            }
+        if let Some(control) = &self.home.control {
+            let leave = self.telling.leave(self.home.store, control);
+            self.stores.runtime.block_on(leave);
         }
         late
     }
 
     /// Looks at every projection's versions once.
-    fn round(&mut self) -> Result<(), String> {
-        let mut homes = std::mem::take(&mut self.homes);
-        let mut outcome = Ok(());
-        for home in &mut homes {
-            outcome = outcome.and_then(|()| {
-                caught(|| self.look_at(home)).unwrap_or_else(|panic| {
-                    home.tell(Some(format!(
-                        "looking at the versions has panicked: {panic}"
-                    )));
-                    Ok(())
-                })
-            });
-        }
-        self.homes = homes;
-        let gone = self.leaving.extract_if(.., |runner| runner.is_finished());
-        // Again: it may have said something since.
-        gone.for_each(|runner| runner.withdraw());
+    fn round(&mut self, stop: &AtomicBool) -> Result<(), String> {
+        let outcome = caught(|| self.look(stop)).unwrap_or_else(|panic| {
+            self.home.tell(Some(format!(
+                "looking at the versions has panicked: {panic}"
+            )));
+            Ok(())
+        });
+        self.part_with_the_ended();
         outcome
     }
 
-    /// A store that does not answer is waited for; what runs goes on meanwhile.
-    fn look_at(&mut self, home: &mut Home) -> Result<(), String> {
-        let store = home.store;
+    /// What was told of a version that runs again is its new runner's.
+    fn part_with_the_ended(&mut self) {
+        let ended = self.leaving.extract_if(.., |runner| runner.is_finished());
+        for runner in ended {
+            let mut running = self.running.values();
+            if running.all(|again| again.label() != runner.label()) {
+                // Again: it may have said something since.
+                runner.withdraw();
+            }
+        }
+    }
+
+    /// A store that does not answer is waited for, until `stop`; what runs goes on meanwhile.
+    fn look(&mut self, stop: &AtomicBool) -> Result<(), String> {
+        let store = self.home.store;
         let looks = self.stores.runtime.block_on(async {
-            let looks = looks(&self.stores, home);
-            tokio::time::timeout(LOOK_LIMIT, looks).await
+            let looks = looks(&self.stores, &mut self.home);
+            tokio::select! {
+                looks = tokio::time::timeout(LOOK_LIMIT, looks) => Some(looks),
+                () = asked(stop) => None,
+            }
         });
         let looks = match looks {
-            Ok(Ok(looks)) => looks,
-            Ok(Err(error)) => {
-                home.tell(Some(error.to_string()));
+            None => return Ok(()),
+            Some(Ok(Ok(looks))) => looks,
+            Some(Ok(Err(error))) => {
+                self.home.tell(Some(error.to_string()));
                 return Ok(());
             }
-            Err(_) => {
+            Some(Err(_)) => {
                 self.stores.forget_connections(store);
                 let (store, seconds) = (store.name(), LOOK_LIMIT.as_secs());
-                home.tell(Some(format!("{store}: no answer in {seconds} s")));
+                let silent = format!("{store}: no answer in {seconds} s");
+                self.home.tell(Some(silent));
                 return Ok(());
             }
         };
@@ -194,7 +204,7 @@ where
                 Look::Refused(reason) => return Err(reason),
                 Look::Again => {}
                 Look::Feed(wanted) => {
-                    home.seen.insert(name);
+                    self.home.seen.insert(name);
                     self.feed(name, &wanted)?;
                 }
                 Look::Lost => {
@@ -203,12 +213,12 @@ where
                 }
             }
         }
-        if let Some(control) = &home.control {
-            let round = self.telling.round(home.store, control);
+        if let Some(control) = &self.home.control {
+            let round = self.telling.round(store, control);
             self.stores.runtime.block_on(round);
         }
         let lost = (!lost.is_empty()).then(|| lost.join(", "));
-        home.tell(lost.map(|lost| {
+        self.home.tell(lost.map(|lost| {
             format!(
                 "the versions of {lost} are gone: the store was lost, `replay restore` brings it back"
             )
@@ -259,6 +269,13 @@ impl Home {
             None => self.check.ok("known"),
             Some(wrong) => self.check.not_ok(wrong),
         }
+    }
+}
+
+/// Ends when it is time to stop.
+async fn asked(stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) {
+        tokio::time::sleep(STOP_EVERY).await;
     }
 }
 
@@ -324,49 +341,4 @@ async fn first(
 }
 
 #[cfg(test)]
-mod tests {
-    use cartwright_read_model::tables::projections::CATALOG;
-    use cartwright_read_model::versions::Build;
-
-    use super::*;
-
-    fn fed(versions: &Versions, declared: &[&'static Projection]) -> Vec<u32> {
-        match look_from(versions, "catalog", declared) {
-            Look::Feed(fed) => fed.into_iter().map(|(number, _)| number).collect(),
-            _ => panic!("refused"),
-        }
-    }
-
-    #[test]
-    fn a_version_is_fed_from_the_moment_it_is_live_until_it_is_retired() {
-        let now = Timestamp::from_micros(1);
-        let one = Versions::begin(&CATALOG, 1, now);
-        let building = one.add(&CATALOG, 2, Build::default(), now).expect("added");
-        assert_eq!(fed(&building, &[&CATALOG]), [1]);
-        let live = building.built(2).expect("built");
-        assert_eq!(fed(&live, &[&CATALOG]), [1, 2]);
-        let anew = Versions::begin_anew(&CATALOG, 3, now);
-        assert_eq!(fed(&anew, &[&CATALOG]), [0; 0], "while it is restored");
-        assert_eq!(fed(&anew.built(3).expect("built"), &[&CATALOG]), [3]);
-        let retiring = live.retire(2, Duration::ZERO, now).expect("retired");
-        assert_eq!(fed(&retiring, &[&CATALOG]), [1]);
-    }
-
-    #[test]
-    fn code_that_lacks_the_fold_of_a_live_version_is_refused_in_words() {
-        static NEXT: Projection = Projection {
-            version: 2,
-            fold_version: 2,
-            name: CATALOG.name,
-            store: CATALOG.store,
-            streams: CATALOG.streams,
-            tables: CATALOG.tables,
-            differs: CATALOG.differs,
-        };
-        let one = Versions::begin(&CATALOG, 1, Timestamp::from_micros(1));
-        match look_from(&one, "catalog", &[&NEXT]) {
-            Look::Refused(reason) => assert!(reason.contains("catalog@1"), "{reason}"),
-            _ => panic!("not refused"),
-        }
-    }
-}
+mod tests;

@@ -18,7 +18,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// What a process said that has been silent for this many of its lives is removed.
 const LIVES: u32 = 60;
 
-/// What is told of this process, and when it was last.
+/// What is told of this process, and when it was last. A clone is for another store.
+#[derive(Clone)]
 pub(crate) struct Telling {
     board: Board,
     instance: String,
@@ -27,7 +28,7 @@ pub(crate) struct Telling {
     told: BTreeMap<Store, Told>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Told {
     last: Option<Instant>,
     versions: BTreeSet<(&'static str, u32)>,

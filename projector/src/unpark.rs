@@ -17,9 +17,10 @@ use cartwright_read_model::{
 use cartwright_sinks::{SeqOp, Unparked};
 
 use crate::folding;
-use crate::partition::{Halt, Partition};
+use crate::halt::{Halt, halt_of};
+use crate::partition::Partition;
 use crate::scan::{Found, Scan, Wanted};
-use crate::work::{Work, halt_of};
+use crate::work::Work;
 
 /// Makes readers for records that were put aside.
 pub(crate) type Lookup = Box<dyn FnMut() -> Result<Box<dyn LogReader>, LogError> + Send>;

@@ -1,4 +1,4 @@
-//! Who has not finished a step for long. A thread that waits for a store's answer can't say so itself.
+//! Who has not finished a step for long. A thread that waits for an answer can't say so itself.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -95,7 +95,9 @@ impl Watched {
             return;
         };
         let store = self.plan.projection.store.name();
-        let reason = format!("{store} has not answered for {} s", silent.as_secs());
+        // A step asks both, and which one is silent only its thread would know.
+        let seconds = silent.as_secs();
+        let reason = format!("the log or {store} has not answered for {seconds} s");
         if self.told.is_none() {
             tracing::warn!(
                 projection = self.plan.label(),
@@ -232,7 +234,7 @@ mod tests {
         assert_eq!(state().phase, Phase::Waiting);
         let reason = state().reason.unwrap();
         assert!(
-            reason.starts_with("postgres has not answered for 4"),
+            reason.starts_with("the log or postgres has not answered for 4"),
             "{reason}"
         );
         let partition = state().partitions.remove(0);

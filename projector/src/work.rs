@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use cartwright_event_log::LogError;
 use cartwright_events::codec::Codec;
 use cartwright_read_model::ParkedRow;
 use cartwright_sinks::{Begun, SeqOp, Sink, SinkError, Unparked};
 
-use crate::partition::{Cut, Halt, Partition};
+use crate::halt::{Halt, halt_of};
+use crate::partition::{Cut, Partition};
 use crate::plan::{Limits, Plan};
 use crate::progress::Applied;
 
@@ -103,29 +103,6 @@ impl Work {
                 partition.in_doubt = Some(cut);
                 Err(halt_of(error))
             }
-        }
-    }
-}
-
-pub(crate) fn halt_of(error: SinkError) -> Halt {
-    match error {
-        SinkError::Retry { reason } => Halt::Wait(reason),
-        SinkError::PositionMoved => Halt::Wait(error.to_string()),
-        SinkError::Fatal { reason } => Halt::Stop(reason),
-    }
-}
-
-pub(crate) fn halt_of_log(error: LogError) -> Halt {
-    match error {
-        LogError::Unavailable { .. }
-        | LogError::UnknownTopic { .. }
-        | LogError::UnknownPartition(_)
-        | LogError::NotAssigned(_)
-        | LogError::Stalled { .. } => Halt::Wait(error.to_string()),
-        // Deleted, or another log than the position is from: needs somebody who knows which.
-        LogError::OutOfRange { .. } => Halt::Stop(error.to_string()),
-        LogError::Fenced { .. } | LogError::Configuration { .. } | LogError::Fatal { .. } => {
-            Halt::Fail(error.to_string())
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The pipeline of one projection, one step at a time.
 
+mod ends;
 mod gather;
 
 use std::collections::BTreeMap;
@@ -10,26 +11,30 @@ use cartwright_events::Timestamp;
 use cartwright_events::codec::Codec;
 use cartwright_sinks::Sink;
 
-use crate::partition::{Halt, Partition};
+use crate::halt::{Halt, halt_of, halt_of_log};
+use crate::partition::Partition;
 use crate::plan::{Limits, Plan};
 use crate::progress::{Applied, PartitionReport, Step};
 use crate::requests::Requests;
 use crate::unpark::{Drain, Lookup};
-use crate::work::{Work, halt_of, halt_of_log};
+use crate::work::Work;
+use ends::Silent;
 
 /// The pipeline of one projection: group reader, codec, fold, sink.
 pub struct Worker<G> {
     work: Work,
     reader: G,
     prepared: bool,
-    /// Whether the group has dealt its partitions out since the worker was made.
-    joined: bool,
+    /// Since when the group has not dealt its partitions out: since the worker was made, or gave all of
+    /// them back.
+    joining_since: Option<Instant>,
     partitions: BTreeMap<TopicPartition, Partition>,
     /// Set while something outside does not answer: how long to wait before the next try.
     backoff: Option<Duration>,
     /// What the reader was told to hold back meanwhile.
     paused: Vec<TopicPartition>,
     heartbeat: Instant,
+    silent: Silent,
     /// Bytes of a record, on average over what was read last; `None` before anything was.
     record_bytes: Option<usize>,
     /// Reads parked records again; without it nobody can ask for that.
@@ -51,11 +56,12 @@ impl<G: GroupReader> Worker<G> {
             },
             reader,
             prepared: false,
-            joined: false,
+            joining_since: Some(Instant::now()),
             partitions: BTreeMap::new(),
             backoff: None,
             paused: Vec::new(),
             heartbeat: Instant::now(),
+            silent: Silent::default(),
             record_bytes: None,
             lookup: None,
             requests: Requests::default(),
@@ -100,7 +106,12 @@ impl<G: GroupReader> Worker<G> {
 
     /// Whether it takes part in its group and reads every partition that it was given, be it none.
     pub fn is_following(&self) -> bool {
-        self.joined && self.partitions.values().all(|each| each.started)
+        self.joining_since.is_none() && self.partitions.values().all(|each| each.started)
+    }
+
+    /// For how long the group has not dealt its partitions out; `None`: this worker has its part.
+    pub(crate) fn joining_for(&self) -> Option<Duration> {
+        self.joining_since.map(|since| since.elapsed())
     }
 
     /// Everything applied since the worker was made.
@@ -110,7 +121,8 @@ impl<G: GroupReader> Worker<G> {
     }
 
     /// How each partition stands. Asks the log for its ends.
-    pub fn report(&self) -> Vec<PartitionReport> {
+    pub fn report(&mut self) -> Vec<PartitionReport> {
+        let ends = self.ends(self.partitions.keys().cloned().collect());
         let partitions = self.partitions.values();
         partitions
             .map(|partition| PartitionReport {
@@ -118,20 +130,19 @@ impl<G: GroupReader> Worker<G> {
                 position: partition.position(),
                 parked_keys: partition.parked.key_count(),
                 parked_records: partition.parked.records(),
-                behind: self.behind(partition),
+                behind: self.behind(partition, ends.get(&partition.at).copied()),
                 oldest_waiting: partition.oldest_waiting(),
             })
             .collect()
     }
 
-    fn behind(&self, partition: &Partition) -> Option<u64> {
-        let (_, end) = self.reader.watermarks(&partition.at).ok()?;
+    fn behind(&self, partition: &Partition, end: Option<u64>) -> Option<u64> {
         let read = match partition.started {
             true => self.reader.position(&partition.at).ok()?,
             // It will be read from there, once the store answers.
             false => partition.position()?.next_offset,
         };
-        Some(end.saturating_sub(read))
+        Some(end?.saturating_sub(read))
     }
 
     fn try_step(&mut self) -> Result<Step, Halt> {
@@ -242,17 +253,16 @@ impl<G: GroupReader> Worker<G> {
             return Ok(());
         }
         self.heartbeat = Instant::now();
-        for partition in self
-            .partitions
-            .values_mut()
-            .filter(|each| each.is_at_rest())
-        {
-            // Asked for in this order: what was recorded by then lies before the end.
-            let now = Timestamp::now();
-            let Ok((_, end)) = self.reader.watermarks(&partition.at) else {
+        let at_rest = self.partitions.values().filter(|each| each.is_at_rest());
+        let at_rest = at_rest.map(|partition| partition.at.clone()).collect();
+        // Asked for in this order: what was recorded by then lies before the end.
+        let now = Timestamp::now();
+        for (at, end) in self.ends(at_rest) {
+            let read = self.reader.position(&at);
+            let Some(partition) = self.partitions.get_mut(&at) else {
                 continue;
             };
-            match self.reader.position(&partition.at) {
+            match read {
                 Ok(read) if read >= end => partition.is_current(read, now),
                 _ => continue,
             }

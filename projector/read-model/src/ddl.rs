@@ -1,6 +1,7 @@
 //! The statements that make tables, from their declarations.
 
 use crate::schema::{Column, ColumnType, Order, Table};
+use crate::tables::{SHORT_GC_GRACE_S, SHORT_LIVED};
 
 /// The type's name in PostgreSQL.
 pub(crate) const fn sql_type(kind: ColumnType) -> &'static str {
@@ -110,14 +111,35 @@ pub fn create_table_cql(keyspace: &str, table: &Table, version: u32) -> String {
             Order::Descending => format!("{} DESC", column.name),
         })
         .collect();
-    let order = match order.is_empty() {
+    let order = (!order.is_empty()).then(|| format!("CLUSTERING ORDER BY ({})", order.join(", ")));
+    let options: Vec<String> = order.into_iter().chain(gc_grace_option(table)).collect();
+    let options = match options.is_empty() {
         true => String::new(),
-        false => format!(" WITH CLUSTERING ORDER BY ({})", order.join(", ")),
+        false => format!(" WITH {}", options.join(" AND ")),
     };
     format!(
-        "CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({}, PRIMARY KEY (({partition}){clustering})){order}",
+        "CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({}, PRIMARY KEY (({partition}){clustering})){options}",
         columns.join(", "),
     )
+}
+
+/// For how many seconds Cassandra is to remember what was removed from `table`; `None`: as long as it
+/// does by itself.
+pub(crate) fn gc_grace_s(table: &Table) -> Option<i32> {
+    let is_short_lived = SHORT_LIVED.iter().any(|each| each.name == table.name);
+    is_short_lived.then_some(SHORT_GC_GRACE_S)
+}
+
+fn gc_grace_option(table: &Table) -> Option<String> {
+    gc_grace_s(table).map(|seconds| format!("gc_grace_seconds = {seconds}"))
+}
+
+/// The statement that makes a `table` that is there, with another time or none of its own, remember no
+/// longer than it should.
+pub(crate) fn set_gc_grace_cql(keyspace: &str, table: &Table, version: u32) -> Option<String> {
+    let option = gc_grace_option(table)?;
+    let name = table.physical_name(version);
+    Some(format!("ALTER TABLE {keyspace}.{name} WITH {option}"))
 }
 
 #[cfg(test)]
@@ -135,6 +157,26 @@ mod tests {
              PRIMARY KEY ((customer_id), occurred_at, order_id)) \
              WITH CLUSTERING ORDER BY (occurred_at DESC, order_id ASC)"
         );
+    }
+
+    #[test]
+    fn cassandra_does_not_remember_for_long_what_was_removed_where_rows_come_and_go() {
+        assert_eq!(
+            create_table_cql("shop", &tables::WORKERS, 1),
+            "CREATE TABLE IF NOT EXISTS shop.workers_v1 (projection text, \
+             projection_version bigint, instance text, address text, feeds text, seen_at bigint, \
+             row_seq bigint, PRIMARY KEY ((projection, projection_version), instance)) \
+             WITH CLUSTERING ORDER BY (instance ASC) AND gc_grace_seconds = 14400"
+        );
+        for table in [&tables::PARKED, &tables::READERS] {
+            let made = create_table_cql("shop", table, 1);
+            assert!(made.ends_with(" AND gc_grace_seconds = 14400"), "{made}");
+        }
+        assert_eq!(
+            set_gc_grace_cql("shop", &tables::PARKED, 1).as_deref(),
+            Some("ALTER TABLE shop.parked_records_v1 WITH gc_grace_seconds = 14400")
+        );
+        assert_eq!(set_gc_grace_cql("shop", &tables::POSITIONS, 1), None);
     }
 
     #[test]

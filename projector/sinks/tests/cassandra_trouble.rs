@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cartwright_read_model::cassandra::{self, CassandraOptions};
 use cartwright_read_model::control::Control;
-use cartwright_read_model::tables::{BUILDS, CONTROL_VERSION, WORKERS};
+use cartwright_read_model::tables::{BUILDS, CONTROL_VERSION, PARKED, WORKERS};
 use cartwright_read_model::{ReadModelError, RowOp};
 use cartwright_sinks::contract::{self, CassandraSubject, PARTS, PROJECTION, Subject, THINGS};
 use cartwright_sinks::{Batch, CassandraSink, CassandraStore, SeqOp, Sink, SinkError};
@@ -117,5 +117,41 @@ fn a_control_table_that_an_older_keyspace_lacks_is_made_and_the_others_kept() {
         let found = found.await;
         change(&drop_all).await;
         assert_eq!(found.expect("made"), (0, 1));
+    });
+}
+
+/// Settled records leave marks in one partition, and a select that meets too many of them is refused.
+#[test]
+fn removed_pointers_to_parked_records_are_not_remembered_for_long_also_where_the_table_is_older() {
+    let Some(options) = options("cartwright_settled") else {
+        return;
+    };
+    let keyspace = &options.keyspace;
+    let drop_all = format!("DROP KEYSPACE IF EXISTS {keyspace}");
+    let parked = PARKED.physical_name(CONTROL_VERSION);
+    runtime().block_on(async {
+        let session = cassandra::connect(&options).await.expect("a session");
+        let run = async |statement: &str| session.query_unpaged(statement, ()).await;
+        let remembered_s = async || {
+            let asked = format!(
+                "SELECT gc_grace_seconds FROM system_schema.tables \
+                 WHERE keyspace_name = '{keyspace}' AND table_name = '{parked}'"
+            );
+            let answer = run(&asked).await.expect("an answer").into_rows_result();
+            let (seconds,) = answer.expect("rows").first_row::<(i32,)>().expect("a row");
+            seconds
+        };
+        run(&drop_all).await.expect("dropped");
+        let found = async {
+            cassandra::migrate(&session, &options, &[]).await?;
+            let made = remembered_s().await;
+            let older = format!("ALTER TABLE {keyspace}.{parked} WITH gc_grace_seconds = 864000");
+            run(&older).await.expect("changed");
+            cassandra::migrate(&session, &options, &[]).await?;
+            Ok::<_, ReadModelError>((made, remembered_s().await))
+        };
+        let found = found.await;
+        run(&drop_all).await.expect("dropped");
+        assert_eq!(found.expect("made"), (14_400, 14_400));
     });
 }

@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicBool;
 
 use cartwright_event_log::memory::{Fault, MemoryGroupReader, MemoryLog};
-use cartwright_event_log::{EventLog, LogWriter, NewRecord};
+use cartwright_event_log::{EventLog, GroupEvent, LogWriter, NewRecord};
 use cartwright_events::Stream;
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
@@ -18,7 +18,7 @@ use crate::motion::held_up_by;
 use crate::overview::{Fed, Overview};
 use crate::plan::Limits;
 
-/// A projection of one partition, over the log and a store in memory.
+/// A projection over the log and a store in memory, of one partition unless told otherwise.
 struct Rig {
     log: MemoryLog,
     store: MemoryStore,
@@ -29,8 +29,12 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::of(1)
+    }
+
+    fn of(partitions: u32) -> Self {
         let log = MemoryLog::waiting();
-        log.create_topic(Stream::Product.topic(), 1);
+        log.create_topic(Stream::Product.topic(), partitions);
         Self {
             log,
             store: MemoryStore::new(Semantics::Transactional),
@@ -350,5 +354,41 @@ fn a_partition_that_an_open_transaction_holds_up_is_stuck_and_says_why() {
     assert!(rig.gauge(names::LAG_RECORDS)[0] > 0.0);
     let check = rig.readiness.report().checks.remove(0);
     assert!(!check.ok && check.detail.contains("stranger"), "{check:?}");
+    end(runner);
+}
+
+#[test]
+fn a_projection_whose_group_does_not_answer_falls_behind_and_does_not_follow() {
+    let rig = Rig::of(2);
+    let runner = rig.start_with(rig.sink(), Duration::from_millis(50));
+    rig.until("it follows", follows);
+    let plan = Rig::plan();
+    let mut other = rig.log.group_reader(&plan.group(), &plan.topics()).unwrap();
+    let wait = Duration::from_millis(10);
+    while !matches!(other.poll(1, wait), Ok(GroupEvent::Assigned(_))) {}
+    rig.until("each has its part", |state| {
+        follows(state) && state.partitions.len() == 1
+    });
+    // Nobody gets anything before the other one gives back what it has.
+    rig.log.force_rebalance(&plan.group());
+    let state = rig.until("it waits", |state| state.phase == Phase::Waiting);
+    let reason = state.reason.unwrap_or_default();
+    assert!(
+        reason.starts_with("the group has not answered for"),
+        "{reason}"
+    );
+    assert!(!rig.readiness.is_ready());
+    assert_eq!(rig.gauge(names::UP), [0.0]);
+    let lag = |state: &ProjectionState| {
+        let let_go = state.let_go.iter().map(|each| each.last.lag_seconds);
+        let_go.fold(0.0, f64::max)
+    };
+    let before = rig.state().map_or(0.0, |state| lag(&state));
+    rig.until("it falls behind", |state| lag(state) > before);
+    drop(other);
+    rig.until("it follows again", |state| {
+        follows(state) && state.partitions.len() == 2
+    });
+    assert!(rig.readiness.is_ready());
     end(runner);
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use cartwright_event_log::{GroupEvent, GroupReader, Record};
 
 use super::Worker;
-use crate::partition::{Halt, Partition};
-use crate::work::{Work, halt_of_log};
+use crate::halt::{Halt, halt_of_log};
+use crate::partition::Partition;
+use crate::work::Work;
 
 /// Records that are taken at first, before it is known how large they are.
 const FIRST_RECORDS: usize = 16;
@@ -99,7 +100,7 @@ impl<G: GroupReader> Worker<G> {
                 // Whatever was owned before was revoked first; nothing is kept from then.
                 self.partitions.clear();
                 self.paused.clear();
-                self.joined = true;
+                self.joining_since = None;
                 for at in assigned {
                     let partition = Partition::new(&self.work.plan, at.clone())?;
                     self.partitions.insert(at, partition);
@@ -107,6 +108,8 @@ impl<G: GroupReader> Worker<G> {
                 Ok(true)
             }
             GroupEvent::Revoked(revoked) => {
+                // All of them, and an assignment follows, be it of none.
+                self.joining_since.get_or_insert_with(Instant::now);
                 for at in revoked {
                     self.partitions.remove(&at);
                     self.paused.retain(|paused| *paused != at);

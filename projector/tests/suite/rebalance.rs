@@ -6,7 +6,7 @@ use cartwright_projector::{Step, Worker};
 use cartwright_sinks::{MemoryFault, MemorySink, MemoryStore, Semantics};
 
 use crate::history::History;
-use crate::setup::{Entry, SUBJECTS, TestLog, limits, plan, rows};
+use crate::setup::{Entry, SUBJECTS, TestLog, limits, partition_of, plan, rows};
 
 fn member(log: &TestLog, name: &str, store: &MemoryStore) -> Worker<MemoryGroupReader> {
     let plan = plan(name);
@@ -30,7 +30,7 @@ fn settle(members: &mut [Worker<MemoryGroupReader>]) {
     panic!("no end");
 }
 
-fn owned(worker: &Worker<MemoryGroupReader>) -> usize {
+fn owned(worker: &mut Worker<MemoryGroupReader>) -> usize {
     worker.report().len()
 }
 
@@ -55,7 +55,7 @@ fn members_share_the_partitions_and_take_over_from_each_other() {
         members.push(member(&log, name, &store));
         settle(&mut members);
         assert!(
-            members.iter().all(|one| owned(one) > 0),
+            members.iter_mut().all(|one| owned(one) > 0),
             "{name}: both have some"
         );
         write(&mut log, after);
@@ -66,7 +66,7 @@ fn members_share_the_partitions_and_take_over_from_each_other() {
         drop(members.remove(0));
         settle(&mut members);
         let all = plan(name).topics().len() * 2;
-        assert_eq!(owned(&members[0]), all, "{name}: the other has all");
+        assert_eq!(owned(&mut members[0]), all, "{name}: the other has all");
         let whole = rows(&log.project(name, semantics), name);
         assert_eq!(rows(&store, name), whole, "{name}");
     }
@@ -89,7 +89,7 @@ fn a_rebalance_is_heard_while_the_store_is_down() {
         members.iter_mut().for_each(|one| drop(one.step()));
     }
     assert!(
-        members.iter().all(|one| owned(one) == 1),
+        members.iter_mut().all(|one| owned(one) == 1),
         "one partition each"
     );
     store.set_down(false);
@@ -126,6 +126,21 @@ fn a_report_says_how_far_behind_each_partition_is() {
         assert_eq!(partition.behind, Some(0));
         assert!(partition.position.is_some_and(|position| position.seq > 0));
     }
+}
+
+#[test]
+fn a_report_says_since_when_the_first_batch_waits_that_the_store_does_not_take() {
+    let mut log = TestLog::new();
+    log.write([Entry::Event(&crate::history::product_created("cup", 5))]);
+    let store = MemoryStore::new(Semantics::Transactional);
+    store.inject(MemoryFault::AfterRows(0));
+    let mut worker = log.worker("products", &store);
+    while !matches!(worker.step(), Step::Waiting { .. }) {}
+    let mut reports = worker.report().into_iter();
+    let cup = reports.find(|each| each.at.partition == partition_of("cup"));
+    let cup = cup.expect("its partition");
+    assert_eq!((cup.position, cup.behind), (None, Some(0)), "all is read");
+    assert!(cup.oldest_waiting.is_some(), "{cup:?}");
 }
 
 #[test]

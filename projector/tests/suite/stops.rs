@@ -1,11 +1,15 @@
 //! Where going on would lose or invent something, the projection stops and says why.
 
-use cartwright_event_log::TopicPartition;
-use cartwright_event_log::memory::Fault;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cartwright_event_log::memory::{Fault, MemoryReader};
+use cartwright_event_log::{GroupEvent, GroupReader, LogError, Start, TopicPartition};
 use cartwright_events::catalog::ProductEvent;
 use cartwright_events::wire::Wire;
 use cartwright_events::{SchemaTopic, Stream, Timestamp};
-use cartwright_projector::{Plan, Step, Worker};
+use cartwright_projector::{FixedPartitions, Limits, Plan, Step, Worker};
 use cartwright_read_model::tables::{CONTROL_VERSION, PARKED};
 use cartwright_read_model::{ParkedRow, PositionKey};
 use cartwright_sinks::{MemoryFault, MemorySink, MemoryStore, Semantics, Sink};
@@ -159,6 +163,67 @@ fn a_log_that_does_not_answer_is_waited_for() {
     let waited = (0..3).any(|_| matches!(worker.step(), Step::Waiting { .. }));
     assert!(waited);
     assert_eq!(run(&mut worker), Step::Idle);
+    let whole = log.project("sales", Semantics::Transactional);
+    assert_eq!(rows(&store, "sales"), rows(&whole, "sales"));
+}
+
+/// A log that does not say where its first partition ends; it counts how often it is asked.
+struct NoEnd(FixedPartitions<MemoryReader>, Arc<AtomicUsize>);
+
+impl GroupReader for NoEnd {
+    fn poll(&mut self, max: usize, timeout: Duration) -> Result<GroupEvent, LogError> {
+        self.0.poll(max, timeout)
+    }
+
+    fn seek_all(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), LogError> {
+        self.0.seek_all(starts)
+    }
+
+    fn position(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        self.0.position(at)
+    }
+
+    fn watermarks(&self, at: &TopicPartition) -> Result<(u64, u64), LogError> {
+        if at.partition > 0 {
+            return self.0.watermarks(at);
+        }
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Err(LogError::Unavailable {
+            reason: "no leader".to_owned(),
+        })
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.0.pause(partitions)
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.0.resume(partitions)
+    }
+}
+
+/// Each call waits for as long as one may.
+#[test]
+fn a_partition_whose_end_is_not_told_does_not_hold_the_others_up_again_and_again() {
+    let log = TestLog::with(&History::new(6, 5).events);
+    let store = MemoryStore::new(Semantics::Transactional);
+    let (plan, asked) = (plan("sales"), Arc::new(AtomicUsize::new(0)));
+    let limits = Limits {
+        heartbeat: Some(Duration::ZERO),
+        ..limits()
+    };
+    let reader = NoEnd(log.fixed(&plan), Arc::clone(&asked));
+    let sink = Box::new(MemorySink::new(store.clone(), 1));
+    let mut worker = Worker::new(plan, limits, reader, log.codec.clone(), sink);
+    for _ in 0..50 {
+        worker.step();
+        let reports = worker.report();
+        assert!(
+            reports.iter().all(|each| each.behind.is_none()),
+            "{reports:?}"
+        );
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
     let whole = log.project("sales", Semantics::Transactional);
     assert_eq!(rows(&store, "sales"), rows(&whole, "sales"));
 }

@@ -7,7 +7,7 @@ use scylla::client::session::Session;
 
 use super::connect::CassandraOptions;
 use super::control::load_positions;
-use crate::ddl::{cql_type, create_table_cql};
+use crate::ddl::{cql_type, create_table_cql, gc_grace_s, set_gc_grace_cql};
 use crate::error::ReadModelError;
 use crate::schema::{Projection, Table};
 use crate::tables::{CONTROL_TABLES, CONTROL_VERSION, POSITIONS};
@@ -19,7 +19,8 @@ const BACKOFF: Duration = Duration::from_millis(300);
 
 /// Makes the keyspace, the control tables and the tables of `projections` (with the version each is
 /// to be built as) where they are not there yet, and holds those that are against their
-/// declaration. Several processes may do so at once, and again.
+/// declaration; only how long a removed row is remembered is changed where it differs. Several processes
+/// may do so at once, and again.
 ///
 /// # Errors
 /// [`ReadModelError::Drift`] when a table has other columns, [`ReadModelError::Gone`] when one is not
@@ -60,6 +61,23 @@ pub async fn migrate(
     let existing = existing_columns(session, keyspace).await?;
     for (table, version) in &tables {
         check_drift(table, *version, &existing)?;
+    }
+    keep_gc_grace(session, keyspace, &tables).await
+}
+
+/// Tables that were made before they had a time of their own get it now.
+async fn keep_gc_grace(
+    session: &Session,
+    keyspace: &str,
+    tables: &[(&Table, u32)],
+) -> Result<(), ReadModelError> {
+    let existing = existing_gc_grace(session, keyspace).await?;
+    for (table, version) in tables {
+        let found = existing.get(&table.physical_name(*version)).copied();
+        let differs = gc_grace_s(table).is_some_and(|seconds| found != Some(seconds));
+        if let Some(statement) = set_gc_grace_cql(keyspace, table, *version).filter(|_| differs) {
+            change(session, &statement).await?;
+        }
     }
     Ok(())
 }
@@ -179,6 +197,32 @@ async fn existing_columns(session: &Session, keyspace: &str) -> Result<Columns, 
         columns.entry(table).or_default().insert(column, kind);
     }
     Ok(columns)
+}
+
+/// For how many seconds what was removed is remembered, by table.
+async fn existing_gc_grace(
+    session: &Session,
+    keyspace: &str,
+) -> Result<BTreeMap<String, i32>, ReadModelError> {
+    let result = session
+        .query_unpaged(
+            "SELECT table_name, gc_grace_seconds FROM system_schema.tables \
+             WHERE keyspace_name = ?",
+            (keyspace,),
+        )
+        .await
+        .map_err(ReadModelError::cassandra)?
+        .into_rows_result()
+        .map_err(ReadModelError::cassandra)?;
+    let rows = result
+        .rows::<(String, Option<i32>)>()
+        .map_err(ReadModelError::cassandra)?;
+    let mut existing = BTreeMap::new();
+    for row in rows {
+        let (table, seconds) = row.map_err(ReadModelError::cassandra)?;
+        existing.extend(seconds.map(|seconds| (table, seconds)));
+    }
+    Ok(existing)
 }
 
 fn check_drift(table: &Table, version: u32, existing: &Columns) -> Result<(), ReadModelError> {

@@ -147,3 +147,18 @@ pub static WORKERS: Table = Table {
     ],
     indexes: &[],
 };
+
+/// How long, in seconds, Cassandra remembers that a row of one of [`SHORT_LIVED`] was removed.
+///
+/// Their rows come and go in one partition, and a select that meets more than 100,000 removed ones
+/// (`tombstone_failure_threshold`) is refused, by default for ten days. Those that were removed longer ago
+/// than this are not counted. It is a little more than the three hours for which writes are kept for a node
+/// that is away (`max_hint_window`): kept writes older than this are dropped.
+///
+/// What it costs: a node that was away for longer, until it is repaired, or a projector that was frozen for
+/// longer may bring a removed row back. A pointer to a parked record then keeps its key parked until
+/// somebody asks to retry it, which changes nothing else; what a process said of itself goes by its age.
+pub(crate) const SHORT_GC_GRACE_S: i32 = 4 * 3_600;
+
+/// Control tables whose rows come and go.
+pub(crate) static SHORT_LIVED: [&Table; 3] = [&PARKED, &READERS, &WORKERS];
