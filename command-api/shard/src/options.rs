@@ -53,8 +53,8 @@ pub struct ShardOptions {
     /// Aggregates that have left memory after which a page of the index of them is written: with more, a
     /// take-over reads more of their snapshots, with fewer, more pages.
     pub archive_page: usize,
-    /// Bytes of an aggregate, by the same estimate as for `memory_bytes`, beyond which it takes no command: each of its snapshots is
-    /// written in one transaction.
+    /// Bytes of an aggregate, by the same estimate as for `memory_bytes`, beyond which it takes no command:
+    /// each of its snapshots is written in one transaction.
     pub aggregate_bytes: usize,
     /// Aggregates in memory beyond which none is created.
     pub live_max: usize,
