@@ -40,7 +40,7 @@ impl Ground {
         broker.start(&[])?;
         super::look::listens(broker, Instant::now(), self.layout.broker_listener(late)).await?;
         let brokers = self.brokers_client()?;
-        let before: Assignment = partitions(&brokers)
+        let before: Assignment = all_partitions(&brokers)
             .await?
             .into_iter()
             .map(|told| (told.at, told.replicas))
@@ -101,7 +101,7 @@ impl Ground {
         );
         let brokers = self.brokers_client()?;
         complete_within(MOVE_LIMIT, async || {
-            let told = partitions(&brokers).await?;
+            let told = all_partitions(&brokers).await?;
             let is_elsewhere = |told: &&Told| wanted.get(&told.at) != Some(&told.replicas);
             let elsewhere = told.iter().filter(is_elsewhere).count();
             let leaders: Vec<u16> = told.iter().map(|told| told.leader).collect();
@@ -129,7 +129,7 @@ impl Ground {
 }
 
 /// Every partition of every topic.
-async fn partitions(brokers: &Arc<BaseConsumer>) -> anyhow::Result<Vec<Told>> {
+async fn all_partitions(brokers: &Arc<BaseConsumer>) -> anyhow::Result<Vec<Told>> {
     let client = Arc::clone(brokers);
     let asked = tokio::task::spawn_blocking(move || client.fetch_metadata(None, ANSWER_LIMIT));
     let metadata = asked.await?.context("asking for partitions")?;
