@@ -3,7 +3,7 @@
 //! An event carries the values that result, so the events since the last audit are enough to judge
 //! every cell that they wrote; nothing older has to be read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cartwright_events::{Envelope, Stream, Timestamp};
 use cartwright_read_model::{Row, RowOp, Table, Value};
@@ -142,6 +142,20 @@ impl Expected {
                 }
             };
         }
+    }
+
+    /// The rows of `table`, and of these those that were deleted last.
+    pub(super) fn of_table(&self, table: &Table) -> (Vec<Vec<Value>>, HashSet<RowId>) {
+        let rows = || self.0.iter().filter(|(id, _)| id.table == table.name);
+        let deleted = rows().filter(|(_, made)| made.cells.is_none());
+        let deleted = deleted.map(|(id, _)| id.clone()).collect();
+        (rows().map(|(id, _)| id.key.clone()).collect(), deleted)
+    }
+
+    /// Forgets a row if it is what it should be; answers whether it was known and is.
+    pub(super) fn settle(&mut self, id: &RowId, row: Option<&Row>) -> bool {
+        let is_right = |made: &Made| made.fault(row).is_none();
+        self.0.get(id).is_some_and(is_right) && self.0.remove(id).is_some()
     }
 
     /// Forgets the rows that are not in `part`.

@@ -25,7 +25,7 @@ use crate::reading::{decided, read_again, read_once};
 use crate::registry::Home;
 
 /// Rows that are held at a time.
-const MOST_ROWS: usize = 200_000;
+const MOST_ROWS: usize = 500_000;
 
 /// A record: its stream, partition and offset.
 pub type Place = (Stream, u32, u64);
@@ -221,8 +221,23 @@ impl<'a> RowCheck<'a> {
         for view in &mut self.views {
             view.take(&envelope, &event, self.part, is_first);
         }
-        let held = |views: &[View<'_>]| views.iter().map(View::held).sum::<usize>();
-        while held(&self.views) > self.most_rows
+        if self.held() > self.most_rows {
+            self.make_room()?;
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> usize {
+        self.views.iter().map(View::held).sum()
+    }
+
+    /// Most rows are right, and by their last event already. Where too few are, others are held later, for
+    /// which all is read again.
+    fn make_room(&mut self) -> anyhow::Result<()> {
+        for view in &mut self.views {
+            self.rows_checked += view.settle()?;
+        }
+        while self.held() > self.most_rows.div_ceil(2)
             && let Some(other) = self.part.halve()
         {
             self.later.push(other);

@@ -130,6 +130,31 @@ impl<'a> View<'a> {
         self.expected.take(envelope, name, &ops);
     }
 
+    /// Forgets rows that are what they should be by now: what is written to them later is a matter of its own.
+    /// Answers how many these are.
+    pub(super) fn settle(&mut self) -> anyhow::Result<u64> {
+        let mut settled = 0;
+        for table in self.plan.projection.tables.iter().copied() {
+            let (keys, mut deleted) = self.expected.of_table(table);
+            let expected = &mut self.expected;
+            let mut settle = |row: Row| {
+                let id = RowId::of_row(&row);
+                deleted.remove(&id);
+                settled += u64::from(expected.settle(&id, Some(&row)));
+            };
+            if keys.len() > MOST_ASKED_FOR {
+                self.rows.scan(table, &mut settle)?;
+            } else if !keys.is_empty() {
+                let rows = self.rows.get(table, &keys)?;
+                rows.into_iter().for_each(&mut settle);
+            }
+            for id in deleted {
+                settled += u64::from(self.expected.settle(&id, None));
+            }
+        }
+        Ok(settled)
+    }
+
     /// Forgets what is expected of rows that are not in `part`.
     pub(super) fn keep(&mut self, part: Part) {
         self.expected.keep(part);
