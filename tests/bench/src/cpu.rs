@@ -2,7 +2,11 @@
 
 use std::fmt;
 use std::fs;
+use std::ops::Range;
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
 
 /// Linux counts in hundredths of a second.
 const TICK: Duration = Duration::from_millis(10);
@@ -43,6 +47,55 @@ impl fmt::Display for Took {
             None => Ok(()),
         }
     }
+}
+
+/// A server and this process, each on cores of its own until this is dropped. What a server can do is told by
+/// one that nobody takes the CPU from.
+pub(crate) struct Apart {
+    server: String,
+    cores: usize,
+}
+
+impl Apart {
+    /// The server that has a child of this number on the first half of this machine's cores, this process on
+    /// the others.
+    ///
+    /// # Errors
+    /// Where there is no such child or a single core, or `taskset` says no.
+    pub(crate) fn from(backend: i32) -> anyhow::Result<Self> {
+        let server = stat(&backend.to_string()).as_deref().and_then(parent);
+        let server = server.context("the server is not on this machine")?;
+        let cores = std::thread::available_parallelism()?.get();
+        ensure!(cores > 1, "there is one core only");
+        let apart = Self { server, cores };
+        apart.keep(0..cores / 2, cores / 2..cores)?;
+        Ok(apart)
+    }
+
+    fn keep(&self, server: Range<usize>, own: Range<usize>) -> anyhow::Result<()> {
+        for pid in family(&self.server) {
+            keep_on(&pid, &server)?;
+        }
+        keep_on(&std::process::id().to_string(), &own)
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // What can't be undone ends with the server.
+        let _ = self.keep(0..self.cores, 0..self.cores);
+    }
+}
+
+/// Keeps all threads of a process on these cores.
+fn keep_on(pid: &str, cores: &Range<usize>) -> anyhow::Result<()> {
+    let list = format!("{}-{}", cores.start, cores.end - 1);
+    let said = Command::new("taskset")
+        .args(["-acp", &list, pid])
+        .output()?;
+    let complaint = String::from_utf8_lossy(&said.stderr);
+    ensure!(said.status.success(), "taskset: {}", complaint.trim());
+    Ok(())
 }
 
 /// Measures work.
@@ -105,20 +158,29 @@ fn own() -> Duration {
     TICK * used
 }
 
+fn parent(stat: &[String]) -> Option<String> {
+    stat.get(1).cloned()
+}
+
 /// Of the server that has a child called `backend` on this machine, and of all its children.
 fn server_of(backend: i32) -> Duration {
-    let parent = |stat: &[String]| stat.get(1).cloned();
     let Some(server) = stat(&backend.to_string()).as_deref().and_then(parent) else {
         return Duration::ZERO;
     };
+    let spent = family(&server)
+        .into_iter()
+        .filter_map(|pid| Some(used(&stat(&pid)?)));
+    TICK * spent.sum::<u32>()
+}
+
+/// A process and its children.
+fn family(server: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let family = processes.filter_map(|process| {
-        let name = process.file_name();
-        let pid = name
-            .to_str()
-            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))?;
-        let stat = stat(pid)?;
-        (pid == server || parent(&stat).as_ref() == Some(&server)).then(|| used(&stat))
+    let pids = processes.filter_map(|process| {
+        let pid = process.file_name().into_string().ok()?;
+        let is_number = pid.bytes().all(|byte| byte.is_ascii_digit());
+        let is_child = || stat(&pid).as_deref().and_then(parent).as_deref() == Some(server);
+        (is_number && (pid == server || is_child())).then_some(pid)
     });
-    TICK * family.sum::<u32>()
+    pids.collect()
 }

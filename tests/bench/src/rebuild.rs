@@ -25,7 +25,7 @@ use cartwright_sinks::{
     Batch, CassandraSink, CassandraStore, Loaded, PostgresSink, Sink, SinkError,
 };
 
-use crate::cpu::{Meter, Took};
+use crate::cpu::{Apart, Meter, Took};
 use crate::history::{self, History};
 
 pub(crate) const PARTITIONS: u32 = 2;
@@ -101,7 +101,13 @@ fn relational<L: EventLog>(
     let control = Control::Postgres(pool.clone());
     let client = runtime.block_on(pool.get())?;
     let backend = runtime.block_on(client.query_one("SELECT pg_backend_pid()", &[]))?;
-    let meter = Meter::beside(backend.try_get(0)?);
+    let backend = backend.try_get(0)?;
+    let meter = Meter::beside(backend);
+    let apart = Apart::from(backend);
+    match &apart {
+        Ok(_) => println!("PostgreSQL and this process have cores of their own"),
+        Err(error) => println!("PostgreSQL and this process share their cores: {error:#}"),
+    }
     let (mut alone, mut bulk, mut live, mut ceiling) = Default::default();
     for round in 0..ROUNDS {
         let plan = plan(name, first_version() + VERSIONS * round)?;
