@@ -1,8 +1,8 @@
 //! The API's description.
 
 use cartwright_domain::Reason;
+use cartwright_service::openapi::{header, request_header, text_header};
 use cartwright_service::problem::{FieldError, MEDIA_TYPE, ProblemBody};
-use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -146,15 +146,10 @@ fn describe(operation: &mut Operation, key_required: Required, priced: bool) {
     );
     prefer_respond_async(parameters);
     if priced {
-        parameters.push(
-            ParameterBuilder::new()
-                .name("Cartwright-Position")
-                .parameter_in(ParameterIn::Header)
-                .required(Required::False)
-                .description(Some("Prices must have taken this position in; the command waits for it, within a limit"))
-                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-                .build(),
-        );
+        parameters.push(request_header(
+            "Cartwright-Position",
+            "Prices must have taken this position in; the command waits for it, within a limit",
+        ));
     }
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response
@@ -196,15 +191,7 @@ fn prefer_respond_async(parameters: &mut Vec<Parameter>) {
             known.push_str("; or ");
             known.push_str(description);
         }
-        None => parameters.push(
-            ParameterBuilder::new()
-                .name("Prefer")
-                .parameter_in(ParameterIn::Header)
-                .required(Required::False)
-                .description(Some(description))
-                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-                .build(),
-        ),
+        None => parameters.push(request_header("Prefer", description)),
     }
 }
 
@@ -260,15 +247,4 @@ fn problem(status: &str, description: &str) -> RefOr<utoipa::openapi::Response> 
         response = response.header("Retry-After", header("Seconds", Type::Integer));
     }
     response.build().into()
-}
-
-fn text_header(description: &str) -> utoipa::openapi::Header {
-    header(description, Type::String)
-}
-
-fn header(description: &str, of: Type) -> utoipa::openapi::Header {
-    HeaderBuilder::new()
-        .description(Some(description))
-        .schema(ObjectBuilder::new().schema_type(of))
-        .build()
 }

@@ -2,12 +2,10 @@
 
 use std::sync::OnceLock;
 
+use cartwright_service::openapi::{request_header, text_header};
 use cartwright_service::problem::{FieldError, ProblemBody};
-use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::{
-    ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr,
-    Required, Response, ResponseBuilder, Type,
-};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::ask;
@@ -85,7 +83,7 @@ fn common(operation: &mut Operation) {
             "`wait=N`: wait at most N seconds for the position, and no longer than the service does",
         ),
     ] {
-        parameters.push(header_parameter(name, description));
+        parameters.push(request_header(name, description));
     }
     let responses = &mut operation.responses.responses;
     if let Some(RefOr::T(ok)) = responses.get_mut("200") {
@@ -127,7 +125,7 @@ fn common(operation: &mut Operation) {
 /// What reads with an entity tag have besides.
 fn tagged(operation: &mut Operation) {
     let parameters = operation.parameters.get_or_insert_default();
-    parameters.push(header_parameter(
+    parameters.push(request_header(
         "If-None-Match",
         "Entity tags of what the client has",
     ));
@@ -141,27 +139,10 @@ fn tagged(operation: &mut Operation) {
     responses.insert("304".to_owned(), RefOr::T(unchanged));
 }
 
-fn header_parameter(name: &str, description: &str) -> Parameter {
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Header)
-        .required(Required::False)
-        .description(Some(description))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-        .build()
-}
-
 fn entity_tag(response: &mut Response) {
     let description = "Names the version and the state of the answer, for `If-None-Match`";
     let header = text_header(description);
     response.headers.insert("ETag".to_owned(), header);
-}
-
-fn text_header(description: &str) -> Header {
-    HeaderBuilder::new()
-        .description(Some(description))
-        .schema(ObjectBuilder::new().schema_type(Type::String))
-        .build()
 }
 
 fn headers(response: &mut Response) {

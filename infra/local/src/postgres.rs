@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::config::StackConfig;
 use crate::download::Library;
-use crate::error::{Result, StackError, at};
+use crate::error::{Result, StackError, at, remove};
 use crate::launch::{run, words};
 use crate::part::Part;
 use crate::process::Launch;
@@ -40,10 +40,7 @@ pub async fn prepare(config: &StackConfig, library: &Library) -> Result<Launch> 
         at(&data, fs::rename(&fresh, &data))?;
     }
     // No process of this folder is left by now, but PostgreSQL takes even an unreaped one for a living server.
-    let lock = data.join("postmaster.pid");
-    if lock.exists() {
-        at(&lock, fs::remove_file(&lock))?;
-    }
+    remove(&data.join("postmaster.pid"))?;
     let mut command = user.command(library.postgres_program("postgres").display().to_string());
     let settings = config.config_dir().join("postgresql.conf");
     command.extend(["-D".to_owned(), data.display().to_string()]);

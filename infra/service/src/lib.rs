@@ -19,6 +19,7 @@ pub mod extract;
 pub mod health;
 pub mod metric_names;
 pub mod metrics;
+pub mod openapi;
 pub mod problem;
 pub mod request_id;
 mod settings;

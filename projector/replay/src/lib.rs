@@ -21,6 +21,7 @@ pub mod explain;
 pub mod given_up;
 pub mod output;
 pub mod parking;
+mod part;
 pub mod reached;
 pub mod reading;
 pub mod registry;

@@ -20,9 +20,9 @@ pub(crate) struct Scan<R> {
     paged: Paged,
     to: u64,
     pages_read: usize,
-    /// Where it stands in the snapshots behind the pages, once it has come there.
-    stands_at: Option<u64>,
-    /// Whether the reader reads on from there.
+    /// Where a reader of the snapshots behind the pages has stood still, if one has.
+    stood_at: Option<u64>,
+    /// Whether the reader has been sent there, or behind the pages.
     follows: bool,
     index: Index,
     since: Vec<Departure>,
@@ -57,7 +57,7 @@ impl<R: LogReader> Scan<R> {
             paged,
             to,
             pages_read: 0,
-            stands_at: None,
+            stood_at: None,
             follows: false,
             index: Index::new(),
             since: Vec::new(),
@@ -79,7 +79,7 @@ impl<R: LogReader> Scan<R> {
             return Ok(None);
         }
         if !self.follows {
-            let start = match self.stands_at.unwrap_or(self.paged.to) {
+            let start = match self.stood_at.unwrap_or(self.paged.to) {
                 0 => Start::Beginning,
                 to => Start::Offset(to.max(self.reader.watermarks(&self.snapshots)?.0)),
             };
@@ -104,9 +104,10 @@ impl<R: LogReader> Scan<R> {
             }
             Ok::<(), LogError>(())
         });
-        // A reader can miss that there is more: it is sent there anew.
-        self.follows = !matches!(read, Err(LogError::Stalled { .. }));
-        self.stands_at = Some(self.reader.position(&self.snapshots)?);
+        if let Err(LogError::Stalled { position, .. }) = read {
+            // It can have missed that there is more: it is sent there anew.
+            (self.stood_at, self.follows) = (Some(position), false);
+        }
         read?;
         if target < to {
             return Ok(None);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use scylla::client::session::Session;
+use scylla::deserialize::row::DeserializeRow;
 
 use super::connect::CassandraOptions;
 use super::control::load_positions;
@@ -178,22 +179,12 @@ type Columns = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Type by column, by table.
 async fn existing_columns(session: &Session, keyspace: &str) -> Result<Columns, ReadModelError> {
-    let result = session
-        .query_unpaged(
-            "SELECT table_name, column_name, type FROM system_schema.columns \
-             WHERE keyspace_name = ?",
-            (keyspace,),
-        )
-        .await
-        .map_err(ReadModelError::cassandra)?
-        .into_rows_result()
-        .map_err(ReadModelError::cassandra)?;
+    let cql =
+        "SELECT table_name, column_name, type FROM system_schema.columns WHERE keyspace_name = ?";
     let mut columns = Columns::new();
-    let rows = result
-        .rows::<(String, String, String)>()
-        .map_err(ReadModelError::cassandra)?;
-    for row in rows {
-        let (table, column, kind) = row.map_err(ReadModelError::cassandra)?;
+    for (table, column, kind) in
+        system_rows::<(String, String, String)>(session, cql, keyspace).await?
+    {
         columns.entry(table).or_default().insert(column, kind);
     }
     Ok(columns)
@@ -204,25 +195,33 @@ async fn existing_gc_grace(
     session: &Session,
     keyspace: &str,
 ) -> Result<BTreeMap<String, i32>, ReadModelError> {
+    let cql =
+        "SELECT table_name, gc_grace_seconds FROM system_schema.tables WHERE keyspace_name = ?";
+    let tables = system_rows::<(String, Option<i32>)>(session, cql, keyspace).await?;
+    let known = tables.into_iter();
+    Ok(known
+        .filter_map(|(table, seconds)| Some((table, seconds?)))
+        .collect())
+}
+
+/// What the store itself says of a keyspace.
+async fn system_rows<R>(
+    session: &Session,
+    cql: &str,
+    keyspace: &str,
+) -> Result<Vec<R>, ReadModelError>
+where
+    R: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+{
     let result = session
-        .query_unpaged(
-            "SELECT table_name, gc_grace_seconds FROM system_schema.tables \
-             WHERE keyspace_name = ?",
-            (keyspace,),
-        )
+        .query_unpaged(cql, (keyspace,))
         .await
         .map_err(ReadModelError::cassandra)?
         .into_rows_result()
         .map_err(ReadModelError::cassandra)?;
-    let rows = result
-        .rows::<(String, Option<i32>)>()
-        .map_err(ReadModelError::cassandra)?;
-    let mut existing = BTreeMap::new();
-    for row in rows {
-        let (table, seconds) = row.map_err(ReadModelError::cassandra)?;
-        existing.extend(seconds.map(|seconds| (table, seconds)));
-    }
-    Ok(existing)
+    let rows = result.rows::<R>().map_err(ReadModelError::cassandra)?;
+    rows.collect::<Result<_, _>>()
+        .map_err(ReadModelError::cassandra)
 }
 
 fn check_drift(table: &Table, version: u32, existing: &Columns) -> Result<(), ReadModelError> {

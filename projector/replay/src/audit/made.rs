@@ -9,7 +9,7 @@ use cartwright_events::{Envelope, Stream, Timestamp};
 use cartwright_read_model::{Row, RowOp, Table, Value};
 
 use super::findings::Evidence;
-use super::part::Part;
+use crate::part::Part;
 
 /// A row, by table and key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -160,7 +160,7 @@ impl Expected {
 
     /// Forgets the rows that are not in `part`.
     pub(super) fn keep(&mut self, part: Part) {
-        self.0.retain(|id, _| part.has(id.table, &id.key));
+        self.0.retain(|id, _| part.has(&id.key));
     }
 
     /// How many rows are known.

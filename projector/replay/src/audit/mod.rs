@@ -10,7 +10,6 @@ mod judge;
 mod made;
 mod open_order;
 mod owed;
-mod part;
 mod rows;
 mod state;
 mod stored;

@@ -1,9 +1,10 @@
 //! The rows of every read model against the events that wrote to them since the last audit and, where the whole
 //! log is read, against all events, which tells rows that no event made.
 //!
-//! No row is looked at before every event has been taken that writes to it: the row may have seen a later one
-//! already, and then says nothing of those before. Where there is no room for as many rows, a part of them is
-//! held, by their keys, and what was read is read again for the others.
+//! No row is told of before every event has been taken that writes to it: the row may have seen a later one
+//! already, and then says nothing of those before. Where there is no room for as many rows, those that are right
+//! by then are let go; where these are too few, a part is held, by the keys, and what was read is read again for
+//! the others.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,12 +16,12 @@ use cartwright_read_model::{Position, PositionKey, Projection, Row, Table, Value
 
 use super::findings::Finding;
 use super::made::RowId;
-use super::part::Part;
 use super::stored::StoredView;
 use super::strays::KnownStray;
 use super::unread::Unread;
 use super::view::View;
 use crate::context::Context;
+use crate::part::Part;
 use crate::reading::{decided, read_again, read_once};
 use crate::registry::Home;
 

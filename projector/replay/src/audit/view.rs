@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use cartwright_events::{Envelope, Event, Stream};
 use cartwright_folds::Outcome;
 use cartwright_projector::{Plan, fold};
-use cartwright_read_model::{Position, PositionKey, Row, RowOp, Value};
+use cartwright_read_model::{Position, PositionKey, Row, RowOp, Table, Value};
 
 use super::findings::Finding;
 use super::made::{Expected, Fault, Made, RowId};
-use super::part::Part;
 use super::rows::{Place, ViewRows};
 use super::strays::KnownStray;
 use super::told::{of_fault, of_stray};
 use super::unread::Unread;
 use super::written::{Stray, Written};
+use crate::part::Part;
 
 /// With more rows of a table to look at, the whole table is read.
 const MOST_ASKED_FOR: usize = 20_000;
@@ -120,7 +120,7 @@ impl<'a> View<'a> {
                 }
             }
         }
-        ops.retain(|op| part.has(op.table().name, op.key()));
+        ops.retain(|op| part.has(op.key()));
         let place = (envelope.stream, envelope.partition, envelope.offset);
         if self.aside.contains(&place) {
             self.aside_rows.extend(ops.iter().map(RowId::of));
@@ -142,11 +142,9 @@ impl<'a> View<'a> {
                 deleted.remove(&id);
                 settled += u64::from(expected.settle(&id, Some(&row)));
             };
-            if keys.len() > MOST_ASKED_FOR {
-                self.rows.scan(table, &mut settle)?;
-            } else if !keys.is_empty() {
-                let rows = self.rows.get(table, &keys)?;
-                rows.into_iter().for_each(&mut settle);
+            let few = (keys.len() <= MOST_ASKED_FOR).then_some(&*keys);
+            if !keys.is_empty() {
+                each(&*self.rows, table, few, &mut settle)?;
             }
             for id in deleted {
                 settled += u64::from(self.expected.settle(&id, None));
@@ -251,15 +249,12 @@ impl<'a> View<'a> {
         let Some((_, first)) = rows.first() else {
             return Ok(());
         };
-        let (table, by_key) = (first.table, rows.len() <= MOST_ASKED_FOR);
+        let (table, are_few) = (first.table, rows.len() <= MOST_ASKED_FOR);
         let mut left: HashMap<Vec<Value>, (RowId, Made)> = rows
             .into_iter()
             .map(|(id, made)| (made.key.clone(), (id, made)))
             .collect();
-        let keys: Vec<Vec<Value>> = match by_key {
-            true => left.keys().cloned().collect(),
-            false => Vec::new(),
-        };
+        let few: Option<Vec<_>> = are_few.then(|| left.keys().cloned().collect());
         // Where all events are known, all rows are held against them in the end.
         let tells_newer = self.written.is_none();
         let suspects = &mut self.suspects;
@@ -271,14 +266,7 @@ impl<'a> View<'a> {
                 suspects.insert(id, (made, fault));
             }
         };
-        match by_key {
-            true => self
-                .rows
-                .get(table, &keys)?
-                .into_iter()
-                .for_each(&mut judge),
-            false => self.rows.scan(table, &mut judge)?,
-        }
+        each(&*self.rows, table, few.as_deref(), &mut judge)?;
         let missing = left.into_values();
         self.suspects.extend(missing.filter_map(|(id, made)| {
             let fault = made.fault(None)?;
@@ -329,6 +317,22 @@ impl<'a> View<'a> {
             }
         }
         Ok(findings)
+    }
+}
+
+/// Gives the rows with these keys to `visit`; where they are not `few`, every row of the table.
+fn each(
+    rows: &dyn ViewRows,
+    table: &'static Table,
+    few: Option<&[Vec<Value>]>,
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> anyhow::Result<()> {
+    match few {
+        Some(keys) => {
+            rows.get(table, keys)?.into_iter().for_each(visit);
+            Ok(())
+        }
+        None => rows.scan(table, visit),
     }
 }
 

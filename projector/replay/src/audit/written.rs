@@ -44,7 +44,6 @@ impl Written {
     }
 }
 
-/// A hash of a row's table and key.
-pub(super) fn hash(table: &str, key: &[Value]) -> u64 {
+fn hash(table: &str, key: &[Value]) -> u64 {
     fnv64(&serde_json::to_vec(&(table, key)).unwrap_or_default())
 }

@@ -8,6 +8,7 @@ use cartwright_read_model::{Row, Table, Value};
 use super::drive::show;
 use super::verify::{ends, tell_made_by};
 use crate::context::Context;
+use crate::part::Part;
 use crate::verify::{Ends, Findings, Folded, Limits, ParkedSet, Side, Stored, compare};
 
 /// Rows of an independent fold that are held in memory at a time, about.
@@ -41,24 +42,20 @@ pub(super) fn with_log(
     let parts = parts(rows, right, plan.projection.tables)?;
     let codec = context.codec()?;
     let mut all = Vec::new();
-    for part in 0..parts {
+    for (number, part) in (1..).zip(Part::all(parts)) {
         let bar = context.output.bar("folding the log");
-        let folded = Folded::new(log.clone(), codec.clone(), *plan).part(part, parts);
+        let folded = Folded::new(log.clone(), codec.clone(), *plan).part(part);
         let mut left = folded.watched(move |board| {
             show(&bar, board);
             if board.is_done() {
                 bar.finish_and_clear();
             }
         });
-        let what = format!("part {} of {parts}", part + 1);
+        let what = format!("part {number} of {parts}");
         context
             .output
             .remark(format!("comparing {} with the log, {what}", right.label()));
-        let mut right = Partial {
-            side: right,
-            part,
-            of: parts,
-        };
+        let mut right = Partial { side: right, part };
         let ends = || ends(log, plan.projection);
         let tables = plan.projection.tables;
         let every = |_: &str, _: &str| true;
@@ -83,8 +80,7 @@ pub(super) fn with_log(
 /// A part of the keys of a side.
 struct Partial<'a, S> {
     side: &'a mut S,
-    part: u64,
-    of: u64,
+    part: Part,
 }
 
 impl<S: Side> Side for Partial<'_, S> {
@@ -101,9 +97,9 @@ impl<S: Side> Side for Partial<'_, S> {
         table: &'static Table,
         visit: &mut (dyn FnMut(Row) + Send),
     ) -> anyhow::Result<()> {
-        let (part, of) = (self.part, self.of);
+        let part = self.part;
         self.side.scan(table, &mut |row| {
-            if Folded::<KafkaLog>::holds(&row.values[..table.key_len()], part, of) {
+            if part.has(&row.values[..table.key_len()]) {
                 visit(row);
             }
         })

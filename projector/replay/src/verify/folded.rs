@@ -8,13 +8,12 @@ use anyhow::anyhow;
 use cartwright_event_log::{EventLog, TopicPartition};
 use cartwright_events::codec::Codec;
 use cartwright_projector::{Limits, Plan};
-use cartwright_read_model::{
-    ParkedRow, Position, PositionKey, ROW_SEQ, Row, RowOp, Table, Value, fnv64,
-};
+use cartwright_read_model::{ParkedRow, Position, PositionKey, ROW_SEQ, Row, RowOp, Table, Value};
 use cartwright_sinks::{Batch, Loaded, Sink, SinkError};
 
 use super::{Ends, ParkedSet, Side};
 use crate::build::{self, Board, End, Work};
+use crate::part::Part;
 
 /// How often who watches is told.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -33,13 +32,6 @@ pub struct Folded<L> {
 /// Told how far the log is read.
 type Watch = Box<dyn Fn(&Board)>;
 
-/// Which keys are held: those whose hash leaves `part` when divided by `of`.
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    part: u64,
-    of: u64,
-}
-
 #[derive(Clone)]
 struct Memory(Arc<Mutex<Held>>, Part);
 
@@ -54,12 +46,11 @@ impl<L: EventLog> Folded<L> {
     /// Nothing is folded before somebody asks.
     #[must_use]
     pub fn new(log: L, codec: Codec, plan: Plan) -> Self {
-        let whole = Part { part: 0, of: 1 };
         Self {
             log,
             codec,
             plan,
-            memory: Memory(Arc::default(), whole),
+            memory: Memory(Arc::default(), Part::WHOLE),
             watch: None,
         }
     }
@@ -71,20 +62,11 @@ impl<L: EventLog> Folded<L> {
         self
     }
 
-    /// The same, for the keys of one of `of` parts.
+    /// The same, for the keys of one part.
     #[must_use]
-    pub fn part(mut self, part: u64, of: u64) -> Self {
-        self.memory.1 = Part {
-            part,
-            of: of.max(1),
-        };
+    pub(crate) fn part(mut self, part: Part) -> Self {
+        self.memory.1 = part;
         self
-    }
-
-    /// Whether a row is in the part that is held.
-    #[must_use]
-    pub fn holds(key: &[Value], part: u64, of: u64) -> bool {
-        Part { part, of }.has(key)
     }
 }
 
@@ -104,14 +86,6 @@ impl<L: EventLog> Folded<L> {
         });
         watch(board);
         ended.map_err(|_| anyhow!("folding the log has ended in a panic"))
-    }
-}
-
-impl Part {
-    fn has(self, key: &[Value]) -> bool {
-        let text = serde_json::to_vec(key).unwrap_or_default();
-        // Not the same hash as that of the buckets, or they would be uneven.
-        fnv64(&text).rotate_left(32) % self.of == self.part
     }
 }
 

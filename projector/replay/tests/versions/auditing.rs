@@ -215,7 +215,7 @@ pub fn held_by(
 }
 
 /// The catalog's fold, with a row that no event speaks of.
-pub fn with_a_ghost(envelope: &Envelope, event: &Event) -> Outcome {
+fn with_a_ghost(envelope: &Envelope, event: &Event) -> Outcome {
     let fold = fold_of(&CATALOG).expect("a fold");
     let Outcome::Emit(mut ops) = fold(envelope, event) else {
         return fold(envelope, event);
@@ -225,8 +225,8 @@ pub fn with_a_ghost(envelope: &Envelope, event: &Event) -> Outcome {
     Outcome::Emit(ops)
 }
 
-#[test]
-fn a_row_that_no_event_made_is_found_where_the_whole_log_is_read() {
+/// A log, and a store with a row that none of its events made.
+pub fn haunted() -> (TestLog, MemoryStore) {
     let log = TestLog::with(&[product_created("cup", 5), product_created("hat", 7)]);
     let store = MemoryStore::new(Semantics::Transactional);
     let haunted = Plan {
@@ -234,6 +234,12 @@ fn a_row_that_no_event_made_is_found_where_the_whole_log_is_read() {
         ..plan("catalog")
     };
     apply(&log, &store, haunted);
+    (log, store)
+}
+
+#[test]
+fn a_row_that_no_event_made_is_found_where_the_whole_log_is_read() {
+    let (log, store) = haunted();
     let nothing = HashSet::new();
     let found = held(&log, &store, (true, &nothing), || {});
     assert_eq!(found.len(), 1, "{found:?}");

@@ -4,12 +4,11 @@ use std::collections::HashSet;
 
 use cartwright_event_log::{Record, Start, TopicPartition};
 use cartwright_events::Stream;
-use cartwright_projector::Plan;
 use cartwright_replay::audit::{RowCheck, Watch, judge};
 use cartwright_replay::reading::{read_once, whole_topic};
 use cartwright_sinks::{MemoryStore, Semantics};
 
-use crate::auditing::{View, apply, with_a_ghost};
+use crate::auditing::{View, apply, haunted};
 use crate::history::product_created;
 use crate::setup::{Entry, TestLog, plan};
 
@@ -48,17 +47,6 @@ fn audit(log: &TestLog, store: &MemoryStore, kept: &mut String) -> Vec<String> {
     watch.keep_strays(check.strays());
     *kept = serde_json::to_string(&watch).expect("written");
     found.into_iter().map(|finding| finding.detail).collect()
-}
-
-fn haunted() -> (TestLog, MemoryStore) {
-    let log = TestLog::with(&[product_created("cup", 5), product_created("hat", 7)]);
-    let store = MemoryStore::new(Semantics::Transactional);
-    let haunted = Plan {
-        fold: with_a_ghost,
-        ..plan("catalog")
-    };
-    apply(&log, &store, haunted);
-    (log, store)
 }
 
 #[test]
