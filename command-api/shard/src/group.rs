@@ -6,10 +6,11 @@ use std::sync::Arc;
 use cartwright_domain::{BoundedContext, Decision, EvolveError, Outgoing};
 use cartwright_event_log::{Limits, NewRecord};
 use cartwright_events::codec::Codec;
-use cartwright_events::envelope::header;
+use cartwright_events::envelope::{TIMER, header};
 use cartwright_events::journal::{
     DecidedCommand, FailedMessage, INBOX_PASSED, JournalRecord, SeqRange, inbox_passed_header,
 };
+use cartwright_events::messages::MessageId;
 use cartwright_events::{Event, PositionToken, Stream, Timestamp};
 
 use crate::archive::NextPage;
@@ -53,7 +54,7 @@ pub(crate) struct Cause {
 impl Cause {
     /// A timer of the shard itself.
     pub(crate) fn timer(aggregate_id: &str) -> Self {
-        let id = format!("timer:{aggregate_id}");
+        let id = format!("{TIMER}{aggregate_id}");
         Self {
             command_id: id.clone(),
             correlation_id: id,
@@ -220,15 +221,18 @@ impl<C> Group<C> {
     ) {
         for (outgoing, value) in messages {
             self.messages += 1;
-            let id = format!(
-                "{}/{}/{}/{}",
-                B::CONTEXT.name(),
-                place.partition,
-                state.transaction + 1,
-                self.messages
+            let id = MessageId {
+                context: B::CONTEXT,
+                partition: place.partition,
+                transaction: state.transaction + 1,
+                number: self.messages,
+            };
+            let mut headers = cloud_event_headers(
+                id.to_string(),
+                outgoing.message.type_name(),
+                self.now,
+                cause,
             );
-            let mut headers =
-                cloud_event_headers(id, outgoing.message.type_name(), self.now, cause);
             headers.push((header::CE_SOURCE, source::<B>(place.partition)));
             headers.push((header::WRITER_EPOCH, state.epoch.to_string().into_bytes()));
             self.bytes += value.len();

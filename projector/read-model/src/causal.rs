@@ -92,9 +92,45 @@ impl Step {
     }
 }
 
+/// The message between shards that brought the cause of an event of this type to the shard that wrote
+/// it; none where the type alone does not tell.
+#[must_use]
+pub fn brought_by(type_name: &str) -> Option<&'static str> {
+    match type_name {
+        "StockReserved" | "StockReservationRejected" => Some("ReserveStock"),
+        "StockReleased" => Some("ReleaseStock"),
+        "StockShipped" => Some("ShipStock"),
+        "StockRestocked" => Some("RestockReturn"),
+        "OrderConfirmed" | "OrderRejected" => Some("ReservationAnswer"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_that_brings_a_cause_is_a_step_before_its_effect() {
+        let stock = [
+            "StockReserved",
+            "StockReservationRejected",
+            "StockReleased",
+            "StockShipped",
+            "StockRestocked",
+        ];
+        let order = ["OrderConfirmed", "OrderRejected"];
+        let all = stock.map(|name| ("stock", name)).into_iter();
+        for (stream, name) in all.chain(order.map(|name| ("order", name))) {
+            let message = brought_by(name).expect(name);
+            let (before, after) = (
+                Step::of_message(message),
+                Step::of_event(stream, name, None),
+            );
+            assert!(before < after, "{message} leads to {name}");
+        }
+        assert_eq!(brought_by("OrderCreated"), None);
+    }
 
     #[test]
     fn what_leads_to_something_is_a_step_before_it() {

@@ -87,8 +87,21 @@ pub struct Fact {
     /// The transaction that it was written in, where it was written; of a message, the one that applied
     /// it, where it went.
     pub transaction: Option<Transaction>,
+    /// The transaction of another shard that sent it, of a message; none where a caller did.
+    pub sender: Option<Sender>,
     /// What it says.
     pub details: Value,
+}
+
+/// The transaction that sent a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Sender {
+    /// The context of its shard.
+    pub context: &'static str,
+    /// The shard.
+    pub partition: u32,
+    /// Its number in the shard's journal.
+    pub transaction: u64,
 }
 
 /// A transaction of a shard.

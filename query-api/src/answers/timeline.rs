@@ -1,6 +1,8 @@
 //! What happened to an order.
 
+use cartwright_events::envelope::TIMER;
 use cartwright_events::{Stream, Timestamp};
+use cartwright_read_model::causal::brought_by;
 use cartwright_read_model::rows::{CausalRow, TimelineRow};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -48,6 +50,11 @@ pub struct Causal {
     pub partition: u32,
     /// The offset.
     pub offset: u64,
+    /// What the chain of causes began with: `command`, or `timer` where a shard's own timer was due.
+    pub origin: &'static str,
+    /// The message between shards that brought the cause to this one; null where it was there already, or
+    /// the event's type alone does not tell.
+    pub message: Option<&'static str>,
     /// The shard's epoch; another one than before says that the shard has changed hands.
     pub writer_epoch: u64,
     /// Milliseconds since the first event about the order, by the log's clock.
@@ -100,6 +107,11 @@ impl TimelineEvent {
             topic: stream.topic(),
             partition: row.log_partition,
             offset: row.log_offset,
+            origin: match row.command_id.starts_with(TIMER) {
+                true => "timer",
+                false => "command",
+            },
+            message: brought_by(&row.r#type),
             writer_epoch: row.writer_epoch,
             since_first_ms: since(first),
             since_previous_ms: since(previous),
@@ -116,5 +128,42 @@ impl TimelineEvent {
             summary: row.summary,
             causal: Some(causal),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(stream: &str, kind: &str, command_id: &str) -> (&'static str, Option<&'static str>) {
+        let row = CausalRow {
+            stream: stream.to_owned(),
+            log_partition: 0,
+            seq: 1,
+            log_offset: 0,
+            subject: "o-1".to_owned(),
+            version: 1,
+            r#type: kind.to_owned(),
+            occurred_at: Timestamp::EPOCH,
+            recorded_at: Timestamp::EPOCH,
+            command_id: command_id.to_owned(),
+            correlation_id: command_id.to_owned(),
+            writer_epoch: 1,
+            summary: json!({}),
+        };
+        let event = TimelineEvent::causal(row, Timestamp::EPOCH, Timestamp::EPOCH);
+        let causal = event.causal.expect("causal");
+        (causal.origin, causal.message)
+    }
+
+    #[test]
+    fn what_began_the_chain_and_what_carried_it_here_is_told() {
+        assert_eq!(told("order", "OrderCreated", "c-1"), ("command", None));
+        let expired = told("order", "OrderExpired", "timer:o-1");
+        assert_eq!(expired, ("timer", None));
+        let released = told("stock", "StockReleased", "timer:o-1");
+        assert_eq!(released, ("timer", Some("ReleaseStock")));
     }
 }

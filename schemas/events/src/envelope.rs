@@ -23,13 +23,16 @@ pub mod header {
     pub const SEQ: &str = "seq";
     /// The writer's epoch, in decimal.
     pub const WRITER_EPOCH: &str = "writer_epoch";
-    /// The command that caused it.
+    /// The command that caused it, or [`TIMER`](super::TIMER) with the aggregate's id.
     pub const COMMAND_ID: &str = "command_id";
     /// The request that everything in the chain goes back to.
     pub const CORRELATION_ID: &str = "correlation_id";
     /// Of a command in an inbox: the position token that prices must hold before it is decided.
     pub const AFTER_POSITION: &str = "after_position";
 }
+
+/// What the header `command_id` begins with where a timer of the shard itself was the cause.
+pub const TIMER: &str = "timer:";
 
 /// Where an event stands in the log, and what it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Messages between shards: the records of the inbox topics. Internal; key: target key.
 
+use std::fmt;
+
 use crate::inventory::ReleaseReason;
 use crate::order::Shortage;
 use crate::streams::Context;
@@ -98,6 +100,48 @@ wire_record! {
     }
 }
 
+/// Which message of which transaction of which shard a message is: the `ce_id` of its record, unless a
+/// caller sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageId {
+    /// The context whose shard sent it.
+    pub context: Context,
+    /// The shard.
+    pub partition: u32,
+    /// The transaction in the shard's journal.
+    pub transaction: u64,
+    /// Its number in the transaction, from 1.
+    pub number: u64,
+}
+
+impl MessageId {
+    /// From its text; none of what is no such id.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/');
+        let context = parts.next()?;
+        let mut contexts = Context::ALL.into_iter();
+        let id = Self {
+            context: contexts.find(|each| each.name() == context)?,
+            partition: parts.next()?.parse().ok()?,
+            transaction: parts.next()?.parse().ok()?,
+            number: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(id)
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (context, partition) = (self.context.name(), self.partition);
+        write!(
+            f,
+            "{context}/{partition}/{}/{}",
+            self.transaction, self.number
+        )
+    }
+}
+
 wire_branches! {
     /// What a shard can be told by another, or by a caller who does not wait.
     pub enum Message {
@@ -131,6 +175,31 @@ impl Message {
             Message::RestockReturn(body) => body.order_id.as_str(),
             Message::ReservationAnswer(body) => body.order_id.as_str(),
             Message::SubmitCommand(body) => &body.aggregate_id,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_s_id_is_read_as_it_is_written() {
+        let id = MessageId {
+            context: Context::Inventory,
+            partition: 3,
+            transaction: 17,
+            number: 2,
+        };
+        assert_eq!(id.to_string(), "inventory/3/17/2");
+        assert_eq!(MessageId::parse("inventory/3/17/2"), Some(id));
+        for other in [
+            "inventory/3/17",
+            "inventory/3/17/2/1",
+            "stock/3/17/2",
+            "01a2",
+        ] {
+            assert_eq!(MessageId::parse(other), None, "{other}");
         }
     }
 }

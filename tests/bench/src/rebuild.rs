@@ -343,7 +343,7 @@ fn write_alone(
 
 /// Keeps batches in place of writing them.
 #[derive(Clone, Default)]
-struct Keeper(Arc<Mutex<Vec<Arc<Batch>>>>);
+pub(crate) struct Keeper(Arc<Mutex<Vec<Arc<Batch>>>>);
 
 impl Sink for Keeper {
     fn prepare(&mut self) -> Result<(), SinkError> {

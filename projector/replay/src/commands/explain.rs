@@ -133,6 +133,7 @@ mod tests {
                 commit_ms: 0,
                 idempotency_key: Some("mine".to_owned()),
             }),
+            sender: None,
             details: json!({}),
         }
     }

@@ -46,35 +46,30 @@ fn step(fact: &Fact) -> Step {
 /// When each fact's transaction was written. The records of one are taken by several partitions, a
 /// little earlier or later; whoever acts on any of them does so after all.
 fn visible(facts: &[Fact]) -> Vec<Timestamp> {
-    type Key = (&'static str, u32, u64);
-    let key = |fact: &Fact| -> Option<Key> {
-        let number = fact.transaction.as_ref()?.number;
-        Some((fact.context, fact.partition, number))
-    };
-    let mut begun: BTreeMap<Key, (Timestamp, &str)> = BTreeMap::new();
-    for fact in facts.iter().filter(|fact| fact.kind == Kind::Event) {
-        if let Some(key) = key(fact) {
-            let entry = begun
-                .entry(key)
-                .or_insert((fact.recorded_at, &fact.command_id));
-            entry.0 = entry.0.min(fact.recorded_at);
+    let mut begun: BTreeMap<(&str, u32, u64), Timestamp> = BTreeMap::new();
+    for fact in facts {
+        if let (Kind::Event | Kind::Message, Some(key)) = (fact.kind, written_in(fact)) {
+            let time = begun.entry(key).or_insert(fact.recorded_at);
+            *time = fact.recorded_at.min(*time);
         }
     }
-    let of_message = |fact: &Fact| {
-        let senders = begun.iter().filter(|((context, ..), (_, command))| {
-            *context != fact.context && *command == fact.command_id
-        });
-        let times = senders.map(|(_, (time, _))| *time);
-        times.min_by_key(|time| (time.as_micros() - fact.recorded_at.as_micros()).abs())
-    };
-    let time = |fact: &Fact| match fact.kind {
-        // No shard has sent it.
-        Kind::Message if fact.type_name == "SubmitCommand" => None,
-        Kind::Message => of_message(fact),
-        _ => key(fact).and_then(|key| begun.get(&key).map(|(time, _)| *time)),
-    };
+    let time = |fact: &Fact| written_in(fact).and_then(|key| begun.get(&key).copied());
     facts
         .iter()
         .map(|fact| time(fact).unwrap_or(fact.recorded_at))
         .collect()
+}
+
+/// The shard and its transaction that wrote the fact.
+fn written_in(fact: &Fact) -> Option<(&'static str, u32, u64)> {
+    match fact.kind {
+        Kind::Message => {
+            let sender = fact.sender?;
+            Some((sender.context, sender.partition, sender.transaction))
+        }
+        _ => {
+            let transaction = fact.transaction.as_ref()?;
+            Some((fact.context, fact.partition, transaction.number))
+        }
+    }
 }

@@ -7,12 +7,13 @@ use cartwright_event_log::{EventLog, Record, Start, TopicPartition};
 use cartwright_events::cart::CartEvent;
 use cartwright_events::codec::Codec;
 use cartwright_events::envelope::header;
+use cartwright_events::messages::MessageId;
 use cartwright_events::order::OrderEvent;
 use cartwright_events::{Context, EventBody, Stream, Timestamp};
 use cartwright_projector::decode;
 use serde_json::{Value, json};
 
-use super::{Fact, Kind};
+use super::{Fact, Kind, Sender};
 use crate::reading::{decided, read_once};
 
 pub(super) struct Search<'a> {
@@ -163,6 +164,11 @@ impl<'a> Search<'a> {
             command_id: text(header::COMMAND_ID),
             correlation_id: text(header::CORRELATION_ID),
             transaction: None,
+            sender: MessageId::parse(&text(header::CE_ID)).map(|id| Sender {
+                context: id.context.name(),
+                partition: id.partition,
+                transaction: id.transaction,
+            }),
             details,
         });
     }

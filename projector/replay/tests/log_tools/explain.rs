@@ -1,11 +1,13 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cartwright_domain::{Reason, Rejection};
 use cartwright_event_log::TopicPartition;
 use cartwright_events::messages::{ReservationAnswer, ReserveStock, StockQuantity, SubmitCommand};
-use cartwright_events::order::PaymentKind;
+use cartwright_events::order::{OrderEvent, PaymentKind};
 use cartwright_events::partition::partition_of;
-use cartwright_events::{Context, Message, OrderId, Sku};
+use cartwright_events::{Context, EventBody, Message, OrderId, Sku};
+use cartwright_read_model::causal::brought_by;
 use cartwright_replay::explain::{Explanation, Kind, explain};
 
 use crate::log::{PARTITIONS, TestLog, confirmed, created, expired, received, reserved};
@@ -15,16 +17,9 @@ fn sold() -> TestLog {
     let mut log = TestLog::new();
     log.commit("receipt", &[received("cup", 1, 9)], &[]);
     log.commit("other", &[created("o-2", "cup")], &[]);
-    let order_id = OrderId::new("o-1").expect("an id");
-    let ask = Message::ReserveStock(ReserveStock {
-        order_id,
-        items: vec![StockQuantity {
-            sku: Sku::new("cup").expect("a sku"),
-            quantity: 2,
-        }],
-    });
     let inventory = partition_of("cup", PARTITIONS);
-    log.commit("checkout", &[created("o-1", "cup")], &[(inventory, ask)]);
+    let question = [(inventory, ask("o-1", "cup"))];
+    log.commit("checkout", &[created("o-1", "cup")], &question);
     let answer = held("o-1", inventory);
     let checkout = partition_of("o-1", PARTITIONS);
     log.apply_inbox(Context::Inventory, inventory, 1);
@@ -37,6 +32,16 @@ fn sold() -> TestLog {
     log.apply_inbox(Context::Checkout, checkout, 1);
     log.commit("checkout", &[confirmed("o-1")], &[]);
     log
+}
+
+fn ask(order_id: &str, sku: &str) -> Message {
+    Message::ReserveStock(ReserveStock {
+        order_id: OrderId::new(order_id).expect("an id"),
+        items: vec![StockQuantity {
+            sku: Sku::new(sku).expect("a sku"),
+            quantity: 2,
+        }],
+    })
 }
 
 fn held(order_id: &str, inventory_partition: u32) -> Message {
@@ -92,6 +97,57 @@ fn an_order_is_told_across_contexts_and_messages_in_its_causal_order() {
     assert!(number(1).is_some() && number(3).is_some());
     assert_eq!(number(1), number(2), "the question and its reservation");
     assert_eq!(number(3), number(4), "the answer and the confirmation");
+}
+
+#[test]
+fn a_question_is_told_before_its_answer_though_no_event_was_written_with_it() {
+    let mut log = TestLog::new();
+    let checkout = partition_of("o-1", PARTITIONS);
+    let first = partition_of("cup", PARTITIONS);
+    let others = ["bowl", "jug", "pot", "pan"].into_iter();
+    let mut others = others.map(|sku| (sku, partition_of(sku, PARTITIONS)));
+    let (sku, last) = others.find(|(_, at)| *at != first).expect("another shard");
+    let mut order = created("o-1", "cup");
+    if let EventBody::Order(OrderEvent::Created(created)) = &mut order.body {
+        let mut line = created.lines[0].clone();
+        line.sku = Sku::new(sku).expect("a sku");
+        created.lines.push(line);
+    }
+    log.commit("checkout", &[order], &[(first, ask("o-1", "cup"))]);
+    // A while until the first shard answers, and less from then on.
+    log.log.advance(Duration::from_secs(10));
+    let held_for = |sku, at| ([reserved(sku, 1, "o-1", 2)], [(checkout, held("o-1", at))]);
+    let (events, answer) = held_for("cup", first);
+    log.commit("checkout", &events, &answer);
+    log.log.advance(Duration::from_secs(1));
+    let question = [(last, ask("o-1", sku))];
+    log.send((Context::Checkout, checkout), "checkout", &question);
+    log.log.advance(Duration::from_secs(1));
+    let (events, answer) = held_for(sku, last);
+    log.commit("checkout", &events, &answer);
+    log.log.advance(Duration::from_secs(1));
+    log.commit("checkout", &[confirmed("o-1")], &[]);
+    let explanation = explain(&log.log, &log.codec, "o-1").expect("told");
+    let facts = explanation.facts.iter();
+    let told: Vec<_> = facts
+        .map(|fact| (fact.type_name.as_str(), fact.partition))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("OrderCreated", checkout),
+            ("ReserveStock", first),
+            ("StockReserved", first),
+            ("ReservationAnswer", checkout),
+            ("ReserveStock", last),
+            ("StockReserved", last),
+            ("ReservationAnswer", checkout),
+            ("OrderConfirmed", checkout),
+        ]
+    );
+    let sender = explanation.facts[4].sender.expect("a sender");
+    assert_eq!((sender.context, sender.partition), ("checkout", checkout));
+    assert_eq!(sender.transaction, 2);
 }
 
 #[test]
@@ -286,4 +342,42 @@ fn within_a_millisecond_causes_come_before_their_effects() {
             "StockReleased",
         ]
     );
+}
+
+#[test]
+fn an_event_s_type_tells_the_message_that_brought_its_cause() {
+    let mut shop = Shop::new();
+    let orders = ["o-1", "o-2", "o-3", "o-4", "o-5"];
+    for id in orders {
+        shop.order(id);
+    }
+    shop.checkout(cancel("o-1"));
+    shop.pay(report("o-2", "1", PaymentKind::Captured, 100, "EUR"));
+    shop.checkout(ship("o-2"));
+    let mut seen = BTreeSet::new();
+    for id in orders {
+        let explanation = explain(&shop.log.log, &shop.log.codec, id).expect("told");
+        let mut message = None;
+        for fact in &explanation.facts {
+            match fact.kind {
+                Kind::Message => message = Some(fact.type_name.as_str()),
+                Kind::Event => {
+                    let brought = brought_by(&fact.type_name);
+                    let by_message = fact.command_id == "message";
+                    assert_eq!(brought, message.filter(|_| by_message), "{fact:?}");
+                    seen.extend(brought.map(|_| fact.type_name.clone()));
+                }
+                _ => panic!("{fact:?}"),
+            }
+        }
+    }
+    let all = [
+        "OrderConfirmed",
+        "OrderRejected",
+        "StockReleased",
+        "StockReservationRejected",
+        "StockReserved",
+        "StockShipped",
+    ];
+    assert!(seen.iter().eq(all), "{seen:?}");
 }

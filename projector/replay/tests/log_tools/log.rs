@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use cartwright_domain::Rejection;
 use cartwright_event_log::memory::MemoryLog;
 use cartwright_event_log::{EventLog, LogWriter, NewRecord};
-use cartwright_events::envelope::header;
+use cartwright_events::envelope::{TIMER, header};
 use cartwright_events::journal::{
     DecidedCommand, FailedMessage, INBOX_PASSED, JournalRecord, SeqRange,
 };
+use cartwright_events::messages::MessageId;
 use cartwright_events::partition::partition_of;
 use cartwright_events::{Codec, Context, Event, Message, Stream, Timestamp};
 use serde_json::{Value, json};
@@ -88,20 +89,8 @@ impl TestLog {
             let key = event.aggregate_id.as_bytes();
             records.push(record(stream.topic(), partition, key, value, headers));
         }
-        for (partition, message) in messages {
-            let context = message.target();
-            let value = self.codec.encode_message(context, message);
-            let key = message.key().as_bytes();
-            let headers = headers(command, "message", None);
-            records.push(record(
-                context.inbox_topic(),
-                *partition,
-                key,
-                value,
-                headers,
-            ));
-        }
         let place = ranges.keys().next().map(|(context, at, _)| (*context, *at));
+        records.extend(self.messages(place, command, messages));
         if let Some((context, partition)) = place {
             let ranges = ranges.iter();
             let ranges = ranges.map(|((_, _, stream), (first, last))| SeqRange {
@@ -113,6 +102,46 @@ impl TestLog {
             records.push(journal);
         }
         records
+    }
+
+    /// One transaction of a shard: messages alone.
+    pub fn send(
+        &mut self,
+        (context, partition): (Context, u32),
+        command: &str,
+        messages: &[(u32, Message)],
+    ) {
+        let mut records = self.messages(Some((context, partition)), command, messages);
+        records.push(self.journal(context, partition, command, Vec::new(), Vec::new()));
+        self.write(records);
+    }
+
+    /// The messages of the next transaction of the shard at `place`, or those of a caller.
+    fn messages(
+        &self,
+        place: Option<(Context, u32)>,
+        command: &str,
+        messages: &[(u32, Message)],
+    ) -> Vec<NewRecord> {
+        let sender = |number| {
+            let (context, partition) = place?;
+            let before = self.transactions.get(&(context, partition));
+            Some(MessageId {
+                context,
+                partition,
+                transaction: before.copied().unwrap_or_default() + 1,
+                number,
+            })
+        };
+        let message = |(number, (to, message)): (u64, &(u32, Message))| {
+            let target = message.target();
+            let id = sender(number).map(|id| (header::CE_ID, id.to_string().into_bytes()));
+            let mut headers = headers(command, "message", None);
+            headers.extend(id);
+            let (key, value) = (message.key(), self.codec.encode_message(target, message));
+            record(target.inbox_topic(), *to, key.as_bytes(), value, headers)
+        };
+        (1..).zip(messages).map(message).collect()
     }
 
     /// The next transactions of a shard say that its inbox is applied up to here.
@@ -232,7 +261,7 @@ fn record(
 
 /// Nobody asked for what a timer does.
 fn is_timer(command: &str) -> bool {
-    command.starts_with("timer:")
+    command.starts_with(TIMER)
 }
 
 fn headers(command: &str, kind: &str, seq: Option<u64>) -> Vec<(&'static str, Vec<u8>)> {

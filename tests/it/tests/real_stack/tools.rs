@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use cartwright_harness::{Api, PATIENCE, TestStack, eventually};
 use cartwright_local::Part;
 use cartwright_read_model::postgres::{PostgresOptions, pool};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::sale::{capture, check_out, fill_cart, gbp, stock_product};
@@ -185,6 +185,13 @@ async fn the_timeline_tells_causes(api: &Api) -> anyhow::Result<()> {
         );
         ensure!(causal["writer_epoch"].as_u64() > Some(0), "{item}");
         ensure!(causal["since_previous_ms"].is_i64(), "{item}");
+        ensure!(causal["origin"] == "command", "{item}");
+        let message = match item["type"].as_str() {
+            Some("StockReserved") => json!("ReserveStock"),
+            Some("OrderConfirmed") => json!("ReservationAnswer"),
+            _ => Value::Null,
+        };
+        ensure!(causal["message"] == message, "{item}");
     }
     let (mut paged, mut next) = (Vec::new(), Some(format!("{path}&limit=3")));
     while let Some(url) = next {
