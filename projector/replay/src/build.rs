@@ -9,7 +9,7 @@ mod point;
 mod source;
 
 pub use board::{Board, PartitionProgress, Phase, Signal};
-pub use point::{cut_at, log_ends, partitions_of, seqs};
+pub use point::{check_held, cut_at, log_ends, partitions_of, seqs};
 pub use source::{Bounded, Cut, End, Rate};
 
 use std::collections::VecDeque;
@@ -211,13 +211,19 @@ impl<R: LogReader> Building<R> {
             return Next::Step;
         };
         self.looked = Some(Instant::now());
+        let mut told = true;
         for report in worker.report() {
             board.report(&report);
             if idle && report.behind == Some(0) {
                 board.phase(&self.at, Phase::Done);
                 return Next::Over;
             }
+            told &= report.behind.is_some();
         }
-        Next::Step
+        match told || !idle {
+            true => Next::Step,
+            // The log does not say where it ends.
+            false => Next::Wait,
+        }
     }
 }

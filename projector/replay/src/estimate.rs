@@ -24,7 +24,10 @@ pub struct Partition {
     pub topic: String,
     /// The partition.
     pub partition: u32,
-    /// Offsets up to the end or the point in time, control records included.
+    /// Offsets up to the end or the point in time: records and the marks of transactions.
+    #[serde(skip)]
+    pub offsets: u64,
+    /// Records among them.
     pub records: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
@@ -66,12 +69,14 @@ pub fn partition(
             took += begun.elapsed();
         }
     }
-    let records = end.saturating_sub(low);
-    let whole = records as f64 / read.max(1) as f64;
+    let offsets = end.saturating_sub(low);
+    let seen = reader.position(at)?.min(end).saturating_sub(low);
+    let whole = offsets as f64 / seen.max(1) as f64;
     Ok(Partition {
         topic: at.topic.to_string(),
         partition: at.partition,
-        records,
+        offsets,
+        records: (read as f64 * whole) as u64,
         bytes: (bytes as f64 * whole) as u64,
         seconds: took.as_secs_f64() * whole,
     })

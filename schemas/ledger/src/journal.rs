@@ -1,6 +1,6 @@
 //! The journal: one record a transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cartwright_events::journal::JournalRecord;
 use cartwright_events::{Context, Stream};
@@ -18,6 +18,8 @@ pub struct JournalLedger {
     results: HashMap<String, u32>,
     prefix: String,
     numbers: BTreeMap<(Context, u32), u64>,
+    /// Journals of which retention has taken the beginning.
+    cut: BTreeSet<(Context, u32)>,
     claimed: BTreeMap<(String, u32), u64>,
 }
 
@@ -32,10 +34,25 @@ impl JournalLedger {
         }
     }
 
-    /// Takes the next record of a journal partition, which stands at `offset`.
+    /// Retention has taken the beginning of a journal, or all of it.
+    pub fn is_cut(&mut self, context: Context, partition: u32) {
+        self.cut.insert((context, partition));
+    }
+
+    /// Takes the next record of a journal partition, which stands at `offset`. Journals are kept for a limited
+    /// time: the first record may have any number.
     pub fn take(&mut self, context: Context, partition: u32, offset: u64, record: &JournalRecord) {
         self.transactions += 1;
-        let number = self.numbers.entry((context, partition)).or_default();
+        let place = (context, partition);
+        let is_first = !self.numbers.contains_key(&place);
+        if is_first && record.transaction > 1 {
+            self.cut.insert(place);
+        }
+        let is_cut = self.cut.contains(&place);
+        let number = self.numbers.entry(place).or_default();
+        if is_first && is_cut {
+            *number = record.transaction - 1;
+        }
         self.dense.check(record.transaction == *number + 1, || {
             let name = context.name();
             format!(
@@ -45,10 +62,11 @@ impl JournalLedger {
         });
         *number = record.transaction;
         for range in &record.ranges {
-            let last = self
-                .claimed
-                .entry((range.topic.clone(), partition))
-                .or_default();
+            let last = self.claimed.entry((range.topic.clone(), partition));
+            let last = last.or_insert(match is_cut {
+                true => range.first.saturating_sub(1),
+                false => 0,
+            });
             self.dense.check(
                 range.first == *last + 1 && range.last >= range.first,
                 || {
@@ -78,10 +96,13 @@ impl JournalLedger {
         &self.results
     }
 
-    /// The last seq that transactions claim for a topic-partition.
+    /// The last seq that transactions claim for a topic-partition; none where those that did are no longer
+    /// kept.
     #[must_use]
-    pub fn claimed(&self, stream: Stream, partition: u32) -> u64 {
+    pub fn claimed(&self, stream: Stream, partition: u32) -> Option<u64> {
         let key = (stream.topic().to_owned(), partition);
-        self.claimed.get(&key).copied().unwrap_or_default()
+        let is_cut = self.cut.contains(&(stream.context(), partition));
+        let claimed = self.claimed.get(&key).copied();
+        claimed.or((!is_cut).then_some(0))
     }
 }

@@ -11,7 +11,7 @@ mod stock;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cartwright_events::{Envelope, Event, EventBody, Stream};
 
@@ -35,6 +35,8 @@ pub struct Ledger {
     pub events: u64,
     last_seq: BTreeMap<(Stream, u32), u64>,
     versions: HashMap<(Stream, String), u64>,
+    /// Aggregates of which an event could not be read: nothing is known of them since.
+    unknown: HashSet<(Stream, String)>,
 }
 
 impl Ledger {
@@ -50,19 +52,34 @@ impl Ledger {
     /// Takes the next event of its topic-partition.
     pub fn event(&mut self, envelope: &Envelope, event: &Event) {
         self.events += 1;
-        let last = self
-            .last_seq
-            .entry((envelope.stream, envelope.partition))
-            .or_default();
-        let topic = envelope.stream.topic();
+        self.seq(envelope);
+        let key = (envelope.stream, event.aggregate_id.clone());
+        if !self.unknown.contains(&key) {
+            self.known(key, event);
+        }
+        self.place(envelope);
+    }
+
+    /// Takes the next event of its topic-partition, about the aggregate `id`, which can't be read: those that
+    /// follow it about the same aggregate are held to no rule but that none is missing.
+    pub fn unreadable(&mut self, envelope: &Envelope, id: &str) {
+        self.seq(envelope);
+        self.unknown.insert((envelope.stream, id.to_owned()));
+        self.place(envelope);
+    }
+
+    fn seq(&mut self, envelope: &Envelope) {
+        let place = (envelope.stream, envelope.partition);
+        let last = self.last_seq.entry(place).or_default();
         self.dense.check(envelope.seq == *last + 1, || {
-            format!(
-                "{topic}[{}]: seq {} after {last}",
-                envelope.partition, envelope.seq
-            )
+            let (topic, partition) = (envelope.stream.topic(), envelope.partition);
+            format!("{topic}[{partition}]: seq {} after {last}", envelope.seq)
         });
         *last = envelope.seq;
-        let key = (envelope.stream, event.aggregate_id.clone());
+    }
+
+    fn known(&mut self, key: (Stream, String), event: &Event) {
+        let topic = key.0.topic();
         let version = self.versions.entry(key).or_default();
         self.dense.check(event.version == *version + 1, || {
             format!(
@@ -76,8 +93,12 @@ impl Ledger {
             EventBody::Order(order) => self.orders.take(&event.aggregate_id, order),
             EventBody::Product(_) | EventBody::Cart(_) => {}
         }
+    }
+
+    /// What was noticed last was so of this event.
+    fn place(&mut self, envelope: &Envelope) {
         let at = Place {
-            topic,
+            topic: envelope.stream.topic(),
             partition: envelope.partition,
             offset: envelope.offset,
         };

@@ -149,9 +149,9 @@ fn journal_matches(ledger: &Ledger) -> Check {
     let mut audit = ledger.journal.dense.clone();
     for (&(stream, partition), &seq) in ledger.last_seqs() {
         let claimed = ledger.journal.claimed(stream, partition);
-        audit.check(claimed == seq, || {
+        audit.check(claimed == Some(seq), || {
             format!(
-                "{}[{partition}]: {seq} in the topic, {claimed} in the journal",
+                "{}[{partition}]: {seq} in the topic, {claimed:?} in the journal",
                 stream.topic()
             )
         });

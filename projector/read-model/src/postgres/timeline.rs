@@ -87,7 +87,7 @@ pub async fn causal_timeline(
 }
 
 /// The SKUs of the events about an order in `version` of the causal timeline: those that its cart
-/// had, and those of which stock was held for it.
+/// had, those of its lines where the summary of an event lists them, and those of which stock was held for it.
 ///
 /// # Errors
 /// What the store said.
@@ -97,8 +97,10 @@ pub async fn causal_skus(
     order_id: &str,
 ) -> Result<Vec<String>, ReadModelError> {
     let sql = format!(
-        "SELECT DISTINCT CASE WHEN stream = 'stock' THEN subject ELSE summary->>'sku' END AS sku \
-         FROM {} WHERE order_id = $1 AND (stream = 'stock' OR summary->>'sku' IS NOT NULL)",
+        "WITH told AS (SELECT stream, subject, summary FROM {} WHERE order_id = $1) \
+         SELECT sku FROM (SELECT CASE WHEN stream = 'stock' THEN subject ELSE summary->>'sku' END AS sku \
+         FROM told UNION SELECT line->>'sku' FROM told, \
+         jsonb_path_query(summary, 'lax $.lines[*]') AS line) AS named WHERE sku IS NOT NULL",
         CAUSAL_EVENTS.physical_name(version),
     );
     let rows = client.query_typed(&sql, &[(&order_id, Type::TEXT)]).await?;

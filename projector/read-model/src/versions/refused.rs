@@ -45,6 +45,18 @@ pub enum Refused {
         /// The smallest that is free.
         next: u32,
     },
+    /// A number far above those that have been used.
+    #[error(
+        "version {number} is too far ahead; the next number is {next}, and at most {most} may be left out"
+    )]
+    Ahead {
+        /// What was asked for.
+        number: u32,
+        /// The smallest that is free.
+        next: u32,
+        /// How many may be left out.
+        most: u32,
+    },
     /// There is a version with the number, and it is another one than is asked for.
     #[error(
         "version {number} is {state}, {how} than is asked for{}",

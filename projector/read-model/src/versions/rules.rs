@@ -8,6 +8,10 @@ use super::document::{Build, State, Switch, Took, Verification, Version, Version
 use super::refused::Refused;
 use crate::schema::Projection;
 
+/// Numbers that a new version may leave out. What is left of one that was cancelled is looked for under every
+/// number that is no version's.
+const MOST_LEFT_OUT: u32 = 100;
+
 /// What a projector does about one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Run {
@@ -170,6 +174,13 @@ impl Versions {
             return Err(Refused::Used {
                 number,
                 next: self.highest + 1,
+            });
+        }
+        if number - self.highest > MOST_LEFT_OUT + 1 {
+            return Err(Refused::Ahead {
+                number,
+                next: self.highest + 1,
+                most: MOST_LEFT_OUT,
             });
         }
         if let Some(until) = &build.until

@@ -331,6 +331,20 @@ fn a_version_that_is_built_holds_still_no_more() {
 }
 
 #[test]
+fn a_number_far_ahead_is_refused() {
+    let one = Versions::begin(&CATALOG, 1, at(0));
+    let add = |number| one.add(&CATALOG, number, Build::default(), at(1));
+    assert_eq!(add(102).unwrap().highest, 102);
+    let refused = Refused::Ahead {
+        number: 103,
+        next: 2,
+        most: 100,
+    };
+    assert_eq!(add(103), Err(refused));
+    assert!(matches!(add(u32::MAX), Err(Refused::Ahead { .. })));
+}
+
+#[test]
 fn a_point_in_time_is_found_by_its_name_once_it_is_built() {
     let until = Until {
         name: "year-end".to_owned(),

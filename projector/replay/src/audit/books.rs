@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cartwright_event_log::{EventLog, Record, Start, TopicPartition};
+use cartwright_event_log::{
+    EventLog, LogReader as _, ReaderPurpose, Record, Start, TopicPartition,
+};
 use cartwright_events::codec::Codec;
 use cartwright_events::{Context, Stream};
 use cartwright_ledger::Ledger;
@@ -11,8 +13,8 @@ use cartwright_projector::{decode, envelope};
 use super::findings::{Evidence, Finding, Severity};
 use crate::reading::{decided, read_once, whole_topic};
 
-/// The last seq of a topic-partition, and the last that its journal claims.
-type Ends = BTreeMap<(Stream, u32), (u64, u64)>;
+/// The last seq of a topic-partition, and the last that its journal claims, as far as that is kept.
+type Ends = BTreeMap<(Stream, u32), (u64, Option<u64>)>;
 
 /// Holds every event of the log against its aggregate's past and against the journals. `progress` is
 /// told of every record.
@@ -30,6 +32,7 @@ pub fn books(
         next: BTreeMap::new(),
         last: BTreeMap::new(),
     };
+    books.find_cut_journals(log)?;
     books.read_on(log, &mut progress)?;
     let first = books.ends();
     // Topics are not read up to the same moment. What was read of either is in the other by now.
@@ -61,6 +64,20 @@ struct Books<'a> {
 }
 
 impl Books<'_> {
+    /// Journals are kept for a limited time.
+    fn find_cut_journals(&mut self, log: &impl EventLog) -> anyhow::Result<()> {
+        let reader = log.reader(ReaderPurpose::Recovery)?;
+        for context in Context::ALL {
+            for (at, _) in whole_topic(log, context.journal_topic())? {
+                let (low, _) = reader.watermarks(&at)?;
+                if low > 0 {
+                    self.ledger.journal.is_cut(context, at.partition);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what was not read yet.
     fn read_on(
         &mut self,
@@ -83,15 +100,20 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// What can't be read is a finding of the other part of the audit.
+    /// What can't be read is a finding of the other part of the audit; it has its seq all the same.
     fn take(&mut self, record: &Record) -> anyhow::Result<()> {
         let (partition, offset) = (record.partition, record.offset);
         self.last.insert(record.topic_partition(), offset);
         let value = record.value.as_deref().unwrap_or_default();
         if let Some(stream) = Stream::of_topic(&record.topic) {
             let event = decided(decode(self.codec, stream, value))?;
-            if let (Ok(envelope), Ok(event)) = (envelope(stream, record), event) {
-                self.ledger.event(&envelope, &event);
+            match (envelope(stream, record), event) {
+                (Ok(envelope), Ok(event)) => self.ledger.event(&envelope, &event),
+                (Ok(envelope), Err(_)) => {
+                    let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
+                    self.ledger.unreadable(&envelope, &key);
+                }
+                (Err(_), _) => {}
             }
             return Ok(());
         }
@@ -140,7 +162,10 @@ impl Books<'_> {
         }
         let last = self.ends();
         for (&(stream, partition), &(seq, claimed)) in first {
-            let (seq_now, claimed_now) = last.get(&(stream, partition)).copied().unwrap_or((0, 0));
+            let now = last.get(&(stream, partition)).copied();
+            let (Some(claimed), Some((seq_now, Some(claimed_now)))) = (claimed, now) else {
+                continue;
+            };
             let (shown_by, detail) = if seq > claimed_now {
                 let detail = format!("{seq} in the topic, {claimed_now} in the journal");
                 (stream.topic(), detail)

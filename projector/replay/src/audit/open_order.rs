@@ -43,6 +43,8 @@ pub struct OpenOrder {
     /// Money that belongs to no balance: in another currency than the order's, or from before there
     /// was such an order. What the provider says went back of it is taken off.
     pub stray: BTreeMap<Currency, Owed>,
+    /// What is left of the money on the order's own balance, by payment, in minor units of its currency.
+    pub held: BTreeMap<String, i64>,
     /// When the log took its last event.
     pub progressed_at: Timestamp,
     /// That event.
@@ -60,6 +62,7 @@ impl OpenOrder {
             currency: None,
             due: None,
             stray: BTreeMap::new(),
+            held: BTreeMap::new(),
             progressed_at: at,
             at: evidence,
         }
@@ -123,20 +126,26 @@ impl OpenOrder {
             OrderEvent::PaymentNoted(body) if body.kind == PaymentKind::Refunded => {
                 self.add_stray(&body.currency, -body.amount_minor);
             }
-            OrderEvent::PaymentCaptured(_)
-            | OrderEvent::PaymentFailed(_)
-            | OrderEvent::PaymentNoted(_) => {}
+            OrderEvent::PaymentCaptured(body) => {
+                let held = self.held.entry(body.payment_id.to_string()).or_default();
+                *held += body.amount_minor;
+            }
+            OrderEvent::PaymentFailed(_) | OrderEvent::PaymentNoted(_) => {}
         }
     }
 
     /// Money went back in the order's currency. What it takes off the order's own balance the event
-    /// says; the rest is for stray money in the same currency, which came before the order was placed.
+    /// says, and what the payment has brought to that is its own; the rest is for stray money in the same
+    /// currency, which came before the order was placed.
     fn refunded(&mut self, body: &OrderPaymentRefunded) {
         let owed = |due: &Option<Owed>| due.as_ref().map_or(0, |due| due.minor);
         let before = owed(&self.due);
         self.currency = Some(body.currency.clone());
         self.set_due(body.refund_due_minor);
-        let for_stray = body.amount_minor - (before - body.refund_due_minor).max(0);
+        let held = self.held.entry(body.payment_id.to_string()).or_default();
+        let own = body.amount_minor.min(*held);
+        *held -= own;
+        let for_stray = body.amount_minor - own.max(before - body.refund_due_minor);
         let stray = self.stray.get(&body.currency).map_or(0, |owed| owed.minor);
         self.add_stray(&body.currency, -for_stray.clamp(0, stray.max(0)));
     }

@@ -271,6 +271,7 @@ impl<'a> RowCheck<'a> {
             }
             findings.extend(self.wrong(log, read_to)?);
             let Some(part) = self.later.pop() else {
+                findings.extend(self.views.iter().filter_map(View::untold));
                 return Ok(findings);
             };
             self.part = part;

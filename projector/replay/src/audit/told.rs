@@ -6,6 +6,8 @@ use super::findings::{Evidence, Finding, Severity};
 use super::made::{Fault, Made};
 use super::written::Stray;
 
+const RULE: &str = "read_model_differs";
+
 /// A row that is not what the events that were read make it.
 pub(super) fn of_fault(label: &str, made: &Made, fault: &Fault) -> Finding {
     let said = match fault {
@@ -37,6 +39,17 @@ pub(super) fn of_stray(label: &str, row: &Row, stray: Stray) -> Finding {
     finding(label, row.table, key, &said, None)
 }
 
+/// Rows of a view that are wrong, too, and are not told of one by one.
+pub(super) fn of_more(label: &str, count: u64) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        rule: RULE,
+        subject: label.to_owned(),
+        detail: format!("{count} more rows differ"),
+        evidence: None,
+    }
+}
+
 fn finding(
     label: &str,
     table: &Table,
@@ -47,7 +60,7 @@ fn finding(
     let key = serde_json::to_string(key).unwrap_or_default();
     Finding {
         severity: Severity::Error,
-        rule: "read_model_differs",
+        rule: RULE,
         subject: label.to_owned(),
         detail: format!("{} {key}, {said}", table.name),
         evidence,

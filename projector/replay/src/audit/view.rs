@@ -11,7 +11,7 @@ use super::findings::Finding;
 use super::made::{Expected, Fault, Made, RowId};
 use super::rows::{Place, ViewRows};
 use super::strays::KnownStray;
-use super::told::{of_fault, of_stray};
+use super::told::{of_fault, of_more, of_stray};
 use super::unread::Unread;
 use super::written::{Stray, Written};
 use crate::part::Part;
@@ -42,6 +42,8 @@ pub(super) struct View<'a> {
     kept: Vec<KnownStray>,
     /// Rows that were told of.
     told: usize,
+    /// Those beyond.
+    more: u64,
     /// The first event of each partition whose rows are still to be looked at.
     left: BTreeMap<(Stream, u32), u64>,
 }
@@ -68,6 +70,7 @@ impl<'a> View<'a> {
             known: HashMap::new(),
             kept: Vec::new(),
             told: 0,
+            more: 0,
             left: BTreeMap::new(),
         })
     }
@@ -302,21 +305,34 @@ impl<'a> View<'a> {
                 self.plan.projection.streams.contains(&stream)
                     && !is_of_another_partition(&made, stream, partition)
             });
-            if !is_touched && !may_be && self.told < MOST_TOLD {
-                self.told += 1;
-                findings.push(of_fault(&label, &made, &fault));
+            if !is_touched && !may_be {
+                findings.extend(self.tell(|| of_fault(&label, &made, &fault)));
             }
         }
         let strays = std::mem::take(&mut self.strays).into_iter();
         let strays = strays.filter(|(row, _)| !touched.contains(&RowId::of_row(row)));
         for (row, stray) in strays {
             self.kept.push(KnownStray::of(&self.plan, &row, stray));
-            if self.told < MOST_TOLD {
-                self.told += 1;
-                findings.push(of_stray(&label, &row, stray));
-            }
+            findings.extend(self.tell(|| of_stray(&label, &row, stray)));
         }
         Ok(findings)
+    }
+
+    /// A finding, as long as there is room for more.
+    fn tell(&mut self, finding: impl FnOnce() -> Finding) -> Option<Finding> {
+        match self.told < MOST_TOLD {
+            true => self.told += 1,
+            false => {
+                self.more += 1;
+                return None;
+            }
+        }
+        Some(finding())
+    }
+
+    /// What is said of the rows that there was no room for.
+    pub(super) fn untold(&self) -> Option<Finding> {
+        (self.more > 0).then(|| of_more(&self.rows.label(), self.more))
     }
 }
 

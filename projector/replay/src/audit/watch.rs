@@ -109,7 +109,7 @@ impl Place<'_> {
 impl Watch {
     /// Raised when something else is remembered than before: what an older audit has forgotten can be
     /// had from the log only.
-    pub const FORMAT: u32 = 3;
+    pub const FORMAT: u32 = 4;
 
     /// Nothing read yet.
     #[must_use]

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use cartwright_event_log::{EventLog, TopicPartition};
+use anyhow::{bail, ensure};
+use cartwright_event_log::{EventLog, ReaderPurpose, TopicPartition};
 use cartwright_events::PositionToken;
 use cartwright_projector::Plan;
 use cartwright_read_model::Projection;
-use cartwright_read_model::versions::Build;
+use cartwright_read_model::versions::{Build, Until};
 
 use super::partitions;
 use super::source::{Cut, End};
-use crate::reading::ends;
+use crate::estimate::first_beyond;
+use crate::reading::{ends, record_from};
 
 /// Every partition of the plan's topics, up to where `build` ends. Of a point in time that is not behind where
 /// the log ended when it was begun: killed and gone on with later, it holds what an unbroken one would.
@@ -56,6 +58,48 @@ pub fn log_ends(
     Ok(ends
         .map(|(at, end)| (place(&at.topic, at.partition), end))
         .collect())
+}
+
+/// Refuses a position that would cut nothing off, since it says nothing of the projection or is to come: the
+/// view would end where the log ends, and be taken for what it is not.
+///
+/// # Errors
+/// Such a position, or when the log does not answer.
+pub fn check_held(
+    log: &impl EventLog,
+    projection: &Projection,
+    until: &Until,
+) -> anyhow::Result<()> {
+    if until.time.is_some() {
+        return Ok(());
+    }
+    let mut reader = log.reader(ReaderPurpose::Recovery)?;
+    let (mut named, mut held) = (until.ends.clone(), 0);
+    named.retain(|name, _| {
+        let mut streams = projection.streams.iter();
+        streams.any(|stream| name.starts_with(&format!("{}-", stream.topic())))
+    });
+    for (at, end) in ends(log, projection)? {
+        let Some(seq) = named.remove(&place(&at.topic, at.partition)) else {
+            continue;
+        };
+        held += 1;
+        let Some(before) = seq.checked_sub(1) else {
+            continue;
+        };
+        let cut = Some(Cut::Seq(before));
+        let from = first_beyond(log, &at, &End { offset: end, cut })?;
+        ensure!(
+            record_from(&mut reader, &at, from, end)?.is_some(),
+            "--until is at seq {seq} of {at}, and the log does not hold it"
+        );
+    }
+    if let Some(name) = named.keys().next() {
+        bail!("--until names {name}, and the log has no such partition");
+    }
+    let name = projection.name;
+    ensure!(held > 0, "--until names no partition that {name} reads");
+    Ok(())
 }
 
 /// The seqs of a position, by partition.

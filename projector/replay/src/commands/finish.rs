@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use cartwright_projector::Plan;
+use cartwright_read_model::PositionKey;
 use cartwright_read_model::builds::Builder;
 use cartwright_read_model::versions::{Refused, State, Took, Version, Versions};
 
@@ -50,6 +51,7 @@ pub(super) fn finish(
             if let Some(ended) = until_it_goes_on(context, home, number, me, board) {
                 return Ok(ended);
             }
+            check_kept(home, number, board)?;
             let took = took(home, plan, board, begun)?;
             match home.change(|versions| built(versions, number, took)) {
                 Ok(_) => return Ok(true),
@@ -63,6 +65,27 @@ pub(super) fn finish(
         Ok(ended) => Ok(ended),
         Err(error) => ended_elsewhere(home.versions()?.get(number)).ok_or(error),
     }
+}
+
+/// Rows are written without waiting until they are on disk. What a store lost that ended in the middle is read
+/// again while its partition is read; of one that was done nobody would notice, and a point in time stays as
+/// it is.
+fn check_kept(home: &Home<'_>, number: u32, board: &Board) -> anyhow::Result<()> {
+    let stored = home.positions(number)?;
+    for (at, progress) in board.partitions() {
+        let here =
+            |key: &PositionKey| key.stream.topic() == &*at.topic && key.partition == at.partition;
+        let found = stored.iter().find(|(key, _)| here(key));
+        let next = found.map_or(0, |(_, position)| position.next_offset);
+        if next < progress.next_offset {
+            let (label, read) = (home.label(number), progress.next_offset);
+            bail!(
+                "the store has lost rows of {label} that it had taken: {at} was read to offset {read}, and it \
+                 holds it to {next}; run it again, and it is read from there"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The build has come to its end, unless it is to hold still.

@@ -1,5 +1,6 @@
 //! `pause`, `resume`, `cancel`: what is done with a build.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -71,13 +72,19 @@ pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
     let number = to_cancel(context, &home, arguments)?;
     let versions = home.versions()?;
     let version = versions.get(number);
-    let cancelled = || home.change(|versions| versions.cancel(number));
     match version {
-        Some(version) if version.state == State::Frozen && version.name().is_some() => {
-            until_unread(context, &home, number, cancelled()?.revision)?;
-        }
         Some(_) => {
-            cancelled()?;
+            // Its build may have come to its end just now.
+            let is_read = Cell::new(false);
+            let cancelled = home.change(|versions| {
+                let version = versions.get(number);
+                let readable = version.filter(|version| version.state == State::Frozen);
+                is_read.set(readable.is_some_and(|version| version.name().is_some()));
+                versions.cancel(number)
+            })?;
+            if is_read.get() {
+                until_unread(context, &home, number, cancelled.revision)?;
+            }
         }
         // Cancelled before: it may have been a point in time, which is read until everybody has seen that
         // it is gone.

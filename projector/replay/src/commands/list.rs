@@ -52,7 +52,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut away = Away::default();
     let listed = wanted.into_iter().map(|projection| {
         let home = away.open(context, projection);
-        let listed = home.and_then(|home| list(&home)).map(Told::Known);
+        let listed = home
+            .and_then(|home| list(&home, context.generation()))
+            .map(Told::Known);
         listed.unwrap_or_else(|error| Told::unknown(projection, &error))
     });
     let listed: Vec<Told<Listed>> = listed.collect();
@@ -60,12 +62,13 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(exit(&listed))
 }
 
-fn list(home: &Home<'_>) -> anyhow::Result<Listed> {
+fn list(home: &Home<'_>, generation: u32) -> anyhow::Result<Listed> {
     let projection = home.projection;
     let mut listed = Vec::new();
     if let Some(versions) = home.find()? {
         for version in &versions.versions {
-            let positions = home.positions(version.number)?;
+            let positions = home.positions(version.number)?.into_iter();
+            let positions = positions.filter(|(_, position)| position.generation == generation);
             listed.push(ListedVersion {
                 version: version.number,
                 state: version.state.word(),
@@ -74,7 +77,7 @@ fn list(home: &Home<'_>) -> anyhow::Result<Listed> {
                 built_by: version.declared,
                 fold_version: version.identity.fold_version,
                 begun_at: version.begun_at,
-                events: positions.iter().map(|(_, position)| position.seq).sum(),
+                events: positions.map(|(_, position)| position.seq).sum(),
                 verification: version.verification.clone(),
             });
         }

@@ -85,7 +85,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let partitions = partitions(context, declared, &build)?;
     let records: u64 = partitions.iter().map(|each| each.records).sum();
     let ends = reading::ends(&context.log()?, declared)?;
-    let part = (records as f64 / ends.values().sum::<u64>().max(1) as f64).min(1.0);
+    let offsets: u64 = partitions.iter().map(|each| each.offsets).sum();
+    let part = (offsets as f64 / ends.values().sum::<u64>().max(1) as f64).min(1.0);
     let (mut rows, mut disk_bytes) = (None, None);
     if build.only_keys.is_empty() {
         let (all_rows, all_bytes) = size(context, &home, versions.current)?;

@@ -148,11 +148,15 @@ pub(super) fn standing(
         State::Live => missing(look.log, &after, context.generation(), &unfed)?,
         _ => Vec::new(),
     };
+    let generation = context.generation();
     let partitions = look.ends.iter().map(|(at, end)| {
         let at_place = |topic: &str, partition| (topic, partition) == (&*at.topic, at.partition);
         let find = |positions: &Positions| {
+            // One of another generation says nothing of this log.
             let mut found = positions.iter();
-            let found = found.find(|(key, _)| at_place(key.stream.topic(), key.partition));
+            let found = found.find(|(key, position)| {
+                position.generation == generation && at_place(key.stream.topic(), key.partition)
+            });
             found.map(|(_, position)| *position)
         };
         let parked = waiting.iter();

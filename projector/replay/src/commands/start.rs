@@ -14,7 +14,7 @@ use self::number::{chosen, fits};
 use super::drive::drive;
 use super::finish::ended_elsewhere;
 use super::until::point;
-use crate::build::log_ends;
+use crate::build::{check_held, log_ends};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::reading;
@@ -124,7 +124,8 @@ fn register(
             return Ok((number, Some(there.state)));
         }
         let mut build = build.clone();
-        if build.until.is_some() {
+        if let Some(until) = &build.until {
+            check_held(&context.log()?, declared, until)?;
             build.log_ends = log_ends(&context.log()?, declared)?;
         }
         let now = Timestamp::now();

@@ -44,7 +44,7 @@ impl Search<'_> {
             }
         }
         let at = TopicPartition::new(context.journal_topic(), partition);
-        let mut failed = Vec::new();
+        let mut failed: Vec<(usize, Record, JournalRecord, String)> = Vec::new();
         // The first record that can't be read, why, and how many there are.
         let mut unread: Option<(Record, String, u64)> = None;
         // Every transaction says how far the inbox is applied with it.
@@ -90,7 +90,8 @@ impl Search<'_> {
             applied = end;
             for given_up in &journal.failed {
                 if let Some(index) = inbox.get(&given_up.offset) {
-                    failed.push((*index, record.clone(), given_up.reason.clone()));
+                    let reason = given_up.reason.clone();
+                    failed.push((*index, record.clone(), journal.clone(), reason));
                 }
             }
             if context == Context::Checkout {
@@ -103,7 +104,7 @@ impl Search<'_> {
             let (kind, subject) = (Kind::Unread, self.order_id);
             self.fact(kind, context.name(), "?", subject, &record, details);
         }
-        for (index, record, reason) in failed {
+        for (index, record, journal, reason) in failed {
             let message = self.facts[index].clone();
             let details = json!({ "reason": reason, "offset": message.offset });
             let (context, subject) = (message.context, message.subject);
@@ -116,6 +117,11 @@ impl Search<'_> {
                 &record,
                 details,
             );
+            if let Some(fact) = self.facts.last_mut() {
+                fact.command_id = message.command_id;
+                fact.correlation_id = message.correlation_id;
+                fact.transaction = Some(transaction(&journal, fact));
+            }
         }
         Ok(())
     }
@@ -148,7 +154,6 @@ impl Search<'_> {
             let kind = Kind::RejectedCommand;
             self.fact(kind, context, &reason, &subject, record, rejection);
             if let Some(fact) = self.facts.last_mut() {
-                fact.seq = None;
                 fact.command_id.clone_from(&decided.command_id);
                 fact.correlation_id = correlation_id.cloned().unwrap_or_default();
                 fact.transaction = Some(transaction(journal, fact));

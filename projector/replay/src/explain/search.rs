@@ -157,7 +157,11 @@ impl<'a> Search<'a> {
             topic: record.topic.to_string(),
             partition: record.partition,
             offset: record.offset,
-            seq: text(header::SEQ).parse().ok(),
+            // A journal's record has a number there, too: its transaction's.
+            seq: match kind {
+                Kind::Event => text(header::SEQ).parse().ok(),
+                _ => None,
+            },
             recorded_at: Timestamp::from_micros(record.timestamp_us),
             since_first_ms: 0,
             since_previous_ms: 0,

@@ -1,9 +1,11 @@
 //! The whole log against itself.
 
+use cartwright_event_log::TopicPartition;
+use cartwright_events::partition::partition_of;
 use cartwright_events::{Context, Stream};
 use cartwright_replay::audit::books;
 
-use crate::log::{TestLog, confirmed, received, reserved};
+use crate::log::{PARTITIONS, TestLog, confirmed, received, reserved};
 use crate::shop::Shop;
 
 #[test]
@@ -68,4 +70,40 @@ fn an_event_that_no_journal_claims_is_told_and_one_whose_record_came_late_is_not
         .iter()
         .filter(|finding| finding.rule.contains("journaled"));
     assert_eq!(outside.count(), 0, "{late:?}");
+}
+
+#[test]
+fn a_journal_whose_beginning_is_no_longer_kept_breaks_no_rule() {
+    let mut log = TestLog::new();
+    for version in 1..=3 {
+        log.commit("c", &[received("cup", version, 9 * version as i64)], &[]);
+    }
+    log.commit("c", &[confirmed("o-1")], &[]);
+    let found = || books(&log.log, &log.codec, |_| {}).expect("read");
+    let before = found();
+    // Every record is followed by the mark of its commit.
+    let journal = |context: Context, key| {
+        TopicPartition::new(context.journal_topic(), partition_of(key, PARTITIONS))
+    };
+    let of_stock = journal(Context::Inventory, "cup");
+    log.log.delete_records(&of_stock, 2);
+    assert_eq!(found(), before, "two of three transactions");
+    log.log.delete_records(&of_stock, 4);
+    assert_eq!(found(), before, "one of three");
+    log.log.delete_records(&of_stock, 6);
+    log.log
+        .delete_records(&journal(Context::Checkout, "o-1"), 2);
+    assert_eq!(found(), before, "none");
+}
+
+#[test]
+fn an_event_that_cannot_be_read_has_its_seq_and_breaks_no_rule_of_others() {
+    let mut log = TestLog::new();
+    log.commit("c", &[received("cup", 1, 9)], &[]);
+    log.raw(Stream::Stock, "cup", Some(b"no event".to_vec()));
+    log.commit("c", &[reserved("cup", 3, "o-1", 2)], &[]);
+    let found = books(&log.log, &log.codec, |_| {}).expect("read");
+    let rules: Vec<_> = found.iter().map(|finding| finding.rule).collect();
+    // It was written past the journal, too.
+    assert_eq!(rules, ["transactions are dense"], "{found:?}");
 }

@@ -234,6 +234,9 @@ fn a_message_that_could_not_be_decided_is_told() {
         .expect("the failure");
     assert_eq!(failed.type_name, "ReserveStock");
     assert_eq!(failed.details["reason"], "it broke");
+    assert_eq!(failed.seq, None, "it is no event");
+    assert_eq!(failed.command_id, "checkout", "as the message");
+    assert!(failed.transaction.is_some());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use cartwright_events::{Stream, Timestamp};
 use cartwright_replay::audit::{Finding, Limits, Severity, Watch, judge, load, save};
 
 use crate::audit::{LIMITS, follow, found, state_file};
-use crate::shop::{Shop, cancel, report};
+use crate::shop::{Shop, cancel, report, report_of};
 
 /// One audit after another of the same shop.
 struct Audits {
@@ -199,4 +199,19 @@ fn a_paid_order_that_is_not_shipped_is_stuck_when_that_has_a_limit() {
         (Severity::Warning, "stuck_order")
     );
     assert!(stuck[0].detail.starts_with("2 of 2 units"), "{stuck:?}");
+}
+
+#[test]
+fn money_from_before_the_order_stays_owed_when_another_payment_goes_back() {
+    let mut audits = Audits::of(Shop::new());
+    let early = |operation, kind| report_of("early", "o-1", operation, kind, 100, "EUR");
+    audits.shop.pay(early("1", Captured));
+    audits.shop.order("o-1");
+    audits.shop.pay(report("o-1", "2", Captured, 100, "EUR"));
+    audits.shop.pay(report("o-1", "3", Refunded, 100, "EUR"));
+    audits.shop.checkout(cancel("o-1"));
+    let amount = "100 in minor units of EUR";
+    assert_eq!(audits.find(true), [owed(Severity::Warning, amount)]);
+    audits.shop.pay(early("4", Refunded));
+    audits.is_clear();
 }

@@ -52,9 +52,21 @@ fn reference(text: &str) -> Reference {
 
 /// What the payment provider reports of payment `p`; the amount is in minor units.
 pub fn report(order: &str, operation: &str, kind: PaymentKind, amount: i64, code: &str) -> Pay {
+    report_of("p", order, operation, kind, amount, code)
+}
+
+/// The same of another payment.
+pub fn report_of(
+    payment: &str,
+    order: &str,
+    operation: &str,
+    kind: PaymentKind,
+    amount: i64,
+    code: &str,
+) -> Pay {
     Pay {
         order_id: order_id(order),
-        payment_id: reference("p"),
+        payment_id: reference(payment),
         operation_id: reference(operation),
         kind,
         amount: Price {

@@ -238,6 +238,23 @@ pub fn haunted() -> (TestLog, MemoryStore) {
 }
 
 #[test]
+fn more_wrong_rows_than_are_told_one_by_one_are_counted() {
+    let products: Vec<_> = (0..1_003)
+        .map(|number| product_created(&format!("sku-{number}"), 5))
+        .collect();
+    let log = TestLog::with(&products);
+    let store = MemoryStore::new(Semantics::Transactional);
+    let empty = Plan {
+        fold: |_, _| Outcome::Emit(Vec::new()),
+        ..plan("catalog")
+    };
+    apply(&log, &store, empty);
+    let found = held(&log, &store, (true, &HashSet::new()), || {});
+    assert_eq!(found.len(), 1_001);
+    assert_eq!(found.last().map(String::as_str), Some("3 more rows differ"));
+}
+
+#[test]
 fn a_row_that_no_event_made_is_found_where_the_whole_log_is_read() {
     let (log, store) = haunted();
     let nothing = HashSet::new();

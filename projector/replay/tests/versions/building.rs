@@ -232,6 +232,33 @@ fn a_position_shows_the_same_however_late_its_build_comes_to_its_end() {
     assert_eq!(built(&late, &plan).len(), 2);
 }
 
+#[test]
+fn a_position_that_would_cut_nothing_off_is_refused() {
+    let mut log = TestLog::with(&[product_created("cup", 5)]);
+    log.write([Entry::Event(&price_changed("cup", 2, 9))]);
+    let plan = second("catalog");
+    let held = |stream: Stream, partition: u32, seq: u64| {
+        let until = Until {
+            name: "then".to_owned(),
+            time: None,
+            ends: [(format!("{}-{partition}", stream.topic()), seq)].into(),
+        };
+        build::check_held(&log.log, plan.projection, &until).map_err(|error| error.to_string())
+    };
+    let cup = partition_of("cup");
+    for seq in 0..=2 {
+        assert_eq!(held(Stream::Product, cup, seq), Ok(()), "{seq}");
+    }
+    for (refused, why) in [
+        (held(Stream::Product, cup, 3), "does not hold it"),
+        (held(Stream::Product, 99, 1), "no such partition"),
+        (held(Stream::Order, 0, 1), "no partition that catalog reads"),
+    ] {
+        let error = refused.expect_err(why);
+        assert!(error.contains(why), "{error}");
+    }
+}
+
 /// The log's time is when a record was taken, whatever the event says of when it occurred.
 #[test]
 fn a_moment_is_one_of_the_logs_time() {

@@ -1,6 +1,6 @@
 //! The causal timeline, as PostgreSQL tells it.
 
-use cartwright_read_model::postgres::{CausalKey, causal_timeline};
+use cartwright_read_model::postgres::{CausalKey, causal_skus, causal_timeline};
 use cartwright_read_model::rows::CausalRow;
 use serde_json::json;
 
@@ -37,7 +37,7 @@ fn within_a_millisecond_causes_come_before_their_effects_page_by_page_too() {
             json!({
                 "cart_id": "o", "currency": "EUR", "units": 1, "total_minor": 5,
                 "payment_deadline": "2026-03-09T00:00:00Z",
-                "lines": [{"line": 1, "sku": "cup", "name": "Thing", "quantity": 1,
+                "lines": [{"line": 1, "sku": "hat", "name": "Thing", "quantity": 1,
                     "unit_price_minor": 5, "line_total_minor": 5}],
             }),
         ),
@@ -56,6 +56,13 @@ fn within_a_millisecond_causes_come_before_their_effects_page_by_page_too() {
         owed(5, "order_cancelled"),
     ]);
     store.project(&log, &plan("causal"));
+    let mut skus = store.with_postgres(async |client| causal_skus(client, 1, "o").await);
+    skus.sort();
+    assert_eq!(
+        skus,
+        ["cup", "hat"],
+        "of stock, and of a line that has none yet"
+    );
     let read = |after: Option<&CausalKey>, limit: u32| {
         store.with_postgres(async |client| causal_timeline(client, 1, "o", after, limit).await)
     };

@@ -26,6 +26,9 @@ struct Chosen {
     /// Only this key.
     #[arg(long)]
     key: Option<String>,
+    /// Only in this topic: a cart and the order that it became have the same key.
+    #[arg(long, requires = "key")]
+    topic: Option<String>,
     /// Only keys whose first record's reason holds this text.
     #[arg(long, value_name = "TEXT", conflicts_with = "key")]
     reason: Option<String>,
@@ -106,9 +109,13 @@ fn carry_out(
     let of = version_of(context, &chosen.projection, chosen.version)?;
     let asked_at = Timestamp::now();
     let id = parking::request_id(asked_at);
-    let waiting = parking::waiting(context, of)?;
-    let places = places(&waiting, chosen.key.as_deref(), action, offset).into_iter();
+    let mut waiting = parking::waiting(context, of)?;
+    if let Some(topic) = &chosen.topic {
+        waiting.retain(|each| each.topic == topic);
+    }
+    let places = places(&waiting, chosen.key.as_deref(), action, offset)?;
     let asked: Vec<ParkRequest> = places
+        .into_iter()
         .map(|((stream, partition), offset)| ParkRequest {
             id: id.clone(),
             stream,
@@ -142,12 +149,15 @@ fn carry_out(
 /// The partitions in which something waits, of one key or of any, and the offset that its first record has to
 /// have: the one that is `asked` for or, where the first record of one key is given up, that of the record
 /// which is the first one now, and not of whichever is when the request is carried out.
+///
+/// # Errors
+/// When the first record of one key is to be given up, and the key waits in several places.
 fn places(
     waiting: &[Waiting],
     key: Option<&str>,
     action: ParkAction,
     asked: Option<u64>,
-) -> BTreeMap<(Stream, u32), Option<u64>> {
+) -> anyhow::Result<BTreeMap<(Stream, u32), Option<u64>>> {
     let mut places: BTreeMap<_, u64> = BTreeMap::new();
     let of_key = |each: &&Waiting| key.is_none_or(|key| each.record.key == key);
     for each in waiting.iter().filter(of_key) {
@@ -158,10 +168,24 @@ fn places(
         *first = offset.min(*first);
     }
     let is_of_one = action == ParkAction::Skip && key.is_some();
+    if is_of_one && places.len() > 1 {
+        if places.values().any(|first| Some(*first) == asked) {
+            places.retain(|_, first| Some(*first) == asked);
+        }
+        let told = places.iter().map(|((stream, partition), first)| {
+            let topic = stream.topic();
+            format!("{topic}[{partition}]@{first}")
+        });
+        let told = told.collect::<Vec<_>>().join(", ");
+        ensure!(
+            places.len() == 1,
+            "this key waits in several topics: {told}; say which with --topic"
+        );
+    }
     let places = places.into_iter();
-    places
+    Ok(places
         .map(|(at, first)| (at, asked.or(is_of_one.then_some(first))))
-        .collect()
+        .collect())
 }
 
 /// Keeps one projector's list of requests short.
@@ -255,10 +279,14 @@ mod tests {
     use super::*;
 
     fn waiting(key: &str, partition: u32, offset: u64) -> Waiting {
+        waiting_in(Stream::Product, key, partition, offset)
+    }
+
+    fn waiting_in(stream: Stream, key: &str, partition: u32, offset: u64) -> Waiting {
         let reason = ParkReason::Behind;
         Waiting {
-            stream: Stream::Product,
-            topic: Stream::Product.topic(),
+            stream,
+            topic: stream.topic(),
             partition,
             record: ParkedRow::new(key.to_owned(), offset, offset, reason),
             parked_at: None,
@@ -273,7 +301,8 @@ mod tests {
             waiting("hat", 1, 3),
         ];
         let of = |key, action, asked| {
-            let places = places(&all, key, action, asked).into_iter();
+            let places = places(&all, key, action, asked).expect("one place");
+            let places = places.into_iter();
             let places = places.map(|((_, partition), offset)| (partition, offset));
             places.collect::<Vec<_>>()
         };
@@ -286,5 +315,22 @@ mod tests {
         let every = [(0, None), (1, None)];
         assert_eq!(of(None, ParkAction::Skip, None), every, "one of each key");
         assert_eq!(of(Some("mug"), ParkAction::Skip, None), []);
+    }
+
+    #[test]
+    fn of_a_cart_and_the_order_of_the_same_key_not_both_lose_a_record() {
+        let all = [
+            waiting_in(Stream::Cart, "o-1", 0, 10),
+            waiting_in(Stream::Order, "o-1", 0, 20),
+        ];
+        let key = Some("o-1");
+        let error = places(&all, key, ParkAction::Skip, None).expect_err("which?");
+        let error = error.to_string();
+        assert!(error.contains("checkout.order.events.v1[0]@20"), "{error}");
+        places(&all, key, ParkAction::Skip, Some(15)).expect_err("of neither");
+        let found = places(&all, key, ParkAction::Skip, Some(20)).expect("one");
+        assert!(found.into_iter().eq([((Stream::Order, 0), Some(20))]));
+        let every = places(&all, key, ParkAction::SkipAll, None).expect("all");
+        assert_eq!(every.len(), 2, "all of it was asked for");
     }
 }

@@ -92,7 +92,10 @@ fn shown_text(shown: &Shown) -> String {
         .iter()
         .map(|each| {
             vec![
-                each.pointer.record.offset.to_string(),
+                format!(
+                    "{}[{}]@{}",
+                    each.pointer.topic, each.pointer.partition, each.pointer.record.offset
+                ),
                 each.pointer.record.seq.to_string(),
                 each.event_type.clone().unwrap_or_default(),
                 each.pointer.record.reason.text().to_owned(),
@@ -102,7 +105,10 @@ fn shown_text(shown: &Shown) -> String {
         .collect();
     let mut text = match rows.is_empty() {
         true => "nothing waits under this key".to_owned(),
-        false => table(&["offset", "seq", "type", "reason", "reads now as"], &rows),
+        false => table(
+            &["position", "seq", "type", "reason", "reads now as"],
+            &rows,
+        ),
     };
     if shown.more > 0 {
         text += &format!("\nand {} more behind them", shown.more);
