@@ -1,17 +1,21 @@
 //! What commands stand on: settings, stores, log and codec.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use cartwright_event_log::kafka::KafkaLog;
 use cartwright_events::codec::Codec;
 use cartwright_projector::connect::{LateCodec, Stores, kafka_options};
 use cartwright_projector::settings::Settings;
-use cartwright_read_model::{PROJECTIONS, Projection, projection};
+use cartwright_read_model::{PROJECTIONS, Projection, ReadModelError, Store, projection};
 use cartwright_service::config;
 use tokio::runtime::Runtime;
 
 use crate::output::Output;
+
+/// How long a store may take for what it answers at once when it is well.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The parts of one run. Connects to nothing before it is asked to.
 pub struct Context {
@@ -47,7 +51,30 @@ impl Context {
         })
     }
 
-    /// Waits for what the stores' drivers do.
+    /// Waits for what a store answers at once when it is well. One that stands still keeps its connections and says
+    /// nothing.
+    ///
+    /// # Errors
+    /// What the store said, or that it says nothing.
+    pub fn ask<T>(
+        &self,
+        store: Store,
+        question: impl Future<Output = Result<T, ReadModelError>>,
+    ) -> anyhow::Result<T> {
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(ANSWER, question).await });
+        match answer {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                self.stores.forget_connections(store);
+                let (store, seconds) = (store.name(), ANSWER.as_secs());
+                bail!("{store} has not answered for {seconds} s")
+            }
+        }
+    }
+
+    /// Waits for what the stores' drivers do, however long it takes.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }

@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use cartwright_event_log::EventLog;
 use cartwright_events::{Stream, Timestamp};
 use cartwright_read_model::{
-    FromCell, ParkRequest, ParkedRow, Projection, ReadModelError, RequestOutcome, Row, SkippedRow,
-    Store, cassandra, postgres,
+    FromCell, ParkRequest, ParkedRow, Projection, RequestOutcome, Row, SkippedRow, Store,
+    cassandra, postgres,
 };
 use serde::Serialize;
 
@@ -74,7 +74,7 @@ impl Waiting {
 pub fn waiting(context: &Context, of: Version) -> anyhow::Result<Vec<Waiting>> {
     let name = of.projection.name;
     let most = most_parked(context, of.projection)?;
-    let rows = context.wait(async {
+    let rows = context.ask(of.projection.store, async {
         match of.projection.store {
             Store::Postgres => {
                 let client = context.stores.postgres.get().await?;
@@ -100,7 +100,7 @@ pub fn waiting(context: &Context, of: Version) -> anyhow::Result<Vec<Waiting>> {
 /// What the store said.
 pub fn skipped(context: &Context, of: Version) -> anyhow::Result<Vec<SkippedRow>> {
     let name = of.projection.name;
-    let rows: Result<_, ReadModelError> = context.wait(async {
+    let rows = context.ask(of.projection.store, async {
         match of.projection.store {
             Store::Postgres => {
                 let client = context.stores.postgres.get().await?;
@@ -112,8 +112,8 @@ pub fn skipped(context: &Context, of: Version) -> anyhow::Result<Vec<SkippedRow>
                 cassandra::skipped_rows(&session, keyspace, name, of.version, MOST_READ).await
             }
         }
-    });
-    Ok(rows?)
+    })?;
+    Ok(rows)
 }
 
 /// Requests after the one called `after`, with what came of them.
@@ -126,7 +126,7 @@ pub fn requests(
     after: &str,
 ) -> anyhow::Result<Vec<(ParkRequest, RequestOutcome)>> {
     let name = of.projection.name;
-    let found: Result<_, ReadModelError> = context.wait(async {
+    context.ask(of.projection.store, async {
         match of.projection.store {
             Store::Postgres => {
                 let client = context.stores.postgres.get().await?;
@@ -139,8 +139,7 @@ pub fn requests(
                 requests.after(&session, name, of.version, after).await
             }
         }
-    });
-    Ok(found?)
+    })
 }
 
 /// Puts requests into the store.
@@ -149,7 +148,7 @@ pub fn requests(
 /// What the store said.
 pub fn ask(context: &Context, of: Version, asked: &[ParkRequest]) -> anyhow::Result<()> {
     let name = of.projection.name;
-    let done: Result<(), ReadModelError> = context.wait(async {
+    let done = context.ask(of.projection.store, async {
         match of.projection.store {
             Store::Postgres => {
                 let client = context.stores.postgres.get().await?;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, anyhow, bail};
 use cartwright_projector::Plan;
 use cartwright_read_model::control::Control;
 use cartwright_read_model::versions::{Refused, Version, Versions};
-use cartwright_read_model::{Position, PositionKey, Projection, declaration};
+use cartwright_read_model::{Position, PositionKey, Projection, ReadModelError, declaration};
 
 use crate::context::{Context, known};
 
@@ -27,7 +27,7 @@ impl<'a> Home<'a> {
     /// An unknown projection, or a store that does not answer.
     pub fn open(context: &'a Context, name: &str) -> anyhow::Result<Self> {
         let projection = known(name)?;
-        let control = context.wait(context.stores.control(projection.store))?;
+        let control = context.ask(projection.store, context.stores.control(projection.store))?;
         Ok(Self {
             context,
             projection,
@@ -41,7 +41,7 @@ impl<'a> Home<'a> {
     /// What the store said.
     pub fn find(&self) -> anyhow::Result<Option<Versions>> {
         let versions = self.control.versions(self.projection.name);
-        Ok(self.context.wait(versions)?)
+        self.ask(versions)
     }
 
     /// The versions that there are.
@@ -63,7 +63,7 @@ impl<'a> Home<'a> {
     /// What the store said.
     pub fn begin(&self, first: &Versions) -> anyhow::Result<bool> {
         let stored = self.control.store_versions(self.projection.name, first);
-        Ok(self.context.wait(stored)?)
+        self.ask(stored)
     }
 
     /// Makes and stores the next revision.
@@ -77,7 +77,7 @@ impl<'a> Home<'a> {
         for _ in 0..ATTEMPTS {
             let next = change(&self.versions()?)?;
             let stored = self.control.store_versions(self.projection.name, &next);
-            if self.context.wait(stored)? {
+            if self.ask(stored)? {
                 return Ok(next);
             }
         }
@@ -121,7 +121,18 @@ impl<'a> Home<'a> {
     /// What the store said.
     pub fn positions(&self, number: u32) -> anyhow::Result<Vec<(PositionKey, Position)>> {
         let positions = self.control.positions(self.projection, number);
-        Ok(self.context.wait(positions)?)
+        self.ask(positions)
+    }
+
+    /// Waits for what the projection's store answers at once when it is well.
+    ///
+    /// # Errors
+    /// As [`Context::ask`].
+    pub fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, ReadModelError>>,
+    ) -> anyhow::Result<T> {
+        self.context.ask(self.projection.store, question)
     }
 
     /// `name@number`.

@@ -10,7 +10,6 @@ use cartwright_read_model::tables::BUILDS;
 use serde_json::json;
 
 use crate::build::{Board, PartitionProgress};
-use crate::context::Context;
 use crate::registry::Home;
 
 /// What builds have said.
@@ -24,13 +23,7 @@ pub struct Said {
     pub partitions: Vec<(TopicPartition, PartitionProgress)>,
 }
 
-pub(super) fn say(
-    context: &Context,
-    home: &Home<'_>,
-    number: u32,
-    me: &Builder,
-    board: &Board,
-) -> anyhow::Result<()> {
+pub(super) fn say(home: &Home<'_>, number: u32, me: &Builder, board: &Board) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let put = |topic: &str, partition: u32, progress: serde_json::Value| {
         let key = [
@@ -40,7 +33,7 @@ pub(super) fn say(
             partition.into(),
         ];
         let cells = [("progress", Value::Json(progress)), ("seen_at", now.into())];
-        context.wait(home.control.put(&BUILDS, &key, &cells))
+        home.ask(home.control.put(&BUILDS, &key, &cells))
     };
     // A version that was cancelled meanwhile leaves no row behind.
     let versions = home.versions()?;
@@ -56,26 +49,21 @@ pub(super) fn say(
 
 /// Nobody builds it any more. Of a build that is `done` nothing is kept: what it did is not what becomes of
 /// the version.
-pub(super) fn forget(
-    context: &Context,
-    home: &Home<'_>,
-    number: u32,
-    done: bool,
-) -> anyhow::Result<()> {
+pub(super) fn forget(home: &Home<'_>, number: u32, done: bool) -> anyhow::Result<()> {
     let version = [home.projection.name.into(), number.into()];
     let builder = [BUILDER_ROW.into(), 0_u32.into()];
     let key = version.into_iter().chain(builder);
     let key: Vec<Value> = key.take(if done { 2 } else { 4 }).collect();
-    Ok(context.wait(home.control.delete(&BUILDS, &key))?)
+    home.ask(home.control.delete(&BUILDS, &key))
 }
 
 /// What the builds of a version have said.
 ///
 /// # Errors
 /// What the store said.
-pub fn said(context: &Context, home: &Home<'_>, number: u32) -> anyhow::Result<Said> {
+pub fn said(home: &Home<'_>, number: u32) -> anyhow::Result<Said> {
     let building = home.control.building(home.projection.name, number);
-    let building = context.wait(building)?;
+    let building = home.ask(building)?;
     Ok(Said {
         builder: building.living_builder(Timestamp::now()).cloned(),
         seen_at: building.builder.map(|(_, seen_at)| seen_at),
@@ -97,15 +85,11 @@ fn progress(of: BuiltPartition) -> Option<(TopicPartition, PartitionProgress)> {
 ///
 /// # Errors
 /// What the store said.
-pub fn living_builder(
-    context: &Context,
-    home: &Home<'_>,
-    number: u32,
-) -> anyhow::Result<Option<Builder>> {
-    let first = said(context, home, number)?.seen_at;
+pub fn living_builder(home: &Home<'_>, number: u32) -> anyhow::Result<Option<Builder>> {
+    let first = said(home, number)?.seen_at;
     let deadline = Instant::now() + BUILDER_LIFE;
     loop {
-        let now = said(context, home, number)?;
+        let now = said(home, number)?;
         if now.builder.is_none() || (now.seen_at != first) {
             return Ok(now.builder);
         }

@@ -105,7 +105,7 @@ pub fn build_version(
         pid: std::process::id(),
         began_at: Timestamp::now(),
     };
-    if let Some(other) = living_builder(context, home, number)? {
+    if let Some(other) = living_builder(home, number)? {
         return Ok(Built::Elsewhere(other));
     }
     let begun = Instant::now();
@@ -130,7 +130,7 @@ pub fn build_version(
     match version {
         // Who cancelled it removes it too, but may have taken this process for dead before it had ended.
         None => context.wait(home.control.remove_version(plan.projection, number))?,
-        Some(_) => forget(context, home, number, done)?,
+        Some(_) => forget(home, number, done)?,
     }
     let report = report(home, number, version, &board, done, begun);
     Ok(Built::Here(Report { given_up, ..report }))
@@ -171,7 +171,7 @@ fn supervised(
         let building = scope.spawn(|| build::run(&work, board));
         scope.spawn(|| expect_ends(&work, board));
         while !building.is_finished() {
-            if let Err(error) = round(context, home, version.number, me, board, &rate) {
+            if let Err(error) = round(home, version.number, me, board, &rate) {
                 // The store that is built into may be the one that does not answer.
                 bar.suspend(|| context.output.remark(format!("{error:#}")));
             }
@@ -183,7 +183,7 @@ fn supervised(
         }
         bar.finish_and_clear();
         let built = building.join();
-        let _ = say(context, home, version.number, me, board);
+        let _ = say(home, version.number, me, board);
         built.map_err(|_| anyhow::anyhow!("building has ended in a panic"))
     })
 }
@@ -204,14 +204,13 @@ fn expect_ends<L: EventLog>(work: &Work<'_, L>, board: &Board) {
 
 /// One round: say how it stands, and hear what is to be done and how fast.
 fn round(
-    context: &Context,
     home: &Home<'_>,
     number: u32,
     me: &Builder,
     board: &Board,
     rate: &Rate,
 ) -> anyhow::Result<()> {
-    say(context, home, number, me, board)?;
+    say(home, number, me, board)?;
     let versions = home.versions()?;
     let version = versions.get(number);
     let Some(version) = version.filter(|version| version.state == State::Building) else {

@@ -35,7 +35,7 @@ pub(super) fn finish(
         let completing = scope.spawn(complete);
         while !completing.is_finished() {
             // A store that does not answer now is the other thread's matter.
-            let _ = say(context, home, number, me, board);
+            let _ = say(home, number, me, board);
             let end = Instant::now() + ROUND;
             while Instant::now() < end && !completing.is_finished() {
                 std::thread::sleep(Duration::from_millis(20));
@@ -132,7 +132,7 @@ fn until_it_goes_on(
             // As while it is read: told, and waited for.
             Err(error) => context.output.remark(format!("{error:#}")),
         }
-        let _ = say(context, home, number, me, board);
+        let _ = say(home, number, me, board);
         std::thread::sleep(ROUND);
     }
 }

@@ -117,7 +117,7 @@ fn already(
     let versions = home.versions()?;
     let current = versions.current;
     let serves = |reader: &Reader| follows(reader, versions.revision, current);
-    let (readers, following) = until_followed(context, home, serves, deadline(arguments))?;
+    let (readers, following) = until_followed(home, serves, deadline(arguments))?;
     let flipped = Flipped {
         projection: home.projection.name,
         from: current,
@@ -183,7 +183,7 @@ fn switch(
         }
     };
     let serves = |reader: &Reader| follows(reader, next.revision, to);
-    let (readers, following) = until_followed(context, home, serves, deadline)?;
+    let (readers, following) = until_followed(home, serves, deadline)?;
     // Somebody else may have switched since.
     still_current(home, &home.versions()?, to)?;
     let flipped = Flipped {

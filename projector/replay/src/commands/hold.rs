@@ -54,7 +54,7 @@ pub fn resume(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
     let home = Home::open(context, &arguments.projection)?;
     let number = building(&home, arguments)?;
     home.change(|versions| versions.pause(number, false))?;
-    if let Some(builder) = living_builder(context, &home, number)? {
+    if let Some(builder) = living_builder(&home, number)? {
         let goes_on = format!("goes on in process {}", builder.pid);
         told(context, &home, number, &goes_on);
         return Ok(Exit::Done);
@@ -83,12 +83,12 @@ pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
                 versions.cancel(number)
             })?;
             if is_read.get() {
-                until_unread(context, &home, number, cancelled.revision)?;
+                until_unread(&home, number, cancelled.revision)?;
             }
         }
         // Cancelled before: it may have been a point in time, which is read until everybody has seen that
         // it is gone.
-        None => until_unread(context, &home, number, versions.revision)?,
+        None => until_unread(&home, number, versions.revision)?,
     }
     let removed = removed(home.projection, version.map(|version| version.declared));
     // Whoever builds it hears of it within a second; its rows must not come back. Keys and indexes would
@@ -98,7 +98,7 @@ pub fn cancel(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> 
         for declared in &removed {
             context.wait(home.control.interrupt(declared, number))?;
         }
-        if said(context, &home, number)?.builder.is_none() {
+        if said(&home, number)?.builder.is_none() {
             break;
         }
         if Instant::now() > patience {
@@ -130,10 +130,10 @@ fn removed(projection: &'static Projection, declared: Option<u32>) -> Vec<&'stat
 
 /// Waits until every reader has seen that a point in time is `gone`, which a revision of the versions says,
 /// and until those that have begun to read by its name are done.
-fn until_unread(context: &Context, home: &Home<'_>, number: u32, gone: u64) -> anyhow::Result<()> {
+fn until_unread(home: &Home<'_>, number: u32, gone: u64) -> anyhow::Result<()> {
     let deadline = Instant::now() + READERS_LIMIT;
     let knows = |reader: &Reader| reader.revision >= gone;
-    let (readers, following) = until_followed(context, home, knows, deadline)?;
+    let (readers, following) = until_followed(home, knows, deadline)?;
     if following < readers {
         let late = readers - following;
         bail!(

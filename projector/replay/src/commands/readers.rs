@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use cartwright_events::Timestamp;
 use cartwright_read_model::control::Reader;
 
-use crate::context::Context;
 use crate::registry::Home;
 
 /// How often they are asked for.
@@ -20,13 +19,12 @@ pub(super) const READS_S: u64 = 35;
 
 /// Waits until every reader that lives follows; answers how many live and do.
 pub(super) fn until_followed(
-    context: &Context,
     home: &Home<'_>,
     follows: impl Fn(&Reader) -> bool,
     deadline: Instant,
 ) -> anyhow::Result<(usize, usize)> {
     loop {
-        let readers = context.wait(home.control.readers(home.projection.name))?;
+        let readers = home.ask(home.control.readers(home.projection.name))?;
         let alive: Vec<&Reader> = readers.iter().filter(|reader| is_alive(reader)).collect();
         let following = alive.iter().filter(|reader| follows(reader));
         let following = following.count();
@@ -51,12 +49,12 @@ fn is_silent(reader: &Reader, for_longer_than: Duration, now: Timestamp) -> bool
 
 /// Removes what readers said of themselves that were killed, and so could not do it. One that comes
 /// back after all says it again.
-pub(super) fn forget_the_dead(context: &Context, home: &Home<'_>) -> anyhow::Result<()> {
+pub(super) fn forget_the_dead(home: &Home<'_>) -> anyhow::Result<()> {
     let name = home.projection.name;
     let now = Timestamp::now();
-    for reader in context.wait(home.control.readers(name))? {
+    for reader in home.ask(home.control.readers(name))? {
         if is_silent(&reader, FORGOTTEN_AFTER, now) {
-            context.wait(home.control.forget_reader(name, &reader.instance))?;
+            home.ask(home.control.forget_reader(name, &reader.instance))?;
         }
     }
     Ok(())

@@ -56,7 +56,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     if version.state != State::Retired {
         let next = until_cursors_died(&home, arguments, deadline)?;
         let knows = |reader: &Reader| reader.revision >= next.revision && reader.serves != number;
-        let (readers, following) = until_followed(context, &home, knows, deadline)?;
+        let (readers, following) = until_followed(&home, knows, deadline)?;
         if following < readers {
             let late = readers - following;
             bail!(
@@ -64,7 +64,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
                 home.label(number)
             );
         }
-        forget_the_dead(context, &home)?;
+        forget_the_dead(&home)?;
         // Reads that began before are still answered from it.
         std::thread::sleep(Duration::from_secs(arguments.reads_s));
         context.wait(home.control.remove_version(declared, number))?;

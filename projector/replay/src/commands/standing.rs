@@ -127,7 +127,7 @@ pub(super) fn standing(
 ) -> anyhow::Result<Standing> {
     let number = version.number;
     let after = home.positions(number)?;
-    let said = said(context, home, number)?;
+    let said = said(home, number)?;
     let of = parking::Version {
         projection: home.projection,
         version: number,

@@ -98,7 +98,7 @@ fn second_look(
             log,
             ends,
             before,
-            feeders: &context.wait(feeders)?,
+            feeders: &home.ask(feeders)?,
             now: Timestamp::now(),
         };
         let mut standing = standing(context, &home, &versions, version, &look)?;
