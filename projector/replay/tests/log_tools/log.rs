@@ -231,8 +231,9 @@ impl TestLog {
         };
         let value = self.codec.encode_journal(context, &journal);
         let passed = self.inbox_passed.get(&(context, partition));
-        let headers = passed.map(|offset| (INBOX_PASSED, offset.to_string().into_bytes()));
-        let headers = headers.into_iter().collect();
+        let passed = passed.map(|offset| (INBOX_PASSED, offset.to_string().into_bytes()));
+        let number = (header::SEQ, journal.transaction.to_string().into_bytes());
+        let headers = [number].into_iter().chain(passed).collect();
         record(context.journal_topic(), partition, b"", value, headers)
     }
 
