@@ -9,7 +9,7 @@ mod point;
 mod source;
 
 pub use board::{Board, PartitionProgress, Phase, Signal};
-pub use point::{check_held, cut_at, log_ends, partitions_of, seqs};
+pub use point::{check_held, cut_at, first_beyond, log_ends, partitions_of, seqs};
 pub use source::{Bounded, Cut, End, Rate};
 
 use std::collections::VecDeque;

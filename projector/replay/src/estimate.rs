@@ -8,8 +8,7 @@ use cartwright_events::codec::Codec;
 use cartwright_projector::decode;
 use serde::Serialize;
 
-use crate::build::End;
-use crate::reading::record_from;
+use crate::build::{End, first_beyond};
 
 /// Records of each partition that are read for the estimate.
 const SAMPLE: usize = 5_000;
@@ -92,25 +91,4 @@ pub fn seconds(partitions: &[Partition], parallel: usize) -> f64 {
         .map(|each| each.seconds)
         .fold(0.0, f64::max);
     (sum / at_once as f64).max(longest)
-}
-
-/// The first offset that is not read. Times and seqs grow with offsets, so it is looked for by halves.
-///
-/// # Errors
-/// When the log does not answer.
-pub fn first_beyond(log: &impl EventLog, at: &TopicPartition, end: &End) -> anyhow::Result<u64> {
-    let Some(cut) = end.cut else {
-        return Ok(end.offset);
-    };
-    let mut reader = log.reader(ReaderPurpose::Recovery)?;
-    let (low, _) = reader.watermarks(at)?;
-    let (mut within, mut beyond) = (low, end.offset);
-    while within < beyond {
-        let middle = within + (beyond - within) / 2;
-        match record_from(&mut reader, at, middle, beyond)? {
-            Some(record) if !cut.excludes(&record) => within = record.offset + 1,
-            _ => beyond = middle,
-        }
-    }
-    Ok(within)
 }

@@ -38,7 +38,8 @@ pub fn missing(
 ) -> anyhow::Result<Vec<Missing>> {
     let mut missing = Vec::new();
     for (at, end) in ends {
-        let next_offset = next_offset(positions, generation, at);
+        let position = position(positions, generation, at);
+        let next_offset = position.map_or(0, |position| position.next_offset);
         if next_offset < *end && holds_records(log, at, next_offset, *end)? {
             missing.push(Missing {
                 topic: at.topic.to_string(),
@@ -51,12 +52,17 @@ pub fn missing(
     Ok(missing)
 }
 
-fn next_offset(positions: &[(PositionKey, Position)], generation: u32, at: &TopicPartition) -> u64 {
+/// The one of a partition, where it is of the log's `generation`: another one says nothing of this log.
+pub(crate) fn position(
+    positions: &[(PositionKey, Position)],
+    generation: u32,
+    at: &TopicPartition,
+) -> Option<Position> {
     let found = positions.iter().find(|(key, position)| {
         (key.stream.topic(), key.partition) == (at.topic.as_ref(), at.partition)
             && position.generation == generation
     });
-    found.map_or(0, |(_, position)| position.next_offset)
+    found.map(|(_, position)| *position)
 }
 
 fn holds_records(

@@ -124,6 +124,17 @@ impl<'a> Home<'a> {
         self.ask(positions)
     }
 
+    /// Events of this log that a version holds.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub fn events(&self, number: u32) -> anyhow::Result<u64> {
+        let positions = self.positions(number)?.into_iter();
+        let generation = self.context.generation();
+        let of_this_log = positions.filter(|(_, position)| position.generation == generation);
+        Ok(of_this_log.map(|(_, position)| position.seq).sum())
+    }
+
     /// Waits for what the projection's store answers at once when it is well.
     ///
     /// # Errors

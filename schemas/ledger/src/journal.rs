@@ -34,25 +34,22 @@ impl JournalLedger {
         }
     }
 
-    /// Retention has taken the beginning of a journal, or all of it.
+    /// Retention has taken the beginning of a journal, or all of it: its first record may have any number.
     pub fn is_cut(&mut self, context: Context, partition: u32) {
         self.cut.insert((context, partition));
     }
 
-    /// Takes the next record of a journal partition, which stands at `offset`. Journals are kept for a limited
-    /// time: the first record may have any number.
+    /// Takes the next record of a journal partition, which stands at `offset`.
     pub fn take(&mut self, context: Context, partition: u32, offset: u64, record: &JournalRecord) {
         self.transactions += 1;
         let place = (context, partition);
-        let is_first = !self.numbers.contains_key(&place);
-        if is_first && record.transaction > 1 {
-            self.cut.insert(place);
-        }
-        let is_cut = self.cut.contains(&place);
-        let number = self.numbers.entry(place).or_default();
-        if is_first && is_cut {
-            *number = record.transaction - 1;
-        }
+        // What comes before the first that is kept is taken as it should be.
+        let before = |first: u64| match self.cut.contains(&place) {
+            true => first.saturating_sub(1),
+            false => 0,
+        };
+        let number = self.numbers.entry(place);
+        let number = number.or_insert_with(|| before(record.transaction));
         self.dense.check(record.transaction == *number + 1, || {
             let name = context.name();
             format!(
@@ -63,10 +60,7 @@ impl JournalLedger {
         *number = record.transaction;
         for range in &record.ranges {
             let last = self.claimed.entry((range.topic.clone(), partition));
-            let last = last.or_insert(match is_cut {
-                true => range.first.saturating_sub(1),
-                false => 0,
-            });
+            let last = last.or_insert_with(|| before(range.first));
             self.dense.check(
                 range.first == *last + 1 && range.last >= range.first,
                 || {

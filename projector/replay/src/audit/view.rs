@@ -21,7 +21,7 @@ const MOST_ASKED_FOR: usize = 20_000;
 /// Rows of one projection that no event made, beyond which no more are looked for.
 const MOST_STRAYS: usize = 100_000;
 /// Rows of one projection that are told of.
-const MOST_TOLD: usize = 1_000;
+const MOST_TOLD: u64 = 1_000;
 
 /// A projection in its current version.
 pub(super) struct View<'a> {
@@ -40,10 +40,8 @@ pub(super) struct View<'a> {
     known: HashMap<RowId, KnownStray>,
     /// Those that are there still, and new ones.
     kept: Vec<KnownStray>,
-    /// Rows that were told of.
-    told: usize,
-    /// Those beyond.
-    more: u64,
+    /// Rows that are wrong, also those that are not told of.
+    wrong: u64,
     /// The first event of each partition whose rows are still to be looked at.
     left: BTreeMap<(Stream, u32), u64>,
 }
@@ -69,8 +67,7 @@ impl<'a> View<'a> {
             strays: Vec::new(),
             known: HashMap::new(),
             kept: Vec::new(),
-            told: 0,
-            more: 0,
+            wrong: 0,
             left: BTreeMap::new(),
         })
     }
@@ -320,19 +317,14 @@ impl<'a> View<'a> {
 
     /// A finding, as long as there is room for more.
     fn tell(&mut self, finding: impl FnOnce() -> Finding) -> Option<Finding> {
-        match self.told < MOST_TOLD {
-            true => self.told += 1,
-            false => {
-                self.more += 1;
-                return None;
-            }
-        }
-        Some(finding())
+        self.wrong += 1;
+        (self.wrong <= MOST_TOLD).then(finding)
     }
 
     /// What is said of the rows that there was no room for.
     pub(super) fn untold(&self) -> Option<Finding> {
-        (self.more > 0).then(|| of_more(&self.rows.label(), self.more))
+        let more = self.wrong.saturating_sub(MOST_TOLD);
+        (more > 0).then(|| of_more(&self.rows.label(), more))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{bail, ensure};
-use cartwright_event_log::{EventLog, ReaderPurpose, TopicPartition};
+use cartwright_event_log::{EventLog, LogReader as _, ReaderPurpose, TopicPartition};
 use cartwright_events::PositionToken;
 use cartwright_projector::Plan;
 use cartwright_read_model::Projection;
@@ -11,7 +11,6 @@ use cartwright_read_model::versions::{Build, Until};
 
 use super::partitions;
 use super::source::{Cut, End};
-use crate::estimate::first_beyond;
 use crate::reading::{ends, record_from};
 
 /// Every partition of the plan's topics, up to where `build` ends. Of a point in time that is not behind where
@@ -58,6 +57,27 @@ pub fn log_ends(
     Ok(ends
         .map(|(at, end)| (place(&at.topic, at.partition), end))
         .collect())
+}
+
+/// The first offset that is not read. Times and seqs grow with offsets, so it is looked for by halves.
+///
+/// # Errors
+/// When the log does not answer.
+pub fn first_beyond(log: &impl EventLog, at: &TopicPartition, end: &End) -> anyhow::Result<u64> {
+    let Some(cut) = end.cut else {
+        return Ok(end.offset);
+    };
+    let mut reader = log.reader(ReaderPurpose::Recovery)?;
+    let (low, _) = reader.watermarks(at)?;
+    let (mut within, mut beyond) = (low, end.offset);
+    while within < beyond {
+        let middle = within + (beyond - within) / 2;
+        match record_from(&mut reader, at, middle, beyond)? {
+            Some(record) if !cut.excludes(&record) => within = record.offset + 1,
+            _ => beyond = middle,
+        }
+    }
+    Ok(within)
 }
 
 /// Refuses a position that would cut nothing off, since it says nothing of the projection or is to come: the

@@ -19,7 +19,6 @@ use super::builder::{forget, living_builder, say};
 use super::finish::{ended_elsewhere, finish};
 use crate::build::{self, Board, PartitionProgress, Phase, Rate, Signal, Work};
 use crate::context::Context;
-use crate::estimate;
 use crate::exit::Exit;
 use crate::given_up::{carry_over, with_given_up};
 use crate::registry::Home;
@@ -196,7 +195,7 @@ fn expect_ends<L: EventLog>(work: &Work<'_, L>, board: &Board) {
         if board.is_done() || board.signal() == Signal::Stop {
             return;
         }
-        if let Ok(end) = estimate::first_beyond(&work.log, at, end) {
+        if let Ok(end) = build::first_beyond(&work.log, at, end) {
             board.expect(at, end);
         }
     }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use cartwright_projector::Plan;
-use cartwright_read_model::PositionKey;
 use cartwright_read_model::builds::Builder;
 use cartwright_read_model::versions::{Refused, State, Took, Version, Versions};
 
@@ -12,6 +11,7 @@ use super::builder::say;
 use super::drive::ROUND;
 use crate::build::{Board, Signal};
 use crate::context::Context;
+use crate::reached::position;
 use crate::registry::Home;
 
 /// What remains to be done when all rows are there: keys and indexes, which may take as long as the rows
@@ -51,7 +51,7 @@ pub(super) fn finish(
             if let Some(ended) = until_it_goes_on(context, home, number, me, board) {
                 return Ok(ended);
             }
-            check_kept(home, number, board)?;
+            check_kept(home, plan, board)?;
             let took = took(home, plan, board, begun)?;
             match home.change(|versions| built(versions, number, took)) {
                 Ok(_) => return Ok(true),
@@ -70,15 +70,13 @@ pub(super) fn finish(
 /// Rows are written without waiting until they are on disk. What a store lost that ended in the middle is read
 /// again while its partition is read; of one that was done nobody would notice, and a point in time stays as
 /// it is.
-fn check_kept(home: &Home<'_>, number: u32, board: &Board) -> anyhow::Result<()> {
-    let stored = home.positions(number)?;
+fn check_kept(home: &Home<'_>, plan: &Plan, board: &Board) -> anyhow::Result<()> {
+    let stored = home.positions(plan.version)?;
     for (at, progress) in board.partitions() {
-        let here =
-            |key: &PositionKey| key.stream.topic() == &*at.topic && key.partition == at.partition;
-        let found = stored.iter().find(|(key, _)| here(key));
-        let next = found.map_or(0, |(_, position)| position.next_offset);
+        let position = position(&stored, plan.generation, &at);
+        let next = position.map_or(0, |position| position.next_offset);
         if next < progress.next_offset {
-            let (label, read) = (home.label(number), progress.next_offset);
+            let (label, read) = (home.label(plan.version), progress.next_offset);
             bail!(
                 "the store has lost rows of {label} that it had taken: {at} was read to offset {read}, and it \
                  holds it to {next}; run it again, and it is read from there"
@@ -162,8 +160,7 @@ fn took(
     let build = build.and_then(|version| version.build.as_ref());
     let is_slowed =
         build.is_none_or(|build| build.max_rate.is_some() || !build.only_keys.is_empty());
-    let positions = home.positions(plan.version)?;
-    let events: u64 = positions.iter().map(|(_, position)| position.seq).sum();
+    let events = home.events(plan.version)?;
     let read: u64 = board.partitions().values().map(|each| each.records).sum();
     let is_telling = !is_slowed && !board.was_held() && events > 0 && read == events;
     Ok(is_telling.then(|| Took {

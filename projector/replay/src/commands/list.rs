@@ -52,9 +52,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut away = Away::default();
     let listed = wanted.into_iter().map(|projection| {
         let home = away.open(context, projection);
-        let listed = home
-            .and_then(|home| list(&home, context.generation()))
-            .map(Told::Known);
+        let listed = home.and_then(|home| list(&home)).map(Told::Known);
         listed.unwrap_or_else(|error| Told::unknown(projection, &error))
     });
     let listed: Vec<Told<Listed>> = listed.collect();
@@ -62,13 +60,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(exit(&listed))
 }
 
-fn list(home: &Home<'_>, generation: u32) -> anyhow::Result<Listed> {
+fn list(home: &Home<'_>) -> anyhow::Result<Listed> {
     let projection = home.projection;
     let mut listed = Vec::new();
     if let Some(versions) = home.find()? {
         for version in &versions.versions {
-            let positions = home.positions(version.number)?.into_iter();
-            let positions = positions.filter(|(_, position)| position.generation == generation);
             listed.push(ListedVersion {
                 version: version.number,
                 state: version.state.word(),
@@ -77,7 +73,7 @@ fn list(home: &Home<'_>, generation: u32) -> anyhow::Result<Listed> {
                 built_by: version.declared,
                 fold_version: version.identity.fold_version,
                 begun_at: version.begun_at,
-                events: positions.map(|(_, position)| position.seq).sum(),
+                events: home.events(version.number)?,
                 verification: version.verification.clone(),
             });
         }

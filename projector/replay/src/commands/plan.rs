@@ -94,9 +94,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<Exit> {
         disk_bytes = Some((all_bytes as f64 * part) as u64);
     }
     let tables = declared.tables.iter();
-    let positions = home.positions(versions.current)?;
-    let all: u64 = positions.iter().map(|(_, position)| position.seq).sum();
-    let events = all as f64 * part;
+    let events = home.events(versions.current)? as f64 * part;
     let max_rate = arguments.max_rate.filter(|rate| *rate > 0);
     let least = max_rate.map_or(0.0, |rate| events / f64::from(rate));
     let read = estimate::seconds(&partitions, arguments.parallel).max(least);

@@ -16,7 +16,7 @@ use super::finish::holds_still;
 use crate::build::{PartitionProgress, Phase};
 use crate::context::Context;
 use crate::parking;
-use crate::reached::missing;
+use crate::reached::{missing, position};
 use crate::registry::Home;
 
 /// Between two looks at the positions, from which the rate of a version is taken that is fed.
@@ -151,14 +151,7 @@ pub(super) fn standing(
     let generation = context.generation();
     let partitions = look.ends.iter().map(|(at, end)| {
         let at_place = |topic: &str, partition| (topic, partition) == (&*at.topic, at.partition);
-        let find = |positions: &Positions| {
-            // One of another generation says nothing of this log.
-            let mut found = positions.iter();
-            let found = found.find(|(key, position)| {
-                position.generation == generation && at_place(key.stream.topic(), key.partition)
-            });
-            found.map(|(_, position)| *position)
-        };
+        let find = |positions: &Positions| position(positions, generation, at);
         let parked = waiting.iter();
         let parked = parked.filter(|each| at_place(each.topic, each.partition));
         let seen = Seen {

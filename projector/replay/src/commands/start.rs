@@ -125,8 +125,9 @@ fn register(
         }
         let mut build = build.clone();
         if let Some(until) = &build.until {
-            check_held(&context.log()?, declared, until)?;
-            build.log_ends = log_ends(&context.log()?, declared)?;
+            let log = context.log()?;
+            check_held(&log, declared, until)?;
+            build.log_ends = log_ends(&log, declared)?;
         }
         let now = Timestamp::now();
         let added = home.change(|versions| versions.add(declared, number, build.clone(), now));

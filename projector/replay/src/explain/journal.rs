@@ -44,7 +44,6 @@ impl Search<'_> {
             }
         }
         let at = TopicPartition::new(context.journal_topic(), partition);
-        let mut failed: Vec<(usize, Record, JournalRecord, String)> = Vec::new();
         // The first record that can't be read, why, and how many there are.
         let mut unread: Option<(Record, String, u64)> = None;
         // Every transaction says how far the inbox is applied with it.
@@ -90,8 +89,11 @@ impl Search<'_> {
             applied = end;
             for given_up in &journal.failed {
                 if let Some(index) = inbox.get(&given_up.offset) {
-                    let reason = given_up.reason.clone();
-                    failed.push((*index, record.clone(), journal.clone(), reason));
+                    let message = self.facts[*index].clone();
+                    let details = json!({ "reason": given_up.reason, "offset": message.offset });
+                    let what = (Kind::FailedMessage, &*message.type_name);
+                    let cause = (message.command_id, message.correlation_id);
+                    self.journaled(context, (record, &journal), what, cause, details);
                 }
             }
             if context == Context::Checkout {
@@ -104,26 +106,24 @@ impl Search<'_> {
             let (kind, subject) = (Kind::Unread, self.order_id);
             self.fact(kind, context.name(), "?", subject, &record, details);
         }
-        for (index, record, journal, reason) in failed {
-            let message = self.facts[index].clone();
-            let details = json!({ "reason": reason, "offset": message.offset });
-            let (context, subject) = (message.context, message.subject);
-            let type_name = message.type_name;
-            self.fact(
-                Kind::FailedMessage,
-                context,
-                &type_name,
-                &subject,
-                &record,
-                details,
-            );
-            if let Some(fact) = self.facts.last_mut() {
-                fact.command_id = message.command_id;
-                fact.correlation_id = message.correlation_id;
-                fact.transaction = Some(transaction(&journal, fact));
-            }
-        }
         Ok(())
+    }
+
+    /// Adds what only a transaction tells, of a command or message about the order.
+    fn journaled(
+        &mut self,
+        context: Context,
+        (record, journal): (&Record, &JournalRecord),
+        (kind, type_name): (Kind, &str),
+        (command_id, correlation_id): (String, String),
+        details: Value,
+    ) {
+        let (context, subject) = (context.name(), self.order_id);
+        self.fact(kind, context, type_name, subject, record, details);
+        if let Some(fact) = self.facts.last_mut() {
+            (fact.command_id, fact.correlation_id) = (command_id, correlation_id);
+            fact.transaction = Some(transaction(journal, fact));
+        }
     }
 
     /// Takes the commands of a transaction that were refused and are known to be about the order:
@@ -150,14 +150,10 @@ impl Search<'_> {
             }
             taken.push(&decided.command_id);
             let reason = rejection["reason"].as_str().unwrap_or("?").to_owned();
-            let (context, subject) = (Context::Checkout.name(), self.order_id.to_owned());
-            let kind = Kind::RejectedCommand;
-            self.fact(kind, context, &reason, &subject, record, rejection);
-            if let Some(fact) = self.facts.last_mut() {
-                fact.command_id.clone_from(&decided.command_id);
-                fact.correlation_id = correlation_id.cloned().unwrap_or_default();
-                fact.transaction = Some(transaction(journal, fact));
-            }
+            let what = (Kind::RejectedCommand, &*reason);
+            let correlation_id = correlation_id.cloned().unwrap_or_default();
+            let cause = (decided.command_id.clone(), correlation_id);
+            self.journaled(Context::Checkout, (record, journal), what, cause, rejection);
         }
     }
 }

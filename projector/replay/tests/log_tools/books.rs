@@ -107,3 +107,17 @@ fn an_event_that_cannot_be_read_has_its_seq_and_breaks_no_rule_of_others() {
     // It was written past the journal, too.
     assert_eq!(rules, ["transactions are dense"], "{found:?}");
 }
+
+#[test]
+fn a_journal_that_lacks_its_beginning_though_nothing_was_taken_from_it_is_told() {
+    let mut log = TestLog::new();
+    let _lost = log.halved("c", &[received("cup", 1, 9)]);
+    log.commit("c", &[reserved("cup", 2, "o-1", 2)], &[]);
+    let found = books(&log.log, &log.codec, |_| {}).expect("read");
+    let told = found.iter().any(|finding| {
+        finding
+            .detail
+            .starts_with("inventory[0]: transaction 2 after 0")
+    });
+    assert!(told, "{found:?}");
+}
